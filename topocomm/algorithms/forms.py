@@ -1,0 +1,373 @@
+"""Builders: from an algorithm over equals to the schedule of a collective on a topology.
+
+A builder is a function ``(topology, root, options) → Schedule``; most functions here return one. The topology-aware
+forms are composed over the levels of the topology, the textbook forms count ranks in the order of the communicator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from topocomm import reorder
+from topocomm.algorithms import (
+    binomial,
+    bruck,
+    dissemination,
+    pairwise,
+    rabenseifner,
+    recursive_doubling,
+    recursive_halving,
+    ring,
+    scatter_allgather,
+)
+from topocomm.compose import Flat, reduce_scatter_rounds
+from topocomm.layout import Layout, near_first_layout
+from topocomm.schedule import RankSchedule, Round, Schedule, Slots, compact, relabel, reverse_rounds
+from topocomm.topology import Topology
+from topocomm.topology.topology import IntArray
+from topocomm.tree import Tree
+
+NONE = range(0)
+WHOLE = range(1)
+"""A vector that is not cut into blocks."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may follow an algorithm's name: the way of its reordering, and the radix of Bruck's all-to-all."""
+
+    way: str | None = None
+    radix: int | None = None
+
+
+Builder: TypeAlias = Callable[[Topology, int, Options], Schedule]
+RankRounds: TypeAlias = Callable[[int], tuple[Round, ...]]
+"""The rounds of one (virtual) rank."""
+
+
+def _one(x: int) -> range:
+    return range(x, x + 1)
+
+
+def _virtual(topology: Topology, rounds: RankRounds) -> RankRounds:
+    """Rounds of a rank from rounds of its virtual rank."""
+    return lambda r: relabel(rounds(int(topology.virtual[r])), topology.order, None)
+
+
+def _rank_order(topology: Topology) -> Topology:
+    """The same ranks as equals, in the order of the communicator."""
+    return Topology.flat(topology.size)
+
+
+# -- allgather and reduce_scatter ----------------------------------------------------------------------------------
+
+
+def composed_allgather(flat: Flat) -> Builder:
+    """The reduce-scatter ``flat``, composed over levels and reversed."""
+
+    def build(topology: Topology, root: int, options: Options) -> Schedule:
+        layout = near_first_layout(topology)
+        way = reorder.resolve(options.way, layout.home[topology.virtual])
+
+        def rounds(v: int) -> tuple[Round, ...]:
+            return reverse_rounds(reduce_scatter_rounds(layout, flat, v))
+
+        part = reorder.allgather(topology, layout.home, rounds, way)
+        return Schedule(topology.size, topology.size, part, reordering=way)
+
+    return build
+
+
+def composed_reduce_scatter(flat: Flat) -> Builder:
+    """The reduce-scatter ``flat``, composed over levels."""
+
+    def build(topology: Topology, root: int, options: Options) -> Schedule:
+        layout = near_first_layout(topology)
+        way = reorder.resolve(options.way, layout.home[topology.virtual])
+        part = reorder.reduce_scatter(topology, layout.home, lambda v: reduce_scatter_rounds(layout, flat, v), way)
+        return Schedule(topology.size, topology.size, part, reordering=way)
+
+    return build
+
+
+def ring_allgather(topology: Topology, root: int, options: Options) -> Schedule:
+    """A ring in topology order."""
+    p = topology.size
+    way = reorder.resolve(options.way, topology.virtual)
+    part = reorder.allgather(topology, np.arange(p), lambda v: reverse_rounds(ring.reduce_scatter(p, v)), way)
+    return Schedule(p, p, part, reordering=way)
+
+
+def ring_reduce_scatter(topology: Topology, root: int, options: Options) -> Schedule:
+    """A ring in topology order."""
+    p = topology.size
+    way = reorder.resolve(options.way, topology.virtual)
+    part = reorder.reduce_scatter(topology, np.arange(p), lambda v: ring.reduce_scatter(p, v), way)
+    return Schedule(p, p, part, reordering=way)
+
+
+def textbook_allgather(rounds: Flat) -> Builder:
+    """An allgather over equals in the order of ranks; slot x holds the block of rank x."""
+
+    def build(topology: Topology, root: int, options: Options) -> Schedule:
+        p = topology.size
+        return Schedule(p, p, lambda r: RankSchedule(_one(r), rounds(p, r), range(p)))
+
+    return build
+
+
+def textbook_reduce_scatter(rounds: Flat) -> Builder:
+    """A reduce-scatter over equals in the order of ranks; slot x holds the block for rank x."""
+
+    def build(topology: Topology, root: int, options: Options) -> Schedule:
+        p = topology.size
+        return Schedule(p, p, lambda r: RankSchedule(range(p), rounds(p, r), _one(r)))
+
+    return build
+
+
+def textbook_bruck_allgather(topology: Topology, root: int, options: Options) -> Schedule:
+    """Bruck's allgather: the rotation at its end is its reordering."""
+    p = topology.size
+
+    def part(r: int) -> RankSchedule:
+        return RankSchedule(WHOLE, bruck.textbook_allgather(p, r), compact((np.arange(p) - r) % p))
+
+    return Schedule(p, p, part, reordering="local" if p > 1 else "none")
+
+
+# -- allreduce and barrier -----------------------------------------------------------------------------------------
+
+
+def _all_slots(topology: Topology, nslots: int, rounds: RankRounds, in_order: bool = False) -> Schedule:
+    everything = range(nslots)
+    return Schedule(
+        topology.size, nslots, lambda r: RankSchedule(everything, rounds(r), everything), in_order=in_order
+    )
+
+
+def composed_allreduce(flat: Flat) -> Builder:
+    """The reduce-scatter ``flat``, composed over levels, and the same backwards."""
+
+    def build(topology: Topology, root: int, options: Options) -> Schedule:
+        layout = near_first_layout(topology)
+
+        def rounds(v: int) -> tuple[Round, ...]:
+            there = reduce_scatter_rounds(layout, flat, v)
+            return there + reverse_rounds(there)
+
+        return _all_slots(topology, topology.size, _virtual(topology, rounds))
+
+    return build
+
+
+def ring_allreduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """A ring in topology order, around twice."""
+    p = topology.size
+    return _all_slots(topology, p, _virtual(topology, lambda v: _there_and_back(ring.reduce_scatter(p, v))))
+
+
+def _there_and_back(rounds: tuple[Round, ...]) -> tuple[Round, ...]:
+    return rounds + reverse_rounds(rounds)
+
+
+def textbook_recursive_doubling_allreduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Recursive doubling in the order of ranks."""
+    p = topology.size
+    return _all_slots(topology, 1, lambda r: recursive_doubling.allreduce(p, r), in_order=True)
+
+
+def textbook_rabenseifner_allreduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Rabenseifner's algorithm in the order of ranks."""
+    p = topology.size
+    nslots = rabenseifner.textbook_slots(p)
+    return _all_slots(topology, nslots, lambda r: rabenseifner.textbook_allreduce(p, r), in_order=True)
+
+
+def _among_leaders(layout: Layout, v: int, flat: Flat, slots: Slots) -> tuple[Round, ...]:
+    """Collect at the leaders of the outermost places, run ``flat`` among these, and hand the result down again."""
+    tree = Tree(layout, outermost=1)
+    up = binomial.reduce(tree, v, slots)
+    middle: tuple[Round, ...] = ()
+    if layout.depth and tree.parent(v) is None:
+        leaders = layout.first[1][:-1]
+        middle = relabel(flat(len(leaders), int(layout.places[1][v])), leaders, None)
+    return up + middle + reverse_rounds(up)
+
+
+def leaders_allreduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Recursive doubling among the leaders of the outermost places, binomial trees inside."""
+    layout = near_first_layout(topology)
+
+    def rounds(v: int) -> tuple[Round, ...]:
+        return _among_leaders(layout, v, recursive_doubling.allreduce, WHOLE)
+
+    return _all_slots(topology, 1, _virtual(topology, rounds), in_order=topology.is_sorted)
+
+
+def leaders_barrier(topology: Topology, root: int, options: Options) -> Schedule:
+    """Dissemination among the leaders of the outermost places, binomial trees inside."""
+    layout = near_first_layout(topology)
+    return _all_slots(
+        topology, 0, _virtual(topology, lambda v: _among_leaders(layout, v, dissemination.barrier, NONE))
+    )
+
+
+def textbook_barrier(topology: Topology, root: int, options: Options) -> Schedule:
+    """Dissemination in the order of ranks."""
+    p = topology.size
+    return _all_slots(topology, 0, lambda r: dissemination.barrier(p, r))
+
+
+# -- all-to-all ----------------------------------------------------------------------------------------------------
+
+
+def pairwise_alltoall(topology: Topology, root: int, options: Options) -> Schedule:
+    """Every block straight to its destination, near ones first in topology order."""
+    p, order = topology.size, topology.order
+    slots = np.concatenate((order, p + order))
+
+    def part(r: int) -> RankSchedule:
+        body = relabel(pairwise.alltoall(p, int(topology.virtual[r])), order, slots)
+        return RankSchedule(range(p), body, range(p, 2 * p))
+
+    return Schedule(p, 2 * p, part)
+
+
+def regular_extents(topology: Topology) -> tuple[int, ...]:
+    """The levels of a topology as extents of a product, outermost first; levels with unequal places are left out."""
+    sizes = [topology.size]
+    for places in topology.nesting[1:]:
+        members = np.bincount(places)
+        if (members == members[0]).all() and members[0] < sizes[-1]:
+            sizes.append(int(members[0]))
+    return tuple(a // b for a, b in zip(sizes, sizes[1:], strict=False)) or (1,)
+
+
+def bruck_alltoall(default_radix: int) -> Builder:
+    """Bruck's all-to-all over the regular levels of the topology. Its reordering is the order of its slots."""
+
+    def build(topology: Topology, root: int, options: Options) -> Schedule:
+        p, virtual = topology.size, topology.virtual
+        extents = regular_extents(topology)
+        phases, final = bruck.alltoall_hops(extents, [options.radix or default_radix] * len(extents))
+        digits = np.array(np.unravel_index(virtual, extents))
+        modulus = np.array(extents)[:, None]
+
+        def offsets(there: IntArray, here: IntArray) -> IntArray:
+            away = tuple((there - here) % modulus)
+            return np.asarray(np.ravel_multi_index(away, extents), np.int64)
+
+        def part(r: int) -> RankSchedule:
+            here = digits[:, r : r + 1]
+            body = relabel(bruck.alltoall(extents, phases, int(virtual[r])), topology.order, None)
+            return RankSchedule(compact(offsets(digits, here)), body, compact(final[offsets(here, digits)]))
+
+        return Schedule(p, 2 * p, part, reordering="local" if p > 1 else "none")
+
+    return build
+
+
+# -- with a root ---------------------------------------------------------------------------------------------------
+
+
+def _at_root(slots: Slots, r: int, root: int) -> Slots:
+    return slots if r == root else NONE
+
+
+def binomial_bcast(topology: Topology, root: int, options: Options) -> Schedule:
+    """Down the binomial tree over places."""
+    tree = Tree(near_first_layout(topology), int(topology.virtual[root]))
+    rounds = _virtual(topology, lambda v: reverse_rounds(binomial.reduce(tree, v, WHOLE)))
+    return Schedule(topology.size, 1, lambda r: RankSchedule(_at_root(WHOLE, r, root), rounds(r), WHOLE), root)
+
+
+def binomial_reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Up the binomial tree over places."""
+    tree = Tree(near_first_layout(topology), int(topology.virtual[root]))
+    rounds = _virtual(topology, lambda v: binomial.reduce(tree, v, WHOLE))
+    in_order = root == 0 and topology.is_sorted
+    part = lambda r: RankSchedule(WHOLE, rounds(r), _at_root(WHOLE, r, root))  # noqa: E731
+    return Schedule(topology.size, 1, part, root, in_order=in_order)
+
+
+def blocks_bcast(topology: Topology, root: int, options: Options) -> Schedule:
+    """Scatter down the tree over places, then the composed allgather."""
+    reduce = blocks_reduce(topology, root, options)
+
+    def part(r: int) -> RankSchedule:
+        back = reduce.part(r)
+        return RankSchedule(back.store, reverse_rounds(back.rounds), back.load)
+
+    return Schedule(topology.size, topology.size, part, root)
+
+
+def blocks_reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """The composed reduce-scatter, then a gather up the tree over places."""
+    layout, p = near_first_layout(topology), topology.size
+    tree = Tree(layout, int(topology.virtual[root]))
+
+    def rounds(v: int) -> tuple[Round, ...]:
+        there = reduce_scatter_rounds(layout, rabenseifner.reduce_scatter, v)
+        return there + relabel(binomial.gather(tree, v), None, layout.home)
+
+    in_rank_order = _virtual(topology, rounds)
+    part = lambda r: RankSchedule(range(p), in_rank_order(r), _at_root(range(p), r, root))  # noqa: E731
+    return Schedule(p, p, part, root)
+
+
+def textbook_blocks_bcast(topology: Topology, root: int, options: Options) -> Schedule:
+    """Scatter down the binomial tree, then the ring allgather, in the order of ranks."""
+    p = topology.size
+    tree = Tree(near_first_layout(_rank_order(topology)), root)
+    part = lambda r: RankSchedule(  # noqa: E731
+        _at_root(range(p), r, root), scatter_allgather.textbook_bcast(tree, p, r), range(p)
+    )
+    return Schedule(p, p, part, root)
+
+
+def textbook_blocks_reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Far-first recursive halving, then a gather up the binomial tree, in the order of ranks."""
+    p = topology.size
+    tree = Tree(near_first_layout(_rank_order(topology)), root)
+
+    def part(r: int) -> RankSchedule:
+        body = recursive_halving.textbook_reduce_scatter(p, r) + binomial.gather(tree, r)
+        return RankSchedule(range(p), body, _at_root(range(p), r, root))
+
+    return Schedule(p, p, part, root)
+
+
+def binomial_gather(topology: Topology, root: int, options: Options) -> Schedule:
+    """Up the binomial tree over places, blocks in topology order (``local``) or in rank order (``direct``)."""
+    p, order, virtual = topology.size, topology.order, topology.virtual
+    tree = Tree(near_first_layout(topology), int(virtual[root]))
+    way = reorder.resolve(options.way, virtual)
+    slots, everything = (order, range(p)) if way == "direct" else (None, compact(virtual))
+
+    def part(r: int) -> RankSchedule:
+        own = r if way == "direct" else int(virtual[r])
+        body = relabel(binomial.gather(tree, int(virtual[r])), order, slots)
+        return RankSchedule(_one(own), body, _at_root(everything, r, root))
+
+    return Schedule(p, p, part, root, reordering=way)
+
+
+def binomial_scatter(topology: Topology, root: int, options: Options) -> Schedule:
+    """The gather reversed."""
+    gather = binomial_gather(topology, root, options)
+
+    def part(r: int) -> RankSchedule:
+        back = gather.part(r)
+        return RankSchedule(back.store, reverse_rounds(back.rounds), back.load)
+
+    return Schedule(topology.size, topology.size, part, root, reordering=gather.reordering)
+
+
+def in_rank_order(builder: Builder) -> Builder:
+    """The textbook form of a tree algorithm: the same over equals in the order of ranks."""
+    return lambda topology, root, options: builder(_rank_order(topology), root, options)

@@ -1,0 +1,271 @@
+"""The one table of algorithms: it drives dispatch, ``list``, help, tests and documentation.
+
+Every entry builds a :class:`~topocomm.schedule.Schedule` from a topology. The plain name is the topology-aware form;
+``textbook_…`` is the same algorithm in the order of ranks, as textbooks print it: the baseline. ``name:option`` sets
+an option, for instance ``recursive_doubling:direct`` (the way of the reordering) or ``bruck:radix=4``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from types import MappingProxyType
+
+from topocomm.algorithms import circulant, forms, pairwise, rabenseifner, recursive_doubling, recursive_halving, ring
+from topocomm.algorithms.forms import Builder, Options
+from topocomm.errors import AlgorithmError
+from topocomm.reorder import WAYS
+from topocomm.schedule import Schedule
+from topocomm.topology import Topology
+
+__all__ = ["COLLECTIVES", "TABLE", "Algorithm", "Options", "find", "make_schedule", "parse_name"]
+
+COLLECTIVES = (
+    "allgather",
+    "allreduce",
+    "reduce_scatter",
+    "reduce_scatter_block",
+    "alltoall",
+    "bcast",
+    "reduce",
+    "gather",
+    "scatter",
+    "barrier",
+)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One entry of the table.
+
+    On a flat topology no rank has more than ``rounds(p)`` rounds or sends more than ``sent(p)`` times the vector, and
+    for p a power of two the busiest rank has exactly that. ``ways`` are the realisations of its reordering;
+    ``in_order``: it keeps the order of operands if ranks stand in topology order (textbook forms: always) and the
+    root, if there is one, is rank 0.
+    """
+
+    name: str
+    collective: str
+    summary: str
+    build: Builder
+    rounds: Callable[[int], int]
+    sent: Callable[[int], Fraction]
+    power_of_two: bool = False
+    in_order: bool = False
+    ways: tuple[str, ...] = ("none",)
+    radix: bool = False
+
+    @property
+    def baseline(self) -> bool:
+        """Whether this is a textbook form, in the order of ranks."""
+        return self.name.startswith("textbook_")
+
+    @property
+    def requires(self) -> str:
+        """What the number of ranks must be, in words."""
+        return "p a power of two" if self.power_of_two else "any p"
+
+    def check(self, p: int) -> None:
+        """Raise AlgorithmError if the algorithm cannot run on p ranks."""
+        if self.power_of_two and p & (p - 1):
+            others = [name for name, a in TABLE[self.collective].items() if not a.power_of_two]
+            raise AlgorithmError(
+                f"{self.collective} algorithm {self.name!r} needs a power of two of ranks, the communicator has {p}; "
+                f"use one of: {', '.join(others)}, native"
+            )
+
+
+def _lg(p: int) -> int:
+    return (p - 1).bit_length()
+
+
+def _floor_lg(p: int) -> int:
+    return p.bit_length() - 1
+
+
+def _folded(p: int) -> int:
+    return 0 if p & (p - 1) == 0 else 1
+
+
+def _share(p: int) -> Fraction:
+    return Fraction(p - 1, p)
+
+
+def _subtree(p: int) -> Fraction:
+    """The largest subtree below the root of a binomial tree."""
+    return Fraction(max(p - (1 << _lg(p) >> 1), 1 << _lg(p) >> 2) if p > 1 else 0, p)
+
+
+def _digits(radix: int) -> tuple[Callable[[int], int], Callable[[int], Fraction]]:
+    """Rounds and volume of Bruck's all-to-all among p equals."""
+
+    def weights(p: int) -> list[int]:
+        out = [1]
+        while out[-1] * radix < p:
+            out.append(out[-1] * radix)
+        return out if p > 1 else []
+
+    def volume(p: int) -> Fraction:
+        return Fraction(sum(sum(1 for o in range(p) if o // w % radix) for w in weights(p)), p)
+
+    return lambda p: len(weights(p)), volume
+
+
+_rounds_8, _sent_8 = _digits(8)
+_rounds_2, _sent_2 = _digits(2)
+
+def _twice(p: int) -> Fraction:
+    return 2 * _share(p)
+
+
+_direct = ("none", "local", "direct")
+
+_ENTRIES = (
+    # allgather
+    Algorithm("recursive_doubling", "allgather", "far first with one block; halving reversed where it fits, else circulant",
+              forms.composed_allgather(rabenseifner.reduce_scatter), _lg, _share, ways=WAYS),
+    Algorithm("bruck", "allgather", "far first with one block; circulant reversed on every level",
+              forms.composed_allgather(circulant.reduce_scatter), _lg, _share, ways=WAYS),
+    Algorithm("ring", "allgather", "a ring in topology order",
+              forms.ring_allgather, lambda p: p - 1, _share, ways=WAYS),
+    Algorithm("textbook_recursive_doubling", "allgather", "r ^ 1, r ^ 2, …: the last and largest message goes farthest",
+              forms.textbook_allgather(recursive_doubling.textbook_allgather), _lg, _share, power_of_two=True),
+    Algorithm("textbook_bruck", "allgather", "from r + 1, r + 2, r + 4, …, then a rotation",
+              forms.textbook_bruck_allgather, _lg, _share, ways=("local",)),
+    Algorithm("textbook_ring", "allgather", "a ring in the order of ranks",
+              forms.in_rank_order(forms.ring_allgather), lambda p: p - 1, _share),
+    # allreduce
+    Algorithm("recursive_doubling", "allreduce", "small vectors: doubling among the leaders of places",
+              forms.leaders_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
+              lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True),
+    Algorithm("rabenseifner", "allreduce", "near-first reduce-scatter composed over levels, and back",
+              forms.composed_allreduce(rabenseifner.reduce_scatter), lambda p: 2 * _lg(p), _twice),
+    Algorithm("ring", "allreduce", "a ring in topology order",
+              forms.ring_allreduce, lambda p: 2 * (p - 1), _twice),
+    Algorithm("textbook_recursive_doubling", "allreduce", "r ^ 1, r ^ 2, … with the whole vector",
+              forms.textbook_recursive_doubling_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
+              lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True),
+    Algorithm("textbook_rabenseifner", "allreduce", "halving r ^ 1, r ^ 2, … and back; folds other p",
+              forms.textbook_rabenseifner_allreduce, lambda p: 2 * _floor_lg(p) + 2 * _folded(p),
+              lambda p: 2 * _share(1 << _floor_lg(p)) + _folded(p), in_order=True),
+    Algorithm("textbook_ring", "allreduce", "a ring in the order of ranks",
+              forms.in_rank_order(forms.ring_allreduce), lambda p: 2 * (p - 1), _twice),
+    # reduce_scatter
+    Algorithm("recursive_halving", "reduce_scatter", "near first with half of the vector; circulant where it does not fit",
+              forms.composed_reduce_scatter(rabenseifner.reduce_scatter), _lg, _share, ways=WAYS),
+    Algorithm("circulant", "reduce_scatter", "near first with half of the vector; circulant on every level",
+              forms.composed_reduce_scatter(circulant.reduce_scatter), _lg, _share, ways=WAYS),
+    Algorithm("pairwise", "reduce_scatter", "every combined block straight to its home, level by level",
+              forms.composed_reduce_scatter(pairwise.reduce_scatter), lambda p: p - 1, _share, ways=WAYS),
+    Algorithm("ring", "reduce_scatter", "a ring in topology order",
+              forms.ring_reduce_scatter, lambda p: p - 1, _share, ways=WAYS),
+    Algorithm("textbook_recursive_halving", "reduce_scatter", "half of the vector to the farthest rank; folds other p",
+              forms.textbook_reduce_scatter(recursive_halving.textbook_reduce_scatter),
+              lambda p: _floor_lg(p) + 2 * _folded(p), lambda p: max(_share(p), Fraction(_folded(p)))),
+    Algorithm("textbook_pairwise", "reduce_scatter", "every block straight to its home",
+              forms.textbook_reduce_scatter(pairwise.reduce_scatter), lambda p: p - 1, _share),
+    # alltoall
+    Algorithm("bruck", "alltoall", "few messages: along the digits of the offset, level by level, radix 8",
+              forms.bruck_alltoall(8), _rounds_8, _sent_8, ways=("local",), radix=True),
+    Algorithm("pairwise", "alltoall", "every block straight to its destination, near ones first",
+              forms.pairwise_alltoall, lambda p: p, _share),
+    Algorithm("textbook_bruck", "alltoall", "few messages: along the bits of the offset, in the order of ranks",
+              forms.in_rank_order(forms.bruck_alltoall(2)), _rounds_2, _sent_2, ways=("local",), radix=True),
+    Algorithm("textbook_pairwise", "alltoall", "every block straight to its destination, in the order of ranks",
+              forms.in_rank_order(forms.pairwise_alltoall), lambda p: p, _share),
+    # bcast and reduce
+    Algorithm("binomial", "bcast", "small vectors: a binomial tree over places",
+              forms.binomial_bcast, _lg, lambda p: Fraction(_lg(p))),
+    Algorithm("scatter_allgather", "bcast", "large vectors: scatter over places, then the near-last allgather",
+              forms.blocks_bcast, lambda p: 2 * _lg(p), _twice),
+    Algorithm("textbook_binomial", "bcast", "a binomial tree in the order of ranks",
+              forms.in_rank_order(forms.binomial_bcast), _lg, lambda p: Fraction(_lg(p))),
+    Algorithm("textbook_scatter_allgather", "bcast", "scatter in the order of ranks, then a ring",
+              forms.textbook_blocks_bcast, lambda p: _lg(p) + p - 1, _twice),
+    Algorithm("binomial", "reduce", "small vectors: a binomial tree over places",
+              forms.binomial_reduce, _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
+    Algorithm("rabenseifner", "reduce", "large vectors: near-first reduce-scatter, then gather over places",
+              forms.blocks_reduce, lambda p: 2 * _lg(p), lambda p: _share(p) + _subtree(p)),
+    Algorithm("textbook_binomial", "reduce", "a binomial tree in the order of ranks",
+              forms.in_rank_order(forms.binomial_reduce), _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
+    Algorithm("textbook_rabenseifner", "reduce", "far-first halving, then gather, in the order of ranks",
+              forms.textbook_blocks_reduce, lambda p: _floor_lg(p) + 2 * _folded(p) + _lg(p),
+              lambda p: max(_share(p), Fraction(_folded(p))) + _subtree(p)),
+    # gather, scatter, barrier
+    Algorithm("binomial", "gather", "a binomial tree over places",
+              forms.binomial_gather, _lg, _subtree, ways=_direct),
+    Algorithm("textbook_binomial", "gather", "a binomial tree in the order of ranks",
+              forms.in_rank_order(forms.binomial_gather), _lg, _subtree),
+    Algorithm("binomial", "scatter", "a binomial tree over places",
+              forms.binomial_scatter, _lg, _share, ways=_direct),
+    Algorithm("textbook_binomial", "scatter", "a binomial tree in the order of ranks",
+              forms.in_rank_order(forms.binomial_scatter), _lg, _share),
+    Algorithm("dissemination", "barrier", "dissemination among the leaders of places",
+              forms.leaders_barrier, _lg, lambda p: Fraction(0)),
+    Algorithm("textbook_dissemination", "barrier", "dissemination in the order of ranks",
+              forms.textbook_barrier, _lg, lambda p: Fraction(0)),
+)  # fmt: skip
+
+
+def _table() -> Mapping[str, Mapping[str, Algorithm]]:
+    table: dict[str, dict[str, Algorithm]] = {collective: {} for collective in COLLECTIVES}
+    for entry in _ENTRIES:
+        table[entry.collective][entry.name] = entry
+        if entry.collective == "reduce_scatter":
+            table["reduce_scatter_block"][entry.name] = replace(entry, collective="reduce_scatter_block")
+    return MappingProxyType({collective: MappingProxyType(entries) for collective, entries in table.items()})
+
+
+TABLE: Mapping[str, Mapping[str, Algorithm]] = _table()
+"""Collective → name → algorithm."""
+
+
+def parse_name(text: str) -> tuple[str, Options]:
+    """Part ``name:option,option`` into the name and its options. Raises AlgorithmError for an option unknown."""
+    name, colon, rest = text.partition(":")
+    way: str | None = None
+    radix: int | None = None
+    for option in rest.split(",") if colon else ():
+        key, _, value = option.partition("=")
+        if option in WAYS and option != "none":
+            way = option
+        elif key == "radix" and value.isdecimal() and int(value) >= 2:
+            radix = int(value)
+        else:
+            raise AlgorithmError(
+                f"unknown option {option!r} in {text!r}; options are local, exchange, direct and radix=N with N ≥ 2"
+            )
+    return name, Options(way, radix)
+
+
+def find(collective: str, text: str) -> tuple[Algorithm, Options]:
+    """The algorithm called ``name`` or ``name:options``. Raises AlgorithmError if it, or an option of it, is unknown."""
+    if collective not in TABLE:
+        raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(COLLECTIVES)}")
+    name, options = parse_name(text)
+    algorithm = TABLE[collective].get(name)
+    if algorithm is None:
+        raise AlgorithmError(
+            f"unknown {collective} algorithm {name!r}; known are {', '.join(TABLE[collective])} and native"
+        )
+    if options.way is not None and options.way not in algorithm.ways:
+        raise AlgorithmError(
+            f"{collective} algorithm {name!r} cannot realise its reordering as {options.way!r}; "
+            f"it offers {', '.join(algorithm.ways)}"
+        )
+    if options.radix is not None and not algorithm.radix:
+        raise AlgorithmError(f"{collective} algorithm {name!r} has no radix; only Bruck's all-to-all has")
+    return algorithm, options
+
+
+def make_schedule(collective: str, text: str, topology: Topology, root: int = 0) -> Schedule:
+    """The schedule of ``collective`` by the algorithm called ``text`` on ``topology``.
+
+    Raises AlgorithmError for an unknown name, an option it has not, or a number of ranks that it cannot run on.
+    """
+    algorithm, options = find(collective, text)
+    algorithm.check(topology.size)
+    if not 0 <= root < topology.size:
+        raise AlgorithmError(f"root {root} is not a rank; the communicator has {topology.size}")
+    return replace(algorithm.build(topology, root, options), collective=collective, algorithm=text)

@@ -1,0 +1,136 @@
+"""Reading and writing placement files: one JSON document that says where ranks or nodes sit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from topocomm.errors import TopologyError
+from topocomm.topology.topology import Topology
+
+__all__ = ["FORMAT", "VERSION", "Placement", "dumps_placement", "parse_placement", "read_placement"]
+
+FORMAT = "topocomm-placement"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a placement file says: a row of places for every rank, or for every node name (then ``ranks`` is None).
+
+    The by-node form serves every job on a machine; its levels lie outside the node, which is added as innermost.
+    """
+
+    levels: tuple[str, ...]
+    ranks: tuple[tuple[str, ...], ...] | None
+    nodes: dict[str, tuple[str, ...]] | None
+    source: str
+
+    def topology(self, hosts: Sequence[str]) -> Topology:
+        """The topology of a communicator whose rank i runs on node ``hosts[i]``.
+
+        Raises TopologyError if the file has another number of ranks, or lacks one of the nodes.
+        """
+        if self.ranks is not None:
+            if len(self.ranks) != len(hosts):
+                raise TopologyError(
+                    f"{self.source} places {len(self.ranks)} ranks, but the communicator has {len(hosts)}; "
+                    "give one row a rank, or use the by-node form, which fits every job"
+                )
+            return Topology(self.levels, self.ranks)
+        assert self.nodes is not None
+        rows = []
+        for rank, host in enumerate(hosts):
+            row = self.nodes.get(host) or self.nodes.get(host.partition(".")[0])
+            if row is None:
+                raise TopologyError(
+                    f"{self.source} does not place node {host!r}, on which rank {rank} runs; add it under 'nodes'"
+                )
+            rows.append((*row, host))
+        return Topology((*self.levels, "node"), rows)
+
+
+def _need(ok: bool, source: str, what: str) -> None:
+    if not ok:
+        raise TopologyError(f"{source}: {what}")
+
+
+def _row(value: Any, width: int, source: str, key: str) -> tuple[str, ...]:
+    _need(isinstance(value, list), source, f"{key} must be a list of places, found {type(value).__name__}")
+    _need(len(value) == width, source, f"{key} has {len(value)} places, needs {width}, one for each level")
+    for place in value:
+        ok = isinstance(place, str) and place or (isinstance(place, int) and not isinstance(place, bool))
+        _need(bool(ok), source, f"{key} holds {place!r}; a place is a non-empty string or a whole number")
+    return tuple(str(place) for place in value)
+
+
+def _levels(value: Any, source: str) -> tuple[str, ...]:
+    _need(isinstance(value, list), source, f"'levels' must be a list of names, outermost first, found {value!r}")
+    for name in value:
+        _need(isinstance(name, str) and bool(name), source, f"'levels' holds {name!r}; a level is a non-empty string")
+    _need(len(set(value)) == len(value), source, f"'levels' names a level twice: {value}")
+    return tuple(value)
+
+
+def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise TopologyError(f"key {key!r} appears twice")
+        out[key] = value
+    return out
+
+
+def parse_placement(text: str, source: str = "placement") -> Placement:
+    """Read a placement from JSON text; ``source`` is how errors call it.
+
+    Raises TopologyError, naming line or key and the reason, for anything that is not a valid placement.
+    """
+    try:
+        doc = json.loads(text, object_pairs_hook=_no_duplicate_keys)
+    except json.JSONDecodeError as e:
+        raise TopologyError(f"{source}: line {e.lineno} column {e.colno}: not JSON: {e.msg}") from None
+    except RecursionError:
+        raise TopologyError(f"{source}: nested too deeply to be a placement") from None
+    except TopologyError as e:
+        raise TopologyError(f"{source}: {e}") from None
+    _need(isinstance(doc, dict), source, f"the document must be an object, found {type(doc).__name__}")
+    _need(doc.get("format") == FORMAT, source, f"'format' must be {FORMAT!r}, found {doc.get('format')!r}")
+    version = doc.get("version")
+    _need(type(version) is int and version == VERSION, source, f"'version' must be {VERSION}, found {version!r}")
+    unknown = sorted(set(doc) - {"format", "version", "levels", "ranks", "nodes", "comment"})
+    _need(not unknown, source, f"unknown keys {unknown}; known are levels, ranks, nodes, comment")
+    _need("levels" in doc, source, "'levels' is missing")
+    levels = _levels(doc["levels"], source)
+    _need(("ranks" in doc) != ("nodes" in doc), source, "exactly one of 'ranks' and 'nodes' must be given")
+    if "ranks" in doc:
+        rows = doc["ranks"]
+        _need(isinstance(rows, list) and len(rows) > 0, source, "'ranks' must be a non-empty list of rows")
+        ranks = tuple(_row(row, len(levels), source, f"'ranks'[{i}]") for i, row in enumerate(rows))
+        return Placement(levels, ranks, None, source)
+    table = doc["nodes"]
+    _need(isinstance(table, dict) and len(table) > 0, source, "'nodes' must be a non-empty object: host name → places")
+    _need("node" not in levels, source, "in the by-node form 'levels' must leave out 'node': each host name is one")
+    nodes = {host: _row(row, len(levels), source, f"'nodes'[{host!r}]") for host, row in table.items()}
+    return Placement(levels, None, nodes, source)
+
+
+def read_placement(path: str | Path) -> Placement:
+    """Read a placement file. Raises TopologyError if it can't be read or is malformed."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        raise TopologyError(f"{path}: not UTF-8 text: byte {e.start}") from None
+    except (OSError, ValueError) as e:
+        raise TopologyError(f"{path}: cannot be read: {e}") from None
+    return parse_placement(text, str(path))
+
+
+def dumps_placement(topology: Topology) -> str:
+    """The placement document (by rank) of a topology, one row a line."""
+    rows = [json.dumps([str(label) for label in row]) for row in topology.labels]
+    head = f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {json.dumps(list(topology.levels))},\n "ranks": [\n  '
+    return head + ",\n  ".join(rows) + "\n]}\n"
