@@ -103,7 +103,7 @@ def near_first_layout(topology: Topology) -> Layout:
         position[order] = np.arange(p) - first[d][places[d][order]]
         by_slot.insert(0, order)
     start, stop = [position], [position + 1]
-    for d in range(1, depth + 1):  # cut each place's vector between its members' outer intervals, as evenly as these allow
+    for d in range(1, depth + 1):  # cut every place's vector between its members' outer intervals
         order = by_slot[d]
         member = np.arange(p) - first[d][places[d][order]]
         size = np.diff(first[d])[places[d][order]]

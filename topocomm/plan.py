@@ -174,9 +174,7 @@ class _Binder:
             moves.append(self._copy(*move, sizes))
         return tuple(m for m in moves if m is not None)
 
-    def _copy(
-        self, source: int, source_at: IntArray, target: int, target_at: IntArray, sizes: IntArray
-    ) -> Move | None:
+    def _copy(self, source: int, source_at: IntArray, target: int, target_at: IntArray, sizes: IntArray) -> Move | None:
         keep = sizes > 0
         source_at, target_at, sizes = source_at[keep], target_at[keep], sizes[keep]
         if len(sizes) == 0:
@@ -256,9 +254,7 @@ class _Binder:
             message, staged = self._message(r.peer, slots, nbytes)
             recvs.append(message)
             unpack += self._gather(slots, message.offset, back=True) if staged else ()
-        return PlanRound(
-            tuple(pack), tuple(sends), tuple(recvs), self._local(rnd), tuple(unpack), tuple(reductions)
-        )
+        return PlanRound(tuple(pack), tuple(sends), tuple(recvs), self._local(rnd), tuple(unpack), tuple(reductions))
 
     def _reduction(self, r: Recv, slots: IntArray, nbytes: int) -> Reduction:
         received = Message(r.peer, SCRATCH, self._new_stage(nbytes), nbytes)

@@ -88,7 +88,8 @@ def reduce_scatter(topology: Topology, home: IntArray, rounds: Rounds, way: str)
 
     def swapped(r: int) -> RankSchedule:
         body = relabel(rounds(int(topology.virtual[r])), topology.order, None)
-        return RankSchedule(range(topology.size), body + reverse_rounds(_hand_out(r, slot_of_rank, rank_of_slot)), _one(r))
+        take_home = reverse_rounds(_hand_out(r, slot_of_rank, rank_of_slot))
+        return RankSchedule(range(topology.size), body + take_home, _one(r))
 
     return {"none": local, "local": local, "direct": direct, "exchange": swapped}[way]
 

@@ -198,9 +198,8 @@ class _Run:
         for r, content in zip(rank.current.recvs, rank.arrived, strict=True):
             assert content is not None
             index = _index(r.slots)
-            if r.combine is not Combine.REPLACE:
-                content = self._combined(rank, r, rank.slots[index], content)
-            rank.slots[index] = content
+            replace = r.combine is Combine.REPLACE
+            rank.slots[index] = content if replace else self._combined(rank, r, rank.slots[index], content)
         self.ready.append(rank)
 
     def _combined(self, rank: _Rank, r: Recv, held: IntArray, content: IntArray) -> IntArray:

@@ -51,7 +51,7 @@ def textbook_allgather(p: int, r: int) -> tuple[Round, ...]:
 
 
 class Hop(NamedTuple):
-    """One message of the all-to-all, the same on every rank: how far it goes in each digit, from and into which slots."""
+    """One message of the all-to-all, alike on every rank: how far it goes in each digit, from and into which slots."""
 
     steps: tuple[int, ...]
     leave: Slots

@@ -6,6 +6,7 @@ forms are composed over the levels of the topology, the textbook forms count ran
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -26,7 +27,7 @@ from topocomm.algorithms import (
 )
 from topocomm.compose import Flat, reduce_scatter_rounds
 from topocomm.layout import Layout, near_first_layout
-from topocomm.schedule import RankSchedule, Round, Schedule, Slots, compact, relabel, reverse_rounds
+from topocomm.schedule import RankSchedule, Recv, Round, Schedule, Send, Slots, compact, relabel, reverse_rounds
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
 from topocomm.tree import Tree
@@ -38,10 +39,12 @@ WHOLE = range(1)
 
 @dataclass(frozen=True)
 class Options:
-    """What may follow an algorithm's name: the way of its reordering, and the radix of Bruck's all-to-all."""
+    """What may follow an algorithm's name: the way of its reordering, and the radix of Bruck's all-to-all; and whether
+    operands must be combined in the order of ranks."""
 
     way: str | None = None
     radix: int | None = None
+    ordered: bool = False
 
 
 Builder: TypeAlias = Callable[[Topology, int, Options], Schedule]
@@ -145,9 +148,7 @@ def textbook_bruck_allgather(topology: Topology, root: int, options: Options) ->
 
 def _all_slots(topology: Topology, nslots: int, rounds: RankRounds, in_order: bool = False) -> Schedule:
     everything = range(nslots)
-    return Schedule(
-        topology.size, nslots, lambda r: RankSchedule(everything, rounds(r), everything), in_order=in_order
-    )
+    return Schedule(topology.size, nslots, lambda r: RankSchedule(everything, rounds(r), everything), in_order=in_order)
 
 
 def composed_allreduce(flat: Flat) -> Builder:
@@ -212,9 +213,7 @@ def leaders_allreduce(topology: Topology, root: int, options: Options) -> Schedu
 def leaders_barrier(topology: Topology, root: int, options: Options) -> Schedule:
     """Dissemination among the leaders of the outermost places, binomial trees inside."""
     layout = near_first_layout(topology)
-    return _all_slots(
-        topology, 0, _virtual(topology, lambda v: _among_leaders(layout, v, dissemination.barrier, NONE))
-    )
+    return _all_slots(topology, 0, _virtual(topology, lambda v: _among_leaders(layout, v, dissemination.barrier, NONE)))
 
 
 def textbook_barrier(topology: Topology, root: int, options: Options) -> Schedule:
@@ -245,7 +244,7 @@ def regular_extents(topology: Topology) -> tuple[int, ...]:
         members = np.bincount(places)
         if (members == members[0]).all() and members[0] < sizes[-1]:
             sizes.append(int(members[0]))
-    return tuple(a // b for a, b in zip(sizes, sizes[1:], strict=False)) or (1,)
+    return tuple(a // b for a, b in itertools.pairwise(sizes)) or (1,)
 
 
 def bruck_alltoall(default_radix: int) -> Builder:
@@ -287,12 +286,42 @@ def binomial_bcast(topology: Topology, root: int, options: Options) -> Schedule:
 
 
 def binomial_reduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """Up the binomial tree over places."""
+    """Up the binomial tree over places; in the order of ranks, if it must be, to rank 0 and from there to the root."""
+    if options.ordered and root:
+        return _ordered_reduce(topology, root)
+    if options.ordered and not topology.is_sorted:
+        topology = _rank_order(topology)
     tree = Tree(near_first_layout(topology), int(topology.virtual[root]))
     rounds = _virtual(topology, lambda v: binomial.reduce(tree, v, WHOLE))
-    in_order = root == 0 and topology.is_sorted
-    part = lambda r: RankSchedule(WHOLE, rounds(r), _at_root(WHOLE, r, root))  # noqa: E731
-    return Schedule(topology.size, 1, part, root, in_order=in_order)
+
+    def part(r: int) -> RankSchedule:
+        return RankSchedule(WHOLE, rounds(r), _at_root(WHOLE, r, root))
+
+    return Schedule(topology.size, 1, part, root, in_order=root == 0 and topology.is_sorted)
+
+
+def _ordered_reduce(topology: Topology, root: int) -> Schedule:
+    to_zero = binomial_reduce(topology, 0, Options(ordered=True))
+    hop = {0: Round((Send(root, WHOLE),)), root: Round((), (Recv(0, WHOLE),))}
+
+    def part(r: int) -> RankSchedule:
+        rounds = to_zero.part(r).rounds + ((hop[r],) if r in hop else ())
+        return RankSchedule(WHOLE, rounds, _at_root(WHOLE, r, root))
+
+    return Schedule(topology.size, 1, part, root, in_order=True)
+
+
+def binomial_reduce_scatter(topology: Topology, root: int, options: Options) -> Schedule:
+    """Reduce to rank 0 in the order of ranks, then scatter: for operations that are not commutative."""
+    if not topology.is_sorted:
+        topology = _rank_order(topology)
+    p, tree = topology.size, Tree(near_first_layout(topology))
+
+    def part(r: int) -> RankSchedule:
+        rounds = binomial.reduce(tree, r, range(p)) + reverse_rounds(binomial.gather(tree, r))
+        return RankSchedule(range(p), rounds, _one(r))
+
+    return Schedule(p, p, part, in_order=True)
 
 
 def blocks_bcast(topology: Topology, root: int, options: Options) -> Schedule:
@@ -315,8 +344,11 @@ def blocks_reduce(topology: Topology, root: int, options: Options) -> Schedule:
         there = reduce_scatter_rounds(layout, rabenseifner.reduce_scatter, v)
         return there + relabel(binomial.gather(tree, v), None, layout.home)
 
-    in_rank_order = _virtual(topology, rounds)
-    part = lambda r: RankSchedule(range(p), in_rank_order(r), _at_root(range(p), r, root))  # noqa: E731
+    by_rank = _virtual(topology, rounds)
+
+    def part(r: int) -> RankSchedule:
+        return RankSchedule(range(p), by_rank(r), _at_root(range(p), r, root))
+
     return Schedule(p, p, part, root)
 
 
@@ -324,9 +356,10 @@ def textbook_blocks_bcast(topology: Topology, root: int, options: Options) -> Sc
     """Scatter down the binomial tree, then the ring allgather, in the order of ranks."""
     p = topology.size
     tree = Tree(near_first_layout(_rank_order(topology)), root)
-    part = lambda r: RankSchedule(  # noqa: E731
-        _at_root(range(p), r, root), scatter_allgather.textbook_bcast(tree, p, r), range(p)
-    )
+
+    def part(r: int) -> RankSchedule:
+        return RankSchedule(_at_root(range(p), r, root), scatter_allgather.textbook_bcast(tree, p, r), range(p))
+
     return Schedule(p, p, part, root)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import MappingProxyType
 
-from topocomm.algorithms import circulant, forms, pairwise, rabenseifner, recursive_doubling, recursive_halving, ring
+from topocomm.algorithms import circulant, forms, pairwise, rabenseifner, recursive_doubling, recursive_halving
 from topocomm.algorithms.forms import Builder, Options
 from topocomm.errors import AlgorithmError
 from topocomm.reorder import WAYS
@@ -41,8 +41,8 @@ class Algorithm:
 
     On a flat topology no rank has more than ``rounds(p)`` rounds or sends more than ``sent(p)`` times the vector, and
     for p a power of two the busiest rank has exactly that. ``ways`` are the realisations of its reordering;
-    ``in_order``: it keeps the order of operands if ranks stand in topology order (textbook forms: always) and the
-    root, if there is one, is rank 0.
+    ``in_order``: it can combine operands in the order of ranks (``recursive_doubling`` only if they stand in topology
+    order).
     """
 
     name: str
@@ -115,6 +115,7 @@ def _digits(radix: int) -> tuple[Callable[[int], int], Callable[[int], Fraction]
 _rounds_8, _sent_8 = _digits(8)
 _rounds_2, _sent_2 = _digits(2)
 
+
 def _twice(p: int) -> Fraction:
     return 2 * _share(p)
 
@@ -123,7 +124,7 @@ _direct = ("none", "local", "direct")
 
 _ENTRIES = (
     # allgather
-    Algorithm("recursive_doubling", "allgather", "far first with one block; halving reversed where it fits, else circulant",
+    Algorithm("recursive_doubling", "allgather", "far first with one block; halving reversed, or circulant",
               forms.composed_allgather(rabenseifner.reduce_scatter), _lg, _share, ways=WAYS),
     Algorithm("bruck", "allgather", "far first with one block; circulant reversed on every level",
               forms.composed_allgather(circulant.reduce_scatter), _lg, _share, ways=WAYS),
@@ -152,7 +153,7 @@ _ENTRIES = (
     Algorithm("textbook_ring", "allreduce", "a ring in the order of ranks",
               forms.in_rank_order(forms.ring_allreduce), lambda p: 2 * (p - 1), _twice),
     # reduce_scatter
-    Algorithm("recursive_halving", "reduce_scatter", "near first with half of the vector; circulant where it does not fit",
+    Algorithm("recursive_halving", "reduce_scatter", "near first with half of the vector; or circulant",
               forms.composed_reduce_scatter(rabenseifner.reduce_scatter), _lg, _share, ways=WAYS),
     Algorithm("circulant", "reduce_scatter", "near first with half of the vector; circulant on every level",
               forms.composed_reduce_scatter(circulant.reduce_scatter), _lg, _share, ways=WAYS),
@@ -160,6 +161,9 @@ _ENTRIES = (
               forms.composed_reduce_scatter(pairwise.reduce_scatter), lambda p: p - 1, _share, ways=WAYS),
     Algorithm("ring", "reduce_scatter", "a ring in topology order",
               forms.ring_reduce_scatter, lambda p: p - 1, _share, ways=WAYS),
+    Algorithm("binomial", "reduce_scatter", "reduce to rank 0 and scatter, in the order of ranks",
+              forms.binomial_reduce_scatter, lambda p: 2 * _lg(p),
+              lambda p: Fraction(min(p - 1, 1)) + _subtree(p), in_order=True),
     Algorithm("textbook_recursive_halving", "reduce_scatter", "half of the vector to the farthest rank; folds other p",
               forms.textbook_reduce_scatter(recursive_halving.textbook_reduce_scatter),
               lambda p: _floor_lg(p) + 2 * _folded(p), lambda p: max(_share(p), Fraction(_folded(p)))),
@@ -240,7 +244,7 @@ def parse_name(text: str) -> tuple[str, Options]:
 
 
 def find(collective: str, text: str) -> tuple[Algorithm, Options]:
-    """The algorithm called ``name`` or ``name:options``. Raises AlgorithmError if it, or an option of it, is unknown."""
+    """The algorithm called ``name`` or ``name:options``. Raises AlgorithmError if it, or an option, is unknown."""
     if collective not in TABLE:
         raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(COLLECTIVES)}")
     name, options = parse_name(text)
@@ -259,13 +263,23 @@ def find(collective: str, text: str) -> tuple[Algorithm, Options]:
     return algorithm, options
 
 
-def make_schedule(collective: str, text: str, topology: Topology, root: int = 0) -> Schedule:
+def make_schedule(collective: str, text: str, topology: Topology, root: int = 0, ordered: bool = False) -> Schedule:
     """The schedule of ``collective`` by the algorithm called ``text`` on ``topology``.
 
-    Raises AlgorithmError for an unknown name, an option it has not, or a number of ranks that it cannot run on.
+    ``ordered`` asks that operands be combined in the order of ranks, for operations that are not commutative.
+    Raises AlgorithmError for an unknown name, an option it has not, a number of ranks that it cannot run on, or if it
+    cannot keep the order of operands.
     """
     algorithm, options = find(collective, text)
     algorithm.check(topology.size)
     if not 0 <= root < topology.size:
         raise AlgorithmError(f"root {root} is not a rank; the communicator has {topology.size}")
-    return replace(algorithm.build(topology, root, options), collective=collective, algorithm=text)
+    schedule = algorithm.build(topology, root, replace(options, ordered=ordered))
+    if ordered and not schedule.in_order:
+        others = [name for name, a in TABLE[collective].items() if a.in_order and name != algorithm.name]
+        raise AlgorithmError(
+            f"{collective} algorithm {text!r} does not combine operands in the order of ranks"
+            f"{' here' if algorithm.in_order else ''}, which an operation that is not commutative needs; "
+            f"use one of: {', '.join(others)}, native"
+        )
+    return replace(schedule, collective=collective, algorithm=text)

@@ -62,7 +62,7 @@ def _row(value: Any, width: int, source: str, key: str) -> tuple[str, ...]:
     _need(isinstance(value, list), source, f"{key} must be a list of places, found {type(value).__name__}")
     _need(len(value) == width, source, f"{key} has {len(value)} places, needs {width}, one for each level")
     for place in value:
-        ok = isinstance(place, str) and place or (isinstance(place, int) and not isinstance(place, bool))
+        ok = (isinstance(place, str) and place) or (isinstance(place, int) and not isinstance(place, bool))
         _need(bool(ok), source, f"{key} holds {place!r}; a place is a non-empty string or a whole number")
     return tuple(str(place) for place in value)
 
@@ -132,5 +132,6 @@ def read_placement(path: str | Path) -> Placement:
 def dumps_placement(topology: Topology) -> str:
     """The placement document (by rank) of a topology, one row a line."""
     rows = [json.dumps([str(label) for label in row]) for row in topology.labels]
-    head = f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {json.dumps(list(topology.levels))},\n "ranks": [\n  '
+    levels = json.dumps(list(topology.levels))
+    head = f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {levels},\n "ranks": [\n  '
     return head + ",\n  ".join(rows) + "\n]}\n"

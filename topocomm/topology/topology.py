@@ -119,7 +119,7 @@ class Topology:
         return np.bincount(self.places[:, self.level_index(level)])
 
     def meet(self, a: int, b: int) -> str | None:
-        """The innermost level at which ranks ``a`` and ``b`` share a place; None if they share not even the outermost."""
+        """The innermost level at which ranks ``a`` and ``b`` share a place; None if they share none."""
         shared = self.shared_levels(a, b)
         return self.levels[shared - 1] if shared else None
 

@@ -1,0 +1,201 @@
+"""mpi4py's buffer arguments, read the way mpi4py reads them.
+
+All forms are understood: a buffer; [buf, type]; [buf, count]; [buf, count, type]; [buf, (count, displ), type];
+[buf, count, displ, type]; a type is an ``MPI.Datatype`` or a type code. A datatype that is not its own bytes (a derived
+one, or a pair with a gap) is packed before and unpacked after. What this module returns None for (``MPI.BOTTOM``,
+device memory, memory that is not contiguous, an unknown type) belongs to the MPI library, its errors included.
+"""
+
+from __future__ import annotations
+
+import builtins
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from topocomm.errors import BufferError
+from topocomm.plan import Bytes
+
+__all__ = ["EMPTY", "Buffer", "parse"]
+
+EMPTY: Bytes = np.empty(0, np.uint8)
+
+
+@dataclass(slots=True)
+class Buffer:
+    """One buffer argument: ``count`` elements of ``datatype`` in each of its blocks.
+
+    ``data`` holds the blocks' bytes, one after the other, ``itemsize`` bytes an element: the caller's memory, or a
+    packed copy of it.
+    """
+
+    data: Bytes
+    count: int
+    datatype: MPI.Datatype
+    itemsize: int
+    source: Bytes | None = None
+    """The caller's memory, if ``data`` is a packed copy."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether ``data`` is a packed copy."""
+        return self.source is not None
+
+    def unpack(self) -> None:
+        """Bring a packed copy back into the caller's memory."""
+        if self.source is not None:
+            self.datatype.Unpack(self.data, 0, self.source, MPI.COMM_SELF)
+
+
+_plain_size: dict[int, int] = {}
+"""Size of predefined datatypes that are their own bytes, by handle."""
+_by_dtype: dict[np.dtype[Any], MPI.Datatype | None] = {}
+
+
+def _of_dtype(dtype: np.dtype[Any]) -> MPI.Datatype | None:
+    try:
+        return _by_dtype[dtype]
+    except KeyError:
+        found = _of_code(dtype.char) if dtype.isnative and dtype.kind in "biufc" else None
+        _by_dtype[dtype] = found
+        return found
+
+
+def _of_code(code: str) -> MPI.Datatype | None:
+    try:
+        datatype = MPI.Datatype.fromcode({"Zf": "F", "Zd": "D", "Zg": "G"}.get(code, code))
+    except (ValueError, KeyError):
+        return None
+    return None if datatype == MPI.DATATYPE_NULL else datatype
+
+
+def _bytes_of(obj: Any, writable: bool) -> Bytes | None:
+    """The memory behind a buffer as bytes, or None if there is none that is contiguous and in reach."""
+    if isinstance(obj, np.ndarray):
+        if writable and not obj.flags.writeable:
+            return None
+        if obj.flags.c_contiguous:
+            return obj.reshape(-1).view(np.uint8)
+        return obj.T.reshape(-1).view(np.uint8) if obj.flags.f_contiguous else None
+    try:
+        raw = MPI.buffer.frombuffer(obj, readonly=not writable)
+    except (TypeError, ValueError, builtins.BufferError):
+        return None
+    return np.frombuffer(raw, np.uint8) if raw.nbytes else EMPTY
+
+
+def _split(spec: Any) -> tuple[Any, Any, Any, Any] | None:
+    """(buffer, count, displacement, type) of an argument in any of its forms; None if it is none of them."""
+    if not isinstance(spec, (list, tuple)):
+        return spec, None, None, None
+    if len(spec) == 2:
+        buf, second = spec
+        if isinstance(second, (MPI.Datatype, str)):
+            return buf, None, None, second
+        if isinstance(second, (list, tuple)):
+            return (buf, *second, None) if len(second) == 2 else None
+        return buf, second, None, None
+    if len(spec) == 3:
+        buf, count, datatype = spec
+        if isinstance(count, (list, tuple)):
+            return (buf, *count, datatype) if len(count) == 2 else None
+        return buf, count, None, datatype
+    return tuple(spec) if len(spec) == 4 else None
+
+
+def _datatype(buf: Any, code: Any) -> MPI.Datatype | None:
+    if isinstance(code, MPI.Datatype):
+        return code
+    if isinstance(code, str):
+        return _of_code(code)
+    if isinstance(buf, np.ndarray):
+        return _of_dtype(buf.dtype)
+    try:
+        with memoryview(buf) as view:
+            return MPI.BYTE if view.format == "B" and isinstance(buf, (bytes, bytearray)) else _of_code(view.format)
+    except TypeError:
+        return None
+
+
+def _size(datatype: MPI.Datatype) -> int:
+    """Bytes of an element of a datatype that is its own bytes; 0 for any other."""
+    size = _plain_size.get(datatype.handle)
+    if size is None:
+        size = 0
+        if datatype != MPI.DATATYPE_NULL and datatype.is_predefined:
+            lb, extent = datatype.Get_extent()
+            if lb == 0 and extent == datatype.Get_size() > 0:
+                size = _plain_size[datatype.handle] = extent
+    return size
+
+
+def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
+    """Read a buffer argument that holds ``blocks`` blocks.
+
+    Returns None if it is for the MPI library. Raises BufferError, which names the argument by ``name``, if the buffer
+    is too short for its count.
+    """
+    parts = _split(spec)
+    if parts is None:
+        return None
+    buf, count, displ, code = parts
+    if buf is None or buf is MPI.BOTTOM or buf is MPI.IN_PLACE:
+        return None
+    datatype = _datatype(buf, code)
+    memory = _bytes_of(buf, writable) if datatype is not None else None
+    if datatype is None or memory is None:
+        return None
+    itemsize = _size(datatype)
+    extent = itemsize or _extent(datatype)
+    if extent <= 0 or not _whole_numbers(count, displ):
+        return None
+    if displ:
+        memory = memory[int(displ) * extent :]
+    if count is None:
+        entries = len(memory) // extent
+        if len(memory) % extent or entries % max(blocks, 1):
+            raise BufferError(
+                f"{name} holds {len(memory)} bytes, which are not {blocks} equal blocks of {extent}-byte elements"
+            )
+        count = entries // max(blocks, 1)
+    count = int(count)
+    needed = count * max(blocks, 1)
+    if itemsize:
+        if needed * itemsize > len(memory):
+            raise BufferError(
+                f"{name} holds {len(memory) // itemsize} elements, needs {max(blocks, 1)} × {count} = {needed} "
+                "(blocks × count)"
+            )
+        return Buffer(memory[: needed * itemsize], count, datatype, itemsize)
+    return _packed(memory, datatype, count, needed, extent, name)
+
+
+def _extent(datatype: MPI.Datatype) -> int:
+    return 0 if datatype == MPI.DATATYPE_NULL else int(datatype.Get_extent()[1])
+
+
+def _whole_numbers(*values: Any) -> bool:
+    """Whether all are None or whole numbers not below zero."""
+    for value in values:
+        if value is not None and not (hasattr(value, "__index__") and value.__index__() >= 0):
+            return False
+    return True
+
+
+def _packed(memory: Bytes, datatype: MPI.Datatype, count: int, needed: int, extent: int, name: str) -> Buffer | None:
+    """A buffer of a datatype with gaps or in another order: its elements in one piece."""
+    true_lb, true_extent = datatype.Get_true_extent()
+    span = (needed - 1) * extent + true_lb + true_extent if needed else 0
+    if true_lb < 0:
+        return None
+    if span > len(memory):
+        raise BufferError(f"{name} holds {len(memory)} bytes, needs {span} for {needed} elements of its datatype")
+    itemsize = int(datatype.Get_size())
+    data = np.empty(max(datatype.Pack_size(needed, MPI.COMM_SELF), needed * itemsize), np.uint8)
+    source = memory[: needed * extent]
+    end = datatype.Pack(source, data, 0, MPI.COMM_SELF) if needed else 0
+    if end != needed * itemsize:
+        return None
+    return Buffer(data[:end], count, datatype, itemsize, source)

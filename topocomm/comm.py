@@ -1,0 +1,351 @@
+"""The drop-in communicator: mpi4py's calls with mpi4py's arguments, on topocomm's schedules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from topocomm import calls, config
+from topocomm.algorithms import COLLECTIVES
+from topocomm.config import Settings
+from topocomm.errors import AlgorithmError, Error, TopologyError
+from topocomm.runtime import Runtime
+from topocomm.select import NATIVE, Decision
+from topocomm.topology import Placement, Topology
+from topocomm.topology.discover import discover, from_file, placed
+
+__all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
+
+TopologyLike = Topology | Placement | str | None
+
+_MPI = MPI.Comm
+
+
+def _settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | None) -> Settings:
+    """Settings from the arguments and rank 0's environment. Collective; raises alike on every rank."""
+    env, asked = comm.bcast((config.environment(), (algorithm, engine)))
+    mine = (algorithm, engine)
+    differs = np.array([asked != mine], np.int8)
+    comm.Allreduce(MPI.IN_PLACE, differs, MPI.MAX)
+    if differs[0]:
+        everyone = comm.allgather(mine)
+        raise AlgorithmError(
+            f"ranks ask for different algorithms or engines: {sorted({repr(x) for x in everyone})}; all must ask alike"
+        )
+    return config.make_settings(algorithm, engine, env, comm.Get_size())
+
+
+def _topology(comm: MPI.Intracomm, given: TopologyLike, settings: Settings) -> Topology:
+    """The topology of ``comm``: as given, as the file says, or discovered. Collective; raises alike on every rank."""
+    kinds = comm.allgather((type(given).__name__, given.signature if isinstance(given, Topology) else str(given)))
+    if len(set(kinds)) > 1:
+        raise TopologyError(f"ranks give different topologies: {sorted(set(kinds))[:4]}; all must give the same")
+    if isinstance(given, Topology):
+        if given.size != comm.Get_size():
+            raise TopologyError(f"topology is for {given.size} ranks, the communicator has {comm.Get_size()}")
+        return given
+    if isinstance(given, Placement):
+        return placed(comm, given)
+    path = given if given is not None else settings.topology_file
+    return discover(comm) if path is None else from_file(comm, str(path))
+
+
+class Comm(MPI.Intracomm):
+    """An intracommunicator whose collectives follow the machine.
+
+    Parameters
+    ----------
+    comm
+        The communicator to wrap; the same communicator, not a copy. Its private traffic goes over one duplicate, made
+        when first needed and freed with it.
+    algorithm
+        Name for every collective that knows it, or mapping from collective to name; ``"native"`` is the MPI library's
+        own. None: as the environment says, else automatic.
+    engine
+        ``"p2p"``, or None for the default.
+    topology
+        A :class:`~topocomm.topology.Topology` of these ranks, a placement, or the path of a placement file. None: as
+        ``TOPOCOMM_TOPOLOGY`` says, else discovered.
+
+    Collective over ``comm``. Everything that is not overridden here is mpi4py's own.
+
+    Raises
+    ------
+    AlgorithmError, TopologyError, Error
+        On every rank alike, for unknown names, an algorithm that cannot run on so many ranks, a topology that does not
+        fit.
+    TypeError
+        If ``comm`` is no intracommunicator.
+    """
+
+    _runtime: Runtime | None = None
+    _native: frozenset[str] | None = None
+
+    def __new__(
+        cls,
+        comm: MPI.Comm | None = None,
+        *,
+        algorithm: config.Algorithms = None,
+        engine: str | None = None,
+        topology: TopologyLike = None,
+    ) -> Comm:
+        """Wrap ``comm``; see the class."""
+        if comm is None:
+            return MPI.Intracomm.__new__(cls)
+        if not isinstance(comm, MPI.Intracomm):
+            raise TypeError(f"topocomm.Comm wraps intracommunicators, found {type(comm).__name__}; use it as it is")
+        if comm == MPI.COMM_NULL:
+            raise Error("topocomm.Comm cannot wrap MPI.COMM_NULL")
+        plain = MPI.Intracomm(comm)
+        settings = _settings(plain, algorithm, engine)
+        where = _topology(plain, topology, settings)
+        self = MPI.Intracomm.__new__(cls, comm)
+        self._runtime = Runtime(plain, lambda: where, settings)
+        return self
+
+    # -- what it does and why ----------------------------------------------------------------------------------
+
+    @property
+    def machine_topology(self) -> Topology:
+        """Where the ranks of this communicator sit in the machine."""
+        return self._state.topology
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What has been decided so far, in order: one entry for every new kind of call."""
+        return tuple(self._state.decisions)
+
+    def explain(
+        self,
+        collective: str,
+        nbytes: int,
+        *,
+        op: MPI.Op | None = None,
+        root: int = 0,
+        algorithm: str | None = None,
+    ) -> Decision:
+        """What a call would run and why. Not collective, moves no data.
+
+        ``nbytes`` counts the whole vector: of an allreduce, bcast or reduce the vector itself; of an allgather or
+        gather the result; of a reduce_scatter, scatter or all-to-all what a rank (the root) sends.
+        Raises AlgorithmError as the call itself would.
+        """
+        return self._state.explain(collective, nbytes, op is None or op.Is_commutative(), root, algorithm)
+
+    @property
+    def _state(self) -> Runtime:
+        if self._runtime is None:
+            raise Error("this communicator was not made by topocomm.Comm(comm)")
+        return self._runtime
+
+    def _is_native(self, collective: str, algorithm: str | None) -> bool:
+        """Whether a call goes to the MPI library whatever its other arguments."""
+        if algorithm is not None:
+            return algorithm == NATIVE
+        if self._native is None:
+            rt = self._runtime
+            self._native = frozenset(c for c in COLLECTIVES if rt is None or rt.always_native(c))
+        return collective in self._native
+
+    # -- collectives: mpi4py's arguments, and ``algorithm`` for this call alone ---------------------------------
+
+    def Allgather(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
+        """MPI_Allgather."""
+        if self._is_native("allgather", algorithm) or not calls.allgather(self._state, sendbuf, recvbuf, algorithm):
+            _MPI.Allgather(self, sendbuf, recvbuf)
+
+    def Alltoall(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
+        """MPI_Alltoall."""
+        if self._is_native("alltoall", algorithm) or not calls.alltoall(self._state, sendbuf, recvbuf, algorithm):
+            _MPI.Alltoall(self, sendbuf, recvbuf)
+
+    def Allreduce(self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None) -> None:
+        """MPI_Allreduce."""
+        if self._is_native("allreduce", algorithm) or not calls.allreduce(self._state, sendbuf, recvbuf, op, algorithm):
+            _MPI.Allreduce(self, sendbuf, recvbuf, op)
+
+    def Reduce_scatter(
+        self, sendbuf: Any, recvbuf: Any, recvcounts: Any = None, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
+    ) -> None:
+        """MPI_Reduce_scatter."""
+        if self._is_native("reduce_scatter", algorithm) or not calls.reduce_scatter(
+            self._state, sendbuf, recvbuf, recvcounts, op, algorithm
+        ):
+            _MPI.Reduce_scatter(self, sendbuf, recvbuf, recvcounts, op)
+
+    def Reduce_scatter_block(
+        self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
+    ) -> None:
+        """MPI_Reduce_scatter_block."""
+        if self._is_native("reduce_scatter_block", algorithm) or not calls.reduce_scatter_block(
+            self._state, sendbuf, recvbuf, op, algorithm
+        ):
+            _MPI.Reduce_scatter_block(self, sendbuf, recvbuf, op)
+
+    def Bcast(self, buf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
+        """MPI_Bcast."""
+        if self._is_native("bcast", algorithm) or not calls.bcast(self._state, buf, root, algorithm):
+            _MPI.Bcast(self, buf, root)
+
+    def Reduce(
+        self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, root: int = 0, *, algorithm: str | None = None
+    ) -> None:
+        """MPI_Reduce."""
+        if self._is_native("reduce", algorithm) or not calls.reduce(self._state, sendbuf, recvbuf, op, root, algorithm):
+            _MPI.Reduce(self, sendbuf, recvbuf, op, root)
+
+    def Gather(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
+        """MPI_Gather."""
+        if self._is_native("gather", algorithm) or not calls.gather(self._state, sendbuf, recvbuf, root, algorithm):
+            _MPI.Gather(self, sendbuf, recvbuf, root)
+
+    def Scatter(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
+        """MPI_Scatter."""
+        if self._is_native("scatter", algorithm) or not calls.scatter(self._state, sendbuf, recvbuf, root, algorithm):
+            _MPI.Scatter(self, sendbuf, recvbuf, root)
+
+    def Barrier(self, *, algorithm: str | None = None) -> None:
+        """MPI_Barrier."""
+        if self._is_native("barrier", algorithm) or not calls.barrier(self._state, algorithm):
+            _MPI.Barrier(self)
+
+    # -- communicators made from this one stay wrapped, with their settings --------------------------------------
+
+    @property
+    def _plain(self) -> Any:
+        """The same communicator as mpi4py's own class."""
+        base = next(base for base in type(self).__mro__ if base.__module__ == MPI.__name__)
+        return base(self)
+
+    def _wrap(self, made: Any) -> Any:
+        """``made``, an mpi4py communicator derived from this one, wrapped with the same settings."""
+        kind = _WRAPPED.get(type(made))
+        if kind is None or made == MPI.COMM_NULL or self._runtime is None:
+            return made
+        wrapped = kind._of(made)
+        wrapped._runtime = self._runtime.derive(MPI.Intracomm(made))
+        return wrapped
+
+    @classmethod
+    def _of(cls, made: MPI.Intracomm) -> Comm:
+        return MPI.Intracomm.__new__(cls, made)
+
+    def Dup(self, info: MPI.Info | None = None) -> Any:
+        """MPI_Comm_dup."""
+        return self._wrap(self._plain.Dup(info))
+
+    def Dup_with_info(self, info: MPI.Info) -> Any:
+        """MPI_Comm_dup_with_info."""
+        return self._wrap(self._plain.Dup_with_info(info))
+
+    def Idup(self, info: MPI.Info | None = None) -> Any:
+        """MPI_Comm_idup."""
+        made, request = self._plain.Idup(info)
+        return self._wrap(made), request
+
+    def Idup_with_info(self, info: MPI.Info) -> Any:
+        """MPI_Comm_idup_with_info."""
+        made, request = self._plain.Idup_with_info(info)
+        return self._wrap(made), request
+
+    def Clone(self) -> Any:
+        """mpi4py's name for a duplicate."""
+        return self._wrap(self._plain.Clone())
+
+    def Split(self, color: int = 0, key: int = 0) -> Any:
+        """MPI_Comm_split."""
+        return self._wrap(self._plain.Split(color, key))
+
+    def Split_type(self, split_type: int, key: int = 0, info: MPI.Info = MPI.INFO_NULL) -> Any:
+        """MPI_Comm_split_type."""
+        return self._wrap(self._plain.Split_type(split_type, key, info))
+
+    def Create(self, group: MPI.Group) -> Any:
+        """MPI_Comm_create."""
+        return self._wrap(self._plain.Create(group))
+
+    def Create_group(self, group: MPI.Group, tag: int = 0) -> Any:
+        """MPI_Comm_create_group."""
+        return self._wrap(self._plain.Create_group(group, tag))
+
+    def Create_cart(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Cart_create."""
+        return self._wrap(self._plain.Create_cart(*args, **kwargs))
+
+    def Create_graph(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Graph_create."""
+        return self._wrap(self._plain.Create_graph(*args, **kwargs))
+
+    def Create_dist_graph(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Dist_graph_create."""
+        return self._wrap(self._plain.Create_dist_graph(*args, **kwargs))
+
+    def Create_dist_graph_adjacent(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Dist_graph_create_adjacent."""
+        return self._wrap(self._plain.Create_dist_graph_adjacent(*args, **kwargs))
+
+    def Create_intercomm(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Intercomm_create. What is merged from it is wrapped again."""
+        made = Intercomm(self._plain.Create_intercomm(*args, **kwargs))
+        made._settings = self._runtime.settings if self._runtime is not None else None
+        return made
+
+
+class Cartcomm(MPI.Cartcomm, Comm):
+    """A wrapped Cartesian communicator."""
+
+    def __new__(cls, comm: Any = None) -> Cartcomm:
+        """A handle; made by :meth:`Comm.Create_cart`."""
+        return MPI.Cartcomm.__new__(cls, comm)
+
+    _of = classmethod(lambda cls, made: cls(made))
+
+    def Sub(self, remain_dims: Any) -> Any:
+        """MPI_Cart_sub."""
+        return self._wrap(self._plain.Sub(remain_dims))
+
+
+class Graphcomm(MPI.Graphcomm, Comm):
+    """A wrapped graph communicator."""
+
+    def __new__(cls, comm: Any = None) -> Graphcomm:
+        """A handle; made by :meth:`Comm.Create_graph`."""
+        return MPI.Graphcomm.__new__(cls, comm)
+
+    _of = classmethod(lambda cls, made: cls(made))
+
+
+class Distgraphcomm(MPI.Distgraphcomm, Comm):
+    """A wrapped distributed graph communicator."""
+
+    def __new__(cls, comm: Any = None) -> Distgraphcomm:
+        """A handle; made by :meth:`Comm.Create_dist_graph`."""
+        return MPI.Distgraphcomm.__new__(cls, comm)
+
+    _of = classmethod(lambda cls, made: cls(made))
+
+
+class Intercomm(MPI.Intercomm):
+    """An intercommunicator made from a wrapped communicator. All its calls are the MPI library's."""
+
+    _settings: Settings | None = None
+
+    def Merge(self, high: bool = False) -> Any:
+        """MPI_Intercomm_merge: wrapped, with the settings of this side; the topology is discovered."""
+        merged = MPI.Intercomm(self).Merge(high)
+        if self._settings is None:
+            return merged
+        wrapped = Comm._of(merged)
+        where = discover(merged)
+        wrapped._runtime = Runtime(merged, lambda: where, self._settings)
+        return wrapped
+
+
+_WRAPPED: dict[type, type[Comm]] = {
+    MPI.Intracomm: Comm,
+    MPI.Cartcomm: Cartcomm,
+    MPI.Graphcomm: Graphcomm,
+    MPI.Distgraphcomm: Distgraphcomm,
+}

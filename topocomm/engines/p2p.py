@@ -1,0 +1,96 @@
+"""Engine ``p2p``: the messages of a plan as mpi4py sends and receives on a private communicator."""
+
+from __future__ import annotations
+
+from mpi4py import MPI
+
+from topocomm.errors import Error
+from topocomm.plan import Message, Plan, PlanRound, Reduction, Regions
+from topocomm.schedule import Combine
+
+__all__ = ["TAG", "run"]
+
+TAG = 0
+"""Messages between two ranks match in the order of the rounds, so one tag is enough."""
+
+
+def _wrong_length(comm: MPI.Intracomm, m: Message, found: int) -> Error:
+    return Error(
+        f"rank {comm.rank}: a message from rank {m.peer} has {found} bytes, needs {m.nbytes}; "
+        "the ranks called the collective with different counts or types"
+    )
+
+
+def _transfer(comm: MPI.Intracomm, rnd: PlanRound, regions: Regions, status: MPI.Status) -> None:
+    """All messages of a round. One each way, the common case, takes a single blocking call."""
+    sends, recvs = rnd.sends, rnd.recvs
+    if len(sends) == 1 and len(recvs) == 1:
+        s, r = sends[0], recvs[0]
+        comm.Sendrecv(s.view(regions), s.peer, TAG, r.view(regions), r.peer, TAG, status)
+        if status.count != r.nbytes:
+            raise _wrong_length(comm, r, status.count)
+    elif len(recvs) == 1 and not sends:
+        r = recvs[0]
+        comm.Recv(r.view(regions), r.peer, TAG, status)
+        if status.count != r.nbytes:
+            raise _wrong_length(comm, r, status.count)
+    elif len(sends) == 1 and not recvs:
+        s = sends[0]
+        comm.Send(s.view(regions), s.peer, TAG)
+    elif sends or recvs:
+        requests = [comm.Irecv(r.view(regions), r.peer, TAG) for r in recvs]
+        requests += [comm.Isend(s.view(regions), s.peer, TAG) for s in sends]
+        statuses = [MPI.Status() for _ in requests]
+        MPI.Request.Waitall(requests, statuses)
+        for r, st in zip(recvs, statuses, strict=False):
+            if st.count != r.nbytes:
+                raise _wrong_length(comm, r, st.count)
+
+
+def _reduce(red: Reduction, regions: Regions, op: MPI.Op, datatype: MPI.Datatype) -> None:
+    for move in red.gather:
+        move.run(regions)
+    received, held = red.received.view(regions), red.held.view(regions)
+    if red.order is Combine.BEFORE:
+        op.Reduce_local([received, red.count, datatype], [held, red.count, datatype])
+    else:
+        op.Reduce_local([held, red.count, datatype], [received, red.count, datatype])
+        held[:] = received
+    for move in red.scatter:
+        move.run(regions)
+
+
+def run(comm: MPI.Intracomm, plan: Plan, regions: Regions, op: MPI.Op, datatype: MPI.Datatype) -> None:
+    """Run one rank's plan.
+
+    Parameters
+    ----------
+    comm
+        A communicator that carries nothing else.
+    regions
+        Send buffer, receive buffer and scratch memory, as bytes.
+    op, datatype
+        Of a reduction; ``datatype`` describes the elements that the plan counts.
+
+    Raises
+    ------
+    Error
+        If a message has not the length that the plan expects.
+    mpi4py.MPI.Exception
+        Whatever MPI raises.
+    """
+    status = MPI.Status()
+    for move in plan.load:
+        move.run(regions)
+    for rnd in plan.rounds:
+        for move in rnd.pack:
+            move.run(regions)
+        for move in rnd.local:
+            move.run(regions)
+        _transfer(comm, rnd, regions, status)
+        for move in rnd.unpack:
+            move.run(regions)
+        for red in rnd.reductions:
+            _reduce(red, regions, op, datatype)
+    for move in plan.store:
+        move.run(regions)

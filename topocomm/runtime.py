@@ -1,0 +1,245 @@
+"""What stands behind a wrapped communicator: its topology, private communicator, decisions and plans."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from topocomm.algorithms import TABLE, make_schedule
+from topocomm.config import Settings
+from topocomm.engines import p2p
+from topocomm.errors import AlgorithmError, BufferError, Error
+from topocomm.plan import Bytes, Plan, block_cuts, make_plan
+from topocomm.schedule import Schedule
+from topocomm.select import NATIVE, Decision, decide
+from topocomm.topology import Topology
+from topocomm.topology.topology import IntArray
+
+__all__ = ["Bound", "Call", "Runtime", "private_communicator"]
+
+_GRACE_SECONDS = 5.0
+"""How long a rank with a bad argument waits for the others, so that they learn of it."""
+
+_keyval: list[int] = []
+
+
+class _Private:
+    """The duplicate that carries topocomm's own traffic; kept as an attribute of the communicator and freed with it."""
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self.comm: MPI.Intracomm | None = comm.Dup()
+
+    def free(self) -> None:
+        if self.comm is not None and not MPI.Is_finalized():
+            self.comm.Free()
+        self.comm = None
+
+
+def private_communicator(comm: MPI.Intracomm) -> MPI.Intracomm:
+    """The private duplicate of ``comm``: made once, collectively, however often ``comm`` is wrapped."""
+    if not _keyval:
+        _keyval.append(MPI.Comm.Create_keyval(delete_fn=lambda _comm, _key, private: private.free()))
+    private: Any = comm.Get_attr(_keyval[0])
+    if private is None:
+        private = _Private(comm)
+        comm.Set_attr(_keyval[0], private)
+    duplicate: MPI.Intracomm = private.comm
+    return duplicate
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kind of call, as far as plans can tell: what all ranks must agree on."""
+
+    collective: str
+    counts: int | tuple[int, ...]
+    """Elements of a block of a gather-like call, or of the whole vector, or of every block of a reduce_scatter."""
+    itemsize: int
+    root: int = 0
+    commutative: bool = True
+    kind: str = ""
+    """Datatype and operation of a reduction."""
+    named: str | None = None
+    """The algorithm that this call asks for."""
+
+    def nbytes(self, size: int) -> int:
+        """Bytes by which the choice is made: of the whole vector."""
+        if isinstance(self.counts, tuple):
+            return sum(self.counts) * self.itemsize
+        blocks = size if self.collective in _PER_BLOCK else 1
+        return self.counts * blocks * self.itemsize
+
+    def describe(self) -> str:
+        """What a rank called, for the error that shows a disagreement."""
+        counts = self.counts if isinstance(self.counts, int) else f"counts {list(self.counts)[:8]}"
+        root = f", root {self.root}" if self.collective in ("bcast", "reduce", "gather", "scatter") else ""
+        named = f", algorithm {self.named}" if self.named else ""
+        return f"{self.collective} of {counts} × {self.itemsize} bytes{self.kind and ', ' + self.kind}{root}{named}"
+
+
+_PER_BLOCK = ("allgather", "alltoall", "gather", "scatter", "reduce_scatter_block")
+
+
+@dataclass(frozen=True)
+class Bound:
+    decision: Decision
+    plan: Plan | None
+    scratch: Bytes
+
+
+def _block_counts(call: Call, schedule: Schedule) -> int | Sequence[int] | IntArray:
+    """Elements of the blocks into which the schedule cuts the call's vector."""
+    if isinstance(call.counts, tuple) or call.collective in _PER_BLOCK:
+        return call.counts
+    return np.diff(block_cuts(call.counts, schedule.nslots))
+
+
+def _shorten(ranks: list[int]) -> str:
+    return ", ".join(map(str, ranks[:8])) + (", …" if len(ranks) > 8 else "")
+
+
+class Runtime:
+    """The state of one wrapped communicator."""
+
+    def __init__(self, comm: MPI.Intracomm, topology: Callable[[], Topology], settings: Settings) -> None:
+        self.comm = comm
+        self.rank: int = comm.Get_rank()
+        self.size: int = comm.Get_size()
+        self.settings = settings
+        self._make_topology = topology
+        self._topology: Topology | None = None
+        self.plans: dict[tuple[Hashable, ...], Bound] = {}
+        self._made: dict[tuple[Call, bool], Bound] = {}
+        self._agreed: set[Call] = set()
+        self.decisions: list[Decision] = []
+        self._private: MPI.Intracomm | None = None
+
+    @property
+    def topology(self) -> Topology:
+        """The topology of the communicator."""
+        if self._topology is None:
+            self._topology = self._make_topology()
+        return self._topology
+
+    @property
+    def private(self) -> MPI.Intracomm:
+        """The private communicator. Collective when first asked for."""
+        if self._private is None:
+            self._private = private_communicator(self.comm)
+        return self._private
+
+    def derive(self, comm: MPI.Intracomm) -> Runtime:
+        """The state of a communicator whose ranks are ranks of this one: same settings, their part of the topology."""
+        group, mine = comm.Get_group(), self.comm.Get_group()
+        ranks = list(group.Translate_ranks(list(range(comm.Get_size())), mine))
+        group.Free()
+        mine.Free()
+        return Runtime(comm, lambda: self.topology.restrict(ranks), self.settings)
+
+    def always_native(self, collective: str) -> bool:
+        """Whether every call of ``collective`` without a word of its own goes to the MPI library, whatever its size."""
+        named = self.settings.named.get(collective)
+        return named == NATIVE if named is not None else len(self.topology.nesting) < 3
+
+    # -- agreement ---------------------------------------------------------------------------------------------
+
+    def agree(self, call: Call) -> None:
+        """See to it that all ranks make the same call, when it is new. Raises Error on every rank if they do not."""
+        if call in self._agreed and not self.settings.check_always:
+            return
+        text = f"{call.describe()}, topology {self.topology.signature}"
+        digest = int.from_bytes(hashlib.sha256(repr((call, text)).encode()).digest()[:7], "big")
+        mine = np.array([digest, -digest, 0], np.int64)
+        out = np.empty(3, np.int64)
+        self.private.Allreduce(mine, out, MPI.MAX)
+        self._raise_disagreement(out, text)
+        self._agreed.add(call)
+
+    def refuse(self, message: str) -> None:
+        """Tell the other ranks that this one has a bad argument, if they come to agree; then raise BufferError."""
+        request = self.private.Iallreduce(np.array([0, 0, 1], np.int64), out := np.empty(3, np.int64), MPI.MAX)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while not request.Test():
+            if time.monotonic() > deadline:
+                raise BufferError(f"{message} (the other ranks did not make a new call; they may wait for this one)")
+            time.sleep(0.0005)
+        self._raise_disagreement(out, message, wrong=True)
+
+    def _raise_disagreement(self, out: Any, text: str, wrong: bool = False) -> None:
+        if not out[2] and out[0] == -out[1]:
+            return
+        texts = self.private.allgather((wrong, text))
+        bad = [(r, t) for r, (w, t) in enumerate(texts) if w]
+        if bad:
+            rank, message = bad[0]
+            raise BufferError(message if rank == self.rank else f"stopped on rank {self.rank}, because {message}")
+        groups: dict[str, list[int]] = {}
+        for r, (_, t) in enumerate(texts):
+            groups.setdefault(t, []).append(r)
+        shown = "; ".join(f"ranks {_shorten(ranks)}: {t}" for t, ranks in list(groups.items())[:4])
+        raise Error(f"rank {self.rank}: the ranks call differently: {shown}; all must give the same")
+
+    # -- decisions and plans -----------------------------------------------------------------------------------
+
+    def explain(self, collective: str, nbytes: int, commutative: bool, root: int, algorithm: str | None) -> Decision:
+        """The decision for ``nbytes`` bytes of the whole vector, with the reordering that its schedule has."""
+        if collective not in TABLE:
+            raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(TABLE)}")
+        blocks = self.size if collective in _PER_BLOCK else 1
+        call = Call(collective, -(-nbytes // blocks), 1, root, commutative, named=algorithm)
+        decision = self.decide(call)
+        if decision.algorithm == NATIVE:
+            return decision
+        schedule = make_schedule(collective, decision.algorithm, self.topology, root, ordered=not commutative)
+        return replace(decision, reordering=schedule.reordering)
+
+    def decide(self, call: Call) -> Decision:
+        """The decision for a call, without its schedule."""
+        named, by = call.named, "the call"
+        if named is None:
+            named, by = self.settings.named.get(call.collective), self.settings.named_by.get(call.collective, "")
+        return decide(
+            call.collective,
+            call.nbytes(self.size),
+            self.topology,
+            named=named,
+            named_by=by,
+            commutative=call.commutative,
+        )
+
+    def bind(self, call: Call, in_place: bool = False) -> Bound:
+        """The plan for a call; made when the call is new."""
+        self.agree(call)
+        bound = self._made.get((call, in_place))
+        if bound is None:
+            bound = self._made[call, in_place] = self._make(call, in_place)
+            self._note(bound.decision)
+        return bound
+
+    def _make(self, call: Call, in_place: bool) -> Bound:
+        decision = self.decide(call)
+        if decision.algorithm == NATIVE:
+            return Bound(decision, None, np.empty(0, np.uint8))
+        schedule = make_schedule(
+            call.collective, decision.algorithm, self.topology, call.root, ordered=not call.commutative
+        )
+        plan = make_plan(schedule, self.rank, _block_counts(call, schedule), call.itemsize, in_place)
+        scratch = np.empty(plan.scratch_bytes, np.uint8)
+        return Bound(replace(decision, reordering=schedule.reordering), plan, scratch)
+
+    def _note(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+        if self.settings.trace and self.rank == 0:
+            print(f"topocomm: {decision}", file=sys.stderr, flush=True)
+
+    def run(self, bound: Bound, send: Bytes, recv: Bytes, op: MPI.Op = MPI.OP_NULL, kind: Any = MPI.BYTE) -> None:
+        """Run a plan on the caller's memory."""
+        assert bound.plan is not None
+        p2p.run(self.private, bound.plan, (send, recv, bound.scratch), op, kind)

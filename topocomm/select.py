@@ -1,0 +1,124 @@
+"""Which algorithm runs a collective, and why. The rule looks only at what all ranks know alike.
+
+The automatic rule, in this order:
+
+1. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
+   knows shared memory best, and there is no distance to save.
+2. Vectors (bytes as in the table below) up to the limit: the algorithm with the fewest messages between places.
+3. Larger ones: the algorithm with the fewest bytes between places.
+
+   ============================  ===================  =====================  ====================
+   collective                    bytes of             up to the limit        above
+   ============================  ===================  =====================  ====================
+   allreduce                     the vector           recursive_doubling     rabenseifner
+   allgather                     the result           bruck                  recursive_doubling
+   reduce_scatter(_block)        the whole vector     recursive_halving      recursive_halving
+   alltoall                      a rank's vector      bruck                  pairwise
+   bcast                         the vector           binomial               scatter_allgather
+   reduce                        the vector           binomial               rabenseifner
+   gather, scatter               the root's vector    binomial               binomial
+   barrier                                            dissemination          dissemination
+   ============================  ===================  =====================  ====================
+
+An operation that is not commutative takes an algorithm that keeps the order of operands; where ranks do not stand in
+topology order, that is one in the order of ranks. Nothing else ever takes a path that ignores the topology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from topocomm.algorithms.table import find
+from topocomm.topology import Topology
+
+__all__ = ["ENGINES", "NATIVE", "Decision", "decide"]
+
+NATIVE = "native"
+ENGINES = ("p2p",)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    small: str
+    large: str
+    limit: int
+    ordered: tuple[str, str] = ("", "")
+    """The same for operations that are not commutative."""
+
+
+RULES: Mapping[str, _Rule] = MappingProxyType(
+    {
+        "allreduce": _Rule(
+            "recursive_doubling", "rabenseifner", 16384, ("textbook_recursive_doubling", "textbook_rabenseifner")
+        ),
+        "allgather": _Rule("bruck", "recursive_doubling", 16384),
+        "reduce_scatter": _Rule("recursive_halving", "recursive_halving", 0, ("binomial", "binomial")),
+        "reduce_scatter_block": _Rule("recursive_halving", "recursive_halving", 0, ("binomial", "binomial")),
+        "alltoall": _Rule("bruck", "pairwise", 8192),
+        "bcast": _Rule("binomial", "scatter_allgather", 65536),
+        "reduce": _Rule("binomial", "rabenseifner", 16384, ("binomial", "binomial")),
+        "gather": _Rule("binomial", "binomial", 0),
+        "scatter": _Rule("binomial", "binomial", 0),
+        "barrier": _Rule("dissemination", "dissemination", 0),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What runs a collective and why; ``reordering`` is filled in when the schedule is made."""
+
+    collective: str
+    nbytes: int
+    algorithm: str
+    engine: str
+    why: str
+    reordering: str = "none"
+
+    def __str__(self) -> str:
+        how = f"{self.algorithm} on engine {self.engine}, reordering {self.reordering}"
+        what = "the MPI library's own" if self.algorithm == NATIVE else how
+        return f"{self.collective}, {self.nbytes} bytes: {what}; {self.why}"
+
+
+def decide(
+    collective: str,
+    nbytes: int,
+    topology: Topology,
+    *,
+    named: str | None = None,
+    named_by: str = "",
+    commutative: bool = True,
+) -> Decision:
+    """Choose the algorithm for ``nbytes`` bytes (as the table above counts them).
+
+    ``named`` is the user's word and ``named_by`` where it was said; it is taken or refused, never replaced.
+    Raises AlgorithmError if the named algorithm is unknown or cannot run here.
+    """
+    if named == NATIVE:
+        return Decision(collective, nbytes, NATIVE, NATIVE, f"named by {named_by}")
+    if named is not None:
+        find(collective, named)[0].check(topology.size)
+        return Decision(collective, nbytes, named, "p2p", f"named by {named_by}")
+    places = len(topology.nesting) - 1
+    if places < 2:
+        what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near"
+        return Decision(collective, nbytes, NATIVE, NATIVE, f"automatic: {what}, no distance to save")
+    rule = RULES[collective]
+    small, large = rule.small, rule.large
+    reason = "automatic: "
+    if not commutative:
+        small, large = rule.ordered
+        reason = "automatic, not commutative: "
+        if small.endswith("recursive_doubling") and topology.is_sorted:
+            small = "recursive_doubling"
+    outer = int(topology.nesting[1][-1]) + 1
+    if small == large:
+        return Decision(collective, nbytes, small, "p2p", f"{reason}least traffic between {outer} places")
+    if nbytes <= rule.limit:
+        why = f"{reason}at most {rule.limit} bytes, fewest messages between {outer} places"
+        return Decision(collective, nbytes, small, "p2p", why)
+    why = f"{reason}more than {rule.limit} bytes, fewest bytes between {outer} places"
+    return Decision(collective, nbytes, large, "p2p", why)
