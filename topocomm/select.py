@@ -6,19 +6,22 @@ The automatic rule, in this order:
    knows shared memory best, and there is no distance to save.
 2. Vectors (bytes as in the table below) up to the limit: the algorithm with the fewest messages between places.
 3. Larger ones: the algorithm with the fewest bytes between places.
+4. Blocks (vector / ranks) of at least 32 KiB on at most 128 ranks, where the table names one: a ring in topology order.
+   It sends at most G / (G - 1) of the fewest bytes between G places, but keeps the links inside and between places busy
+   at the same time, which the level-by-level algorithms do not.
 
-   ============================  ===================  =====================  ====================
-   collective                    bytes of             up to the limit        above
-   ============================  ===================  =====================  ====================
-   allreduce                     the vector           recursive_doubling     rabenseifner
-   allgather                     the result           bruck                  recursive_doubling
-   reduce_scatter(_block)        the whole vector     recursive_halving      recursive_halving
+   ============================  ===================  =====================  ====================  ================
+   collective                    bytes of             up to the limit        above                 large blocks
+   ============================  ===================  =====================  ====================  ================
+   allreduce                     the vector           recursive_doubling     rabenseifner          ring
+   allgather                     the result           bruck                  recursive_doubling    ring
+   reduce_scatter(_block)        the whole vector     recursive_halving      recursive_halving     ring
    alltoall                      a rank's vector      bruck                  pairwise
    bcast                         the vector           binomial               scatter_allgather
    reduce                        the vector           binomial               rabenseifner
    gather, scatter               the root's vector    binomial               binomial
    barrier                                            dissemination          dissemination
-   ============================  ===================  =====================  ====================
+   ============================  ===================  =====================  ====================  ================
 
 An operation that is not commutative takes an algorithm that keeps the order of operands; where ranks do not stand in
 topology order, that is one in the order of ranks. Nothing else ever takes a path that ignores the topology.
@@ -37,6 +40,8 @@ __all__ = ["ENGINES", "NATIVE", "Decision", "decide"]
 
 NATIVE = "native"
 ENGINES = ("p2p",)
+LARGE_BLOCK = 32768
+RING_RANKS = 128
 
 
 @dataclass(frozen=True)
@@ -44,21 +49,26 @@ class _Rule:
     small: str
     large: str
     limit: int
+    large_blocks: str | None = None
     ordered: tuple[str, str] = ("", "")
-    """The same for operations that are not commutative."""
+    """Small and large for operations that are not commutative."""
 
 
 RULES: Mapping[str, _Rule] = MappingProxyType(
     {
         "allreduce": _Rule(
-            "recursive_doubling", "rabenseifner", 16384, ("textbook_recursive_doubling", "textbook_rabenseifner")
+            "recursive_doubling",
+            "rabenseifner",
+            16384,
+            "ring",
+            ("textbook_recursive_doubling", "textbook_rabenseifner"),
         ),
-        "allgather": _Rule("bruck", "recursive_doubling", 16384),
-        "reduce_scatter": _Rule("recursive_halving", "recursive_halving", 0, ("binomial", "binomial")),
-        "reduce_scatter_block": _Rule("recursive_halving", "recursive_halving", 0, ("binomial", "binomial")),
+        "allgather": _Rule("bruck", "recursive_doubling", 16384, "ring"),
+        "reduce_scatter": _Rule("recursive_halving", "recursive_halving", 0, "ring", ("binomial", "binomial")),
+        "reduce_scatter_block": _Rule("recursive_halving", "recursive_halving", 0, "ring", ("binomial", "binomial")),
         "alltoall": _Rule("bruck", "pairwise", 8192),
         "bcast": _Rule("binomial", "scatter_allgather", 65536),
-        "reduce": _Rule("binomial", "rabenseifner", 16384, ("binomial", "binomial")),
+        "reduce": _Rule("binomial", "rabenseifner", 16384, None, ("binomial", "binomial")),
         "gather": _Rule("binomial", "binomial", 0),
         "scatter": _Rule("binomial", "binomial", 0),
         "barrier": _Rule("dissemination", "dissemination", 0),
@@ -107,14 +117,17 @@ def decide(
         what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near"
         return Decision(collective, nbytes, NATIVE, NATIVE, f"automatic: {what}, no distance to save")
     rule = RULES[collective]
-    small, large = rule.small, rule.large
+    small, large, large_blocks = rule.small, rule.large, rule.large_blocks
     reason = "automatic: "
     if not commutative:
-        small, large = rule.ordered
+        (small, large), large_blocks = rule.ordered, None
         reason = "automatic, not commutative: "
         if small.endswith("recursive_doubling") and topology.is_sorted:
             small = "recursive_doubling"
     outer = int(topology.nesting[1][-1]) + 1
+    if large_blocks and topology.size <= RING_RANKS and nbytes >= LARGE_BLOCK * topology.size:
+        why = f"{reason}blocks of at least {LARGE_BLOCK} bytes, all links of {outer} places busy at once"
+        return Decision(collective, nbytes, large_blocks, "p2p", why)
     if small == large:
         return Decision(collective, nbytes, small, "p2p", f"{reason}least traffic between {outer} places")
     if nbytes <= rule.limit:
