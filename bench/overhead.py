@@ -1,0 +1,123 @@
+"""What being there costs: ``native`` on a wrapped communicator against mpi4py's own calls, and the p2p engine's rounds.
+
+    mpiexec -n 2 python bench/overhead.py [--json bench/results/overhead.json]
+
+Part 1 runs on COMM_SELF, where an MPI call costs least, so that nothing hides the difference: A B A B … blocks of calls
+of one method, the median over blocks of the difference per call. Target: at most 0.5 µs.
+
+Part 2 runs on all ranks: a barrier and an 8-byte allreduce of our own on an artificial topology against the MPI
+library's, per round of the schedule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from mpi4py import MPI
+
+import topocomm
+from topocomm.algorithms import make_schedule
+from topocomm.cli.machine import machine_facts
+
+CALLS, BLOCKS = 2000, 41
+
+
+def per_call_us(call: Callable[[], object], calls: int = CALLS) -> float:
+    """Microseconds a call, over one block of calls."""
+    start = perf_counter()
+    for _ in range(calls):
+        call()
+    return (perf_counter() - start) / calls * 1e6
+
+
+def interleaved(a: Callable[[], object], b: Callable[[], object]) -> tuple[float, float, float]:
+    """Median µs of a call of ``a``, of ``b``, and of their difference block by block."""
+    pairs = [(per_call_us(a), per_call_us(b)) for _ in range(BLOCKS)]
+    return (
+        statistics.median(x for x, _ in pairs),
+        statistics.median(y for _, y in pairs),
+        statistics.median(y - x for x, y in pairs),
+    )
+
+
+def native_rows() -> list[dict[str, object]]:
+    """Part 1: one row a collective."""
+    plain = MPI.COMM_SELF
+    wrapped = topocomm.Comm(MPI.COMM_SELF, algorithm="native")
+    x, y = np.zeros(8), np.zeros(8)
+    calls: dict[str, Callable[[MPI.Intracomm], Callable[[], object]]] = {
+        "Barrier": lambda c: c.Barrier,
+        "Bcast": lambda c: lambda: c.Bcast(x),
+        "Allreduce": lambda c: lambda: c.Allreduce(x, y),
+        "Allgather": lambda c: lambda: c.Allgather(x, y),
+        "Alltoall": lambda c: lambda: c.Alltoall(x, y),
+        "Reduce_scatter_block": lambda c: lambda: c.Reduce_scatter_block(x, y),
+        "Reduce_scatter": lambda c: lambda: c.Reduce_scatter(x, y, (8,)),
+        "Reduce": lambda c: lambda: c.Reduce(x, y),
+        "Gather": lambda c: lambda: c.Gather(x, y),
+        "Scatter": lambda c: lambda: c.Scatter(x, y),
+    }
+    rows: list[dict[str, object]] = []
+    for name, make in calls.items():
+        a, b, difference = interleaved(make(plain), make(wrapped))
+        rows.append({"call": name, "mpi4py_us": a, "topocomm_native_us": b, "difference_us": difference})
+    return rows
+
+
+def round_rows(comm: MPI.Intracomm) -> list[dict[str, object]]:
+    """Part 2: rank 0's medians."""
+    places = topocomm.Topology(("node",), [[r] for r in range(comm.size)])
+    wrapped = topocomm.Comm(comm, topology=places, algorithm="textbook_dissemination")
+    doubling = topocomm.Comm(comm, topology=places, algorithm="textbook_recursive_doubling")
+    x, y = np.ones(1), np.zeros(1)
+    plain = MPI.Intracomm(comm)
+    rows: list[dict[str, object]] = []
+    for name, collective, a, b in (
+        ("Barrier", "barrier", plain.Barrier, wrapped.Barrier),
+        ("Allreduce 8 B", "allreduce", lambda: plain.Allreduce(x, y), lambda: doubling.Allreduce(x, y)),
+        (
+            "Sendrecv 8 B",
+            "",
+            plain.Barrier,
+            lambda: plain.Sendrecv(x, comm.rank ^ 1 if comm.size > 1 else 0, 0, y, comm.rank ^ 1 if comm.size > 1 else 0),
+        ),
+    ):
+        native, ours, _ = interleaved(a, b)
+        name_of = {"barrier": "textbook_dissemination", "allreduce": "textbook_recursive_doubling"}
+        flat = topocomm.Topology.flat(comm.size)
+        rounds = len(make_schedule(collective, name_of[collective], flat).part(0).rounds) if collective else 1
+        rows.append({"call": name, "ranks": comm.size, "native_us": native, "ours_us": ours, "rounds": rounds})
+    return rows
+
+
+def main() -> None:
+    """Run both parts, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    comm = MPI.COMM_WORLD
+    native = native_rows() if comm.rank == 0 else []
+    comm.Barrier()
+    rounds = round_rows(comm)
+    if comm.rank:
+        return
+    print(f"{'call':<24}{'mpi4py us':>12}{'native us':>12}{'difference':>12}")
+    for row in native:
+        print(f"{row['call']:<24}{row['mpi4py_us']:>12.2f}{row['topocomm_native_us']:>12.2f}{row['difference_us']:>12.2f}")
+    for row in rounds:
+        per = float(row["ours_us"]) / max(int(row["rounds"]), 1)  # type: ignore[call-overload, arg-type]
+        print(f"{row['call']:<24}{row['ranks']:>3} ranks  MPI {row['native_us']:.2f} us  ours {row['ours_us']:.2f} us  {per:.2f} us a round")
+    if options.json:
+        facts = {**machine_facts(), "command": " ".join(sys.argv)}
+        options.json.write_text(json.dumps({**facts, "native": native, "rounds": rounds}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
