@@ -1,12 +1,14 @@
-"""Start Python programs under ``mpiexec`` from a test: output captured, time limited, stacks of a hung job in the report.
+"""Start Python programs under ``mpiexec`` from a test: output captured, time limited, stacks of a hung job in the
+report.
 
     from launch import launch
     done = launch(4, ["-m", "topocomm", "bench", "allreduce"], timeout=60)
     assert done.returncode == 0, done.stderr
 
-``mpiexec`` is the one beside ``sys.executable``, so the tests of a virtual environment use the MPI library of that environment.
-A job that outlives its time limit is killed with everything it started, after every rank has printed its Python stack
-(``PYTHONFAULTHANDLER`` and ``SIGABRT``, which works in a rank that hangs inside C too), and `LaunchTimeout` shows all of it.
+``mpiexec`` is the one beside ``sys.executable``, so the tests of a virtual environment use the MPI library of that
+environment. A job that outlives its time limit is killed with everything it started, after every rank has printed its
+Python stack (``PYTHONFAULTHANDLER`` and ``SIGABRT``, which works in a rank that hangs inside C too), and
+`LaunchTimeoutError` shows all of it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["LaunchTimeout", "environment", "launch", "mpiexec"]
+__all__ = ["LaunchTimeoutError", "environment", "launch", "mpiexec"]
 
 _SETTINGS = {
     "PYTHONFAULTHANDLER": "1",
@@ -36,10 +38,12 @@ _SETTINGS = {
     "PRTE_MCA_hwloc_default_binding_policy": "none",
     "OMPI_MCA_mpi_yield_when_idle": "1",
 }
-"""Set for every job: dumps of a killed rank, one thread a rank, more ranks than cores, Open MPI run by root in a container."""
+"""Set for every job: dumps of a killed rank, one thread a rank, more ranks than cores, Open MPI run by root in a
+container.
+"""
 
 
-class LaunchTimeout(AssertionError):
+class LaunchTimeoutError(AssertionError):
     """A job outlived its time limit; the text holds the command, both streams and the stack of every rank.
 
     `stdout` and `stderr` hold the streams by themselves.
@@ -55,10 +59,11 @@ class LaunchTimeout(AssertionError):
 def launch(
     n: int, argv: Sequence[str], timeout: float = 60, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python argv…`` on `n` ranks and return exit code, stdout and stderr as text; the caller judges the exit code.
+    """Run ``python argv…`` on `n` ranks and return exit code, stdout and stderr as text; the caller judges the exit
+    code.
 
-    `timeout` is in seconds; `env` adds to (and overrides) the environment of the test and `_SETTINGS`.
-    Raises `LaunchTimeout` when the job had to be killed, FileNotFoundError when there is no ``mpiexec``.
+    `timeout` is in seconds; `env` adds to (and overrides) the environment of the test and `_SETTINGS`. Raises
+    `LaunchTimeoutError` when the job had to be killed, FileNotFoundError when there is no ``mpiexec``.
     """
     command = [str(mpiexec()), "-n", str(n), sys.executable, *argv]
     with subprocess.Popen(
@@ -69,7 +74,7 @@ def launch(
             stdout, stderr = job.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             stdout, stderr = _kill_with_stacks(job)
-            raise LaunchTimeout(command, timeout, stdout, stderr) from None
+            raise LaunchTimeoutError(command, timeout, stdout, stderr) from None
         except BaseException:
             _signal([job.pid, *_descendants(job.pid)], signal.SIGKILL)
             raise
@@ -85,7 +90,9 @@ def mpiexec() -> Path:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment with `_SETTINGS`, then `extra`; ``PYTHONPATH`` starts with the tested topocomm's place."""
+    """This process's environment with `_SETTINGS`, then `extra`; ``PYTHONPATH`` starts with the tested topocomm's
+    place.
+    """
     spec = importlib.util.find_spec("topocomm")
     assert spec is not None, "topocomm cannot be imported here"
     assert spec.submodule_search_locations, "topocomm is not a package"
@@ -97,7 +104,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 def _kill_with_stacks(job: subprocess.Popen[str]) -> tuple[str, str]:
     """Let every rank of a hung job print its stack, then kill all of it; both streams as far as they came.
 
-    The launcher is stopped meanwhile: it would answer the first rank's death by killing the others before they have printed.
+    The launcher is stopped meanwhile: it would answer the first rank's death by killing the others before they have
+    printed.
     """
     family = [job.pid, *_descendants(job.pid)]
     ranks = [pid for pid in family if _is_rank(pid)]

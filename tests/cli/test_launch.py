@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from launch import LaunchTimeout, launch
+from launch import LaunchTimeoutError, launch
 
 HANG = """
 import os
@@ -29,7 +29,7 @@ def test_output_exit_code_and_environment() -> None:
 
 
 def test_every_rank_of_a_hung_job_shows_its_stack_and_dies() -> None:
-    with pytest.raises(LaunchTimeout) as caught:
+    with pytest.raises(LaunchTimeoutError) as caught:
         launch(3, ["-c", HANG], timeout=8)
     assert caught.value.stderr.count("waits_for_nobody") == 3, str(caught.value)
     pids = [int(line.split()[3]) for line in caught.value.stdout.splitlines() if line.startswith("rank")]
