@@ -13,7 +13,7 @@ __all__ = ["PROGRAM", "Parser", "launched_rank", "log", "refuse", "version"]
 PROGRAM = "python -m topocomm"
 
 _RANK_VARIABLES = ("PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MPI_LOCALRANKID", "SLURM_PROCID")
-_KILL_GRACE = 0.5
+_KILL_GRACE = 2.0
 
 
 class Parser(argparse.ArgumentParser):

@@ -85,24 +85,25 @@ def _program(args: argparse.Namespace) -> list[str]:
 
 
 def _algorithm(text: str | None) -> str | dict[str, str] | None:
-    """The value of --algorithm as `topocomm.Comm` takes it. Raises ValueError for a name that nothing has."""
+    """The value of --algorithm as `topocomm.Comm` takes it. Raises AlgorithmError, a ValueError, for an unknown name."""
     if text is None:
         return None
-    from topocomm.algorithms import TABLE
+    from topocomm.algorithms import TABLE, find
 
-    if "=" not in text:
-        known = {"native"}.union(*TABLE.values())
-        if text not in known:
-            raise ValueError(f"no collective has an algorithm {text!r}; there are {', '.join(sorted(known))}")
-        return text
-    pairs = dict(pair.partition("=")[::2] for pair in text.split(","))
-    for collective, name in pairs.items():
-        if collective not in TABLE:
-            raise ValueError(f"no collective {collective!r}; there are {', '.join(TABLE)}")
-        if name != "native" and name not in TABLE[collective]:
-            others = ", ".join(TABLE[collective])
-            raise ValueError(f"{collective} has no algorithm {name!r}; there are native, {others}")
-    return pairs
+    name = text.partition(":")[0]
+    if "=" in name:
+        pairs = dict(pair.partition("=")[::2] for pair in text.split(","))
+        for collective, algorithm in pairs.items():
+            if algorithm != "native":
+                find(collective, algorithm)
+        return pairs
+    having = [collective for collective, entries in TABLE.items() if name in entries]
+    if not having and text != "native":
+        known = sorted({"native"}.union(*TABLE.values()))
+        raise ValueError(f"no collective has an algorithm {text!r}; there are {', '.join(known)}")
+    for collective in having:
+        find(collective, text)
+    return text
 
 
 def _check_topology(name: str) -> None:

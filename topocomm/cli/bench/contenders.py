@@ -8,7 +8,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from topocomm.cli.bench.options import UsageError
+from topocomm.algorithms import TABLE, find
 from topocomm.errors import AlgorithmError
 
 __all__ = ["AUTO", "NATIVE", "Contender", "Plan", "contenders", "plan_of"]
@@ -40,16 +40,14 @@ class Contender:
 
 
 def plan_of(collective: str, words: Sequence[str]) -> Plan:
-    """What ``--algorithm`` names. Raises UsageError for a name this collective has not."""
-    from topocomm.algorithms import TABLE
-
-    known = [AUTO, NATIVE, *TABLE[collective]]
+    """What ``--algorithm`` names. Raises AlgorithmError for a name or option this collective has not."""
+    every = [AUTO, NATIVE, *TABLE[collective]]
     names: list[str] = []
     for word in words:
-        if word != "all" and word not in known:
-            raise UsageError(f"{collective} has no algorithm {word!r}; there are {', '.join(known)}, all")
-        names += known if word == "all" else [word]
-    return Plan(tuple(dict.fromkeys(names)), frozenset(known) - {AUTO, NATIVE, *words})
+        if word not in ("all", AUTO, NATIVE):
+            find(collective, word)
+        names += every if word == "all" else [word]
+    return Plan(tuple(dict.fromkeys(names)), frozenset(every) - {AUTO, NATIVE, *words})
 
 
 def contenders(world: MPI.Intracomm, collective: str, plan: Plan, topology: str | None) -> list[Contender]:

@@ -12,6 +12,7 @@ from typing import Any
 from topocomm.cli.bench.osu import BENCHMARKS, DATATYPES, MEMORY_FLOOR, MEMORY_LIMIT, Benchmark, Datatype, datatype_of
 from topocomm.cli.console import log
 from topocomm.errors import Error
+from topocomm.reorder import WAYS
 
 __all__ = ["Options", "UsageError", "add_arguments", "options_of"]
 
@@ -138,7 +139,13 @@ def _memory(limit: int | None) -> int:
 
 
 def _words(text: str) -> list[str]:
-    words = text.split(",")
+    """Names separated by commas; options after a colon are separated by commas too and stay with their name."""
+    words: list[str] = []
+    for part in text.split(","):
+        if words and ":" in words[-1] and ("=" in part or part in WAYS):
+            words[-1] += f",{part}"
+        else:
+            words.append(part)
     if not all(words):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of names separated by commas")
     return words
