@@ -12,9 +12,12 @@ from topocomm.cli.bench.results import read
 from topocomm.cli.console import launched_rank
 from topocomm.errors import Error
 
-__all__ = ["HELP", "add_arguments", "run"]
+__all__ = ["HELP", "KINDS", "add_arguments", "draw", "require_matplotlib", "run"]
 
 HELP = "draw a result of bench --json: every algorithm, and its ratio to native"
+
+KINDS = ("png", "pdf", "svg")
+"""Pictures that can be written, by the end of the name."""
 
 Series = tuple[list[int], list[float]]
 
@@ -31,22 +34,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw; 0. Raises topocomm.Error for a missing matplotlib, a file that is no result, or one without rows."""
-    if not find_spec("matplotlib"):
-        raise Error("plot needs matplotlib, which is not installed; pip install topocomm[plot]")
+    require_matplotlib()
     document = read(args.results)
     if not any(row["results"].get(name) for row in document["rows"] for name in document["contenders"]):
         raise Error(f"{args.results}: holds no measured row")
-    if args.output.suffix not in (".png", ".pdf", ".svg"):
-        raise Error(f"{args.output}: the name must end in .png, .pdf or .svg")
+    if args.output.suffix[1:] not in KINDS:
+        raise Error(f"{args.output}: the name must end in .{', .'.join(KINDS)}")
     if not args.output.parent.is_dir():
         raise Error(f"{args.output}: there is no directory {str(args.output.parent)!r}")
     if launched_rank() in (None, 0):
-        _draw(document, args.output)
+        draw(document, args.output)
         print(f"wrote {args.output}")
     return 0
 
 
-def _draw(document: dict[str, Any], output: Path) -> None:
+def require_matplotlib() -> None:
+    """Raises topocomm.Error where matplotlib is not installed."""
+    if not find_spec("matplotlib"):
+        raise Error("plots need matplotlib, which is not installed; pip install topocomm[plot]")
+
+
+def draw(document: dict[str, Any], output: Path) -> None:
+    """Draw a results document with at least one measured row; the name of `output` decides the kind of picture."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -85,7 +85,7 @@ def _program(args: argparse.Namespace) -> list[str]:
 
 
 def _algorithm(text: str | None) -> str | dict[str, str] | None:
-    """The value of --algorithm as `topocomm.Comm` takes it. Raises AlgorithmError, a ValueError, for an unknown name."""
+    """The value of --algorithm as `topocomm.Comm` takes it. Raises AlgorithmError, a ValueError."""
     if text is None:
         return None
     from topocomm.algorithms import TABLE, find
@@ -121,7 +121,7 @@ class _WrapWorld:
     """
 
     def __init__(self, algorithm: str | dict[str, str] | None, topology: str | None) -> None:
-        self._make = {"algorithm": algorithm, "topology": topology}
+        self._algorithm, self._topology = algorithm, topology
 
     def install(self) -> None:
         """Start to wait. mpi4py.MPI must not be imported yet."""
@@ -159,4 +159,5 @@ class _WrapWorld:
     def _wrap(self, module: ModuleType) -> None:
         from topocomm import Comm
 
-        module.COMM_WORLD = Comm(module.COMM_WORLD, **self._make)  # type: ignore[attr-defined]
+        world = Comm(module.COMM_WORLD, algorithm=self._algorithm, topology=self._topology)
+        module.COMM_WORLD = world  # type: ignore[attr-defined]

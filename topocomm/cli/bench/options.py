@@ -48,6 +48,7 @@ class Options:
     rotate: bool
     window: int
     json: Path | None
+    pictures: tuple[Path, ...]
 
     def loops(self, size: int) -> tuple[int, int]:
         """(iterations, warm-up iterations) at a message size in bytes."""
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"all or {', '.join(DATATYPES)}; may be repeated")  # fmt: skip
     add("-l", "--in-place", action="store_true", help="pass MPI_IN_PLACE")
     add("-k", "--root-rank", metavar="ROOT", type=_root, help="rotate, or fixed:RANK (default fixed:0)")
+    add("-G", "--graph", metavar="KIND,…", type=_pictures, help="draw topocomm_BENCHMARK.KIND here: png, pdf, svg")
     add("-W", "--window-size", metavar="N", type=_at_least(1), help="messages in flight in bw and bibw (default 64)")
 
 
@@ -113,6 +115,7 @@ def options_of(args: argparse.Namespace) -> Options:
         rotate=root == "rotate",
         window=args.window_size or 64,
         json=args.json,
+        pictures=tuple(Path(f"topocomm_{benchmark.name}.{kind}") for kind in args.graph or ()),
     )
 
 
@@ -202,6 +205,16 @@ def _datatypes(text: str) -> list[str]:
     if word not in DATATYPES:
         raise argparse.ArgumentTypeError(f"no data type {text!r}; there are all, {', '.join(DATATYPES)}")
     return [word]
+
+
+def _pictures(text: str) -> list[str]:
+    from topocomm.cli.plot import KINDS, require_matplotlib
+
+    kinds = text.lower().split(",")
+    if not all(kind in KINDS for kind in kinds):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(KINDS)}")
+    require_matplotlib()
+    return kinds
 
 
 def _root(text: str) -> Any:

@@ -20,6 +20,7 @@ from topocomm.cli.bench.results import Record
 from topocomm.cli.bench.table import Result, Row, Table
 from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
 from topocomm.cli.console import log, version
+from topocomm.cli.plot import draw
 from topocomm.errors import AlgorithmError
 
 __all__ = ["report"]
@@ -123,12 +124,22 @@ def _report(run: Run) -> int:
             run.say(f"# Datatype: {datatype.name}.")
         run.say(run.table().header())
         failure = failure or _rows(run, datatype, record)
-    if run.options.json and world.rank == 0:
-        record.write(run.options.json)
+    if world.rank == 0:
+        _keep(run.options, record, drawn=failure is None)
     if failure and world.rank == 0:
         print(f"DATA VALIDATION ERROR: {failure}", file=sys.stderr, flush=True)
     world.Barrier()
     return 1 if failure else 0
+
+
+def _keep(options: Options, record: Record, drawn: bool) -> None:
+    """Write the files that were asked for; pictures only of right results."""
+    if options.json:
+        record.write(options.json)
+    if drawn and record.rows:
+        for picture in options.pictures:
+            draw(record.document(), picture)
+            log(f"wrote {picture}")
 
 
 def _try_smallest(run: Run) -> None:
@@ -211,11 +222,17 @@ def _choices(run: Run, size: int) -> Mapping[str, Mapping[str, str]]:
     found = {}
     for contender in run.contenders:
         if contender.name != NATIVE and contender.comm is not None:
-            choice = contender.comm.explain(run.options.benchmark.name, size)  # type: ignore[attr-defined]
+            choice = _decision(run, contender, size)
             found[contender.name] = {
                 name: str(getattr(choice, name)) for name in ("algorithm", "engine", "reordering", "why")
             }
     return found
+
+
+def _decision(run: Run, contender: Contender, size: int) -> Any:
+    """What topocomm runs at a size; it counts the bytes of the whole vector, the column Size those of one block."""
+    benchmark = run.options.benchmark
+    return contender.comm.explain(benchmark.name, size * run.world.size if benchmark.blocks else size)  # type: ignore
 
 
 def _context(run: Run, nodes: int) -> dict[str, str]:
@@ -227,7 +244,7 @@ def _context(run: Run, nodes: int) -> dict[str, str]:
     }
     ours = [contender for contender in run.contenders if contender.name != NATIVE and contender.comm is not None]
     if ours:
-        context["Placement"] = ours[0].comm.placement.describe()  # type: ignore[union-attr]
+        context["Placement"] = ours[0].comm.topology.describe()  # type: ignore[union-attr]
     for contender in ours:
         context[f"Algorithm {contender.name}"] = _chosen(run, contender)
     return context
@@ -238,8 +255,9 @@ def _chosen(run: Run, contender: Contender) -> str:
     spans: list[tuple[int, str]] = []
     options = run.options
     for size in _sizes(options, options.datatypes[0], run.world.size):
-        choice = contender.comm.explain(options.benchmark.name, size)  # type: ignore[union-attr]
+        choice = _decision(run, contender, size)
         text = f"{choice.algorithm} (reordering {choice.reordering}, engine {choice.engine})"
+        text = NATIVE if choice.algorithm == NATIVE else text
         if not spans or spans[-1][1] != text:
             spans.append((size, text))
     return ", ".join(text if len(spans) == 1 else f"from {size} {text}" for size, text in spans)
