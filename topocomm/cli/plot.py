@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ Series = tuple[list[int], list[float]]
 _COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d6a9f", "#e09f3e", "#3d405b", "#00a6a6", "#a44a3f")
 _NATIVE_COLOUR = "#555555"
 _MARKERS = "osD^vP*X"
+_TICKS = 7
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +76,8 @@ def draw(document: dict[str, Any], output: Path) -> None:
         axes[0, 0].set_ylabel(BENCHMARKS[document["benchmark"]].metric.replace("(us)", " (µs)").replace("  ", " "))
         if ratios:
             axes[1, 0].set_ylabel(f"ratio to {_reference(document)}")
-        axes[0, 0].legend(frameon=False, fontsize=9)
+        if document["benchmark"] != "barrier":
+            axes[0, 0].legend(frameon=False, fontsize=9)
         figure.suptitle(_title(document), fontsize=11)
         figure.savefig(output, dpi=150)
         plt.close(figure)
@@ -93,24 +96,34 @@ def _column(document: dict[str, Any], datatype: str, axes: Any, named: bool) -> 
         axes[0].plot(sizes, values, label=name, **style)
         if len(axes) > 1:
             axes[1].plot(*_ratios(rows, name, reference), **style)
-    for panel in axes:
-        _logarithmic(panel)
-    axes[-1].set_xscale("log", base=2)
-    axes[-1].xaxis.set_major_formatter(_bytes)
-    axes[-1].set_xlabel("message size")
+    for panel, steps in zip(axes, ((1, 2, 5), (1, 1.5, 2, 3, 5, 7)), strict=False):
+        _logarithmic(panel, steps)
+    _sizes(axes[-1], [row["size"] for row in rows])
     if named:
         axes[0].set_title(datatype, fontsize=10)
 
 
-def _logarithmic(panel: Any) -> None:
-    """A vertical axis with plain numbers at 1, 2 and 5 of every decade."""
+def _logarithmic(panel: Any, steps: Sequence[float]) -> None:
+    """A vertical axis with plain numbers at these steps of every decade."""
     from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     panel.set_yscale("log")
     panel.minorticks_off()
-    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_locator(LogLocator(subs=steps))
     panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.grid(which="major", color="#dddddd", linewidth=0.6)
+
+
+def _sizes(panel: Any, sizes: list[int]) -> None:
+    """The horizontal axis: at most `_TICKS` of the measured sizes are named."""
+    from matplotlib.ticker import NullLocator
+
+    panel.set_xscale("log", base=2)
+    panel.set_xlim(sizes[0] / 1.5, sizes[-1] * 1.5)
+    panel.set_xticks(sizes[:: -(-len(sizes) // _TICKS)])
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_major_formatter(_bytes)
+    panel.set_xlabel("message size")
 
 
 def _bars(document: dict[str, Any], row: dict[str, Any], axes: Any) -> None:
@@ -120,10 +133,11 @@ def _bars(document: dict[str, Any], row: dict[str, Any], axes: Any) -> None:
         result = row["results"][name]
         if result:
             colour = _style(name, number)["color"]
-            axes[0].bar(name, result["average"], color=colour, label=name)
+            axes[0].bar(name, result["average"], color=colour)
             if len(axes) > 1 and reference:
                 axes[1].bar(name, result["average"] / reference["average"], color=colour)
-    axes[-1].tick_params(axis="x", rotation=20)
+    for label in axes[-1].get_xticklabels():
+        label.set(rotation=25, horizontalalignment="right")
 
 
 def _style(name: str, number: int) -> dict[str, Any]:
