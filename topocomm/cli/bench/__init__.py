@@ -1,0 +1,38 @@
+"""``python -m topocomm bench``: OSU's benchmarks of collectives and messages, with columns that compare algorithms."""
+
+from __future__ import annotations
+
+import argparse
+
+from topocomm.cli.bench.options import Options, add_arguments, options_of
+from topocomm.cli.console import launched_rank, version
+from topocomm.errors import Error
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "measure collectives and messages as the OSU Micro-Benchmarks do, algorithms side by side (under mpiexec)"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one benchmark; 0, or 1 when a result was wrong or there are too few or too many ranks."""
+    options = options_of(args)
+    if args.version:
+        if launched_rank() in (None, 0):
+            print(f"# topocomm MPI {options.benchmark.title} v{version()}")
+        return 0
+    return _report(options)
+
+
+def _report(options: Options) -> int:
+    """Measure and print. What no rank expected ends the whole job, as the others would wait for this rank."""
+    from mpi4py.run import set_abort_status
+
+    from topocomm.cli.bench.report import report
+
+    try:
+        return report(options)
+    except Error:
+        raise
+    except BaseException:
+        set_abort_status(1)
+        raise

@@ -1,0 +1,73 @@
+"""Who is measured: the communicators behind the names of ``--algorithm``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mpi4py import MPI
+
+from topocomm.algorithms import TABLE, find
+from topocomm.errors import AlgorithmError
+
+__all__ = ["AUTO", "NATIVE", "Contender", "Plan", "contenders", "plan_of"]
+
+AUTO, NATIVE = "auto", "native"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Names to measure, in the order of the columns; `optional` are those that ``all`` brought in and that may be
+    n/a.
+    """
+
+    names: tuple[str, ...]
+    optional: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A name and the communicator on which it is measured; `why_not` says why a table has only n/a for it."""
+
+    name: str
+    comm: MPI.Intracomm | None
+    why_not: str = ""
+
+    def call(self, method: str) -> Callable[..., Any]:
+        """The bound method of the communicator. Only for a contender with a communicator."""
+        return getattr(self.comm, method)  # type: ignore[no-any-return]
+
+
+def plan_of(collective: str, words: Sequence[str]) -> Plan:
+    """What ``--algorithm`` names. Raises AlgorithmError for a name or option this collective has not."""
+    every = [AUTO, NATIVE, *TABLE[collective]]
+    names: list[str] = []
+    for word in words:
+        if word not in ("all", AUTO, NATIVE):
+            find(collective, word)
+        names += every if word == "all" else [word]
+    return Plan(tuple(dict.fromkeys(names)), frozenset(every) - {AUTO, NATIVE, *words})
+
+
+def contenders(world: MPI.Intracomm, collective: str, plan: Plan, topology: str | None) -> list[Contender]:
+    """A communicator for every name, over the processes of `world`. Collective.
+
+    ``native`` is the plain communicator, without topocomm in the way. Raises AlgorithmError for a named algorithm
+    that cannot run here, TopologyError for a bad file.
+    """
+    return [_contender(world, collective, name, name in plan.optional, topology) for name in plan.names]
+
+
+def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool, topology: str | None) -> Contender:
+    if name == NATIVE:
+        return Contender(name, world)
+    from topocomm import Comm
+
+    algorithm = None if name == AUTO else {collective: name}
+    try:
+        return Contender(name, Comm(world, algorithm=algorithm, topology=topology))
+    except AlgorithmError as error:
+        if not optional:
+            raise
+        return Contender(name, None, str(error))

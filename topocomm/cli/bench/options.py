@@ -1,0 +1,226 @@
+"""The arguments of ``bench``: OSU's flags and ours, checked as far as that needs no MPI."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from topocomm.cli.bench.osu import BENCHMARKS, DATATYPES, MEMORY_FLOOR, MEMORY_LIMIT, Benchmark, Datatype, datatype_of
+from topocomm.cli.console import log
+from topocomm.errors import Error
+from topocomm.reorder import WAYS
+
+__all__ = ["Options", "UsageError", "add_arguments", "options_of"]
+
+_MOST_PERCENTILES = 5
+_SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class UsageError(Error):
+    """The command line asks for something that there is not."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The checked arguments. `rotate` or `root`: where rooted collectives start; `iterations`, `warmup`: None for
+    OSU's own.
+    """
+
+    benchmark: Benchmark
+    algorithms: tuple[str, ...]
+    topology: str | None
+    least: int
+    most: int
+    iterations: int | None
+    warmup: int | None
+    full: bool
+    validation: bool
+    settle: int
+    percentiles: tuple[int, ...]
+    memory: int
+    datatypes: tuple[Datatype, ...]
+    in_place: bool
+    root: int
+    rotate: bool
+    window: int
+    json: Path | None
+    pictures: tuple[Path, ...]
+
+    def loops(self, size: int) -> tuple[int, int]:
+        """(iterations, warm-up iterations) at a message size in bytes."""
+        iterations, warmup = self.benchmark.loops.at(size)
+        return (
+            iterations if self.iterations is None else self.iterations,
+            warmup if self.warmup is None else self.warmup,
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """OSU's short and long options, with ours (long only) first."""
+    add = parser.add_argument
+    add("benchmark", choices=list(BENCHMARKS), metavar="BENCHMARK", help=", ".join(BENCHMARKS))
+    add("--algorithm", metavar="A,B,…", type=_words, help="algorithms to compare, the first is the base column; also "
+        "auto (topocomm's choice), native (the MPI library's own), all (default: auto,native)")  # fmt: skip
+    add("--topology", metavar="FILE", help="placement file (default: what the machine shows)")
+    add("--json", metavar="FILE", type=_writable, help="write the results for machines as well")
+    add("-v", "--version", action="store_true", help="print the version line of this benchmark and stop")
+    add("-m", "--message-size", metavar="[MIN:]MAX", type=_size_range, help="bytes (also 4K, 2M); MIN: sets only MIN")
+    add("-i", "--iterations", metavar="N", type=_at_least(1), help="timed iterations at every size")
+    add("-x", "--warmup", metavar="N", type=_at_least(0), help="iterations before them at every size")
+    add("-f", "--full", action="store_true", help="minimum and maximum over ranks, and iterations")
+    add("-c", "--validation", action="store_true", help="verify every call, not only two; show the column")
+    add("-u", "--validation-warmup", metavar="N", type=_at_least(0), help="calls before each that -c verifies (5)")
+    add("-z", "--tail-lat", metavar="P,…", nargs="?", const=(50, 90, 99), type=_percentiles,
+        help="percentiles over iterations (default 50,90,99)")  # fmt: skip
+    add("-M", "--mem-limit", metavar="BYTES", type=_bytes, help=f"memory per process (default {MEMORY_LIMIT})")
+    add("-T", "--type", metavar="TYPE", type=_datatypes, action="extend",
+        help=f"all or {', '.join(DATATYPES)}; may be repeated")  # fmt: skip
+    add("-l", "--in-place", action="store_true", help="pass MPI_IN_PLACE")
+    add("-k", "--root-rank", metavar="ROOT", type=_root, help="rotate, or fixed:RANK (default fixed:0)")
+    add("-G", "--graph", metavar="KIND,…", type=_pictures, help="draw topocomm_BENCHMARK.KIND here: png, pdf, svg")
+    add("-W", "--window-size", metavar="N", type=_at_least(1), help="messages in flight in bw and bibw (default 64)")
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """The parsed arguments as `Options`. Raises UsageError for a flag the benchmark does not have, and an empty size
+    range.
+    """
+    benchmark = BENCHMARKS[args.benchmark]
+    _refuse_foreign_flags(benchmark, args)
+    least, most = args.message_size or (None, None)
+    least, most = least or 1, benchmark.max_size if most is None else most
+    if least > most:
+        raise UsageError(f"-m {least}:{most}: the smallest message is larger than the largest")
+    root = args.root_rank or 0
+    return Options(
+        benchmark=benchmark,
+        algorithms=tuple(args.algorithm or (("native",) if benchmark.point_to_point else ("auto", "native"))),
+        topology=args.topology,
+        least=least,
+        most=most,
+        iterations=args.iterations,
+        warmup=args.warmup,
+        full=args.full,
+        validation=args.validation,
+        settle=5 if args.validation_warmup is None else args.validation_warmup,
+        percentiles=tuple(args.tail_lat or ()),
+        memory=_memory(args.mem_limit),
+        datatypes=tuple(datatype_of(word, benchmark) for word in args.type or [None]),
+        in_place=args.in_place,
+        root=0 if root == "rotate" else root,
+        rotate=root == "rotate",
+        window=args.window_size or 64,
+        json=args.json,
+        pictures=tuple(Path(f"topocomm_{benchmark.name}.{kind}") for kind in args.graph or ()),
+    )
+
+
+_FLAGS = {
+    "m": "message_size", "M": "mem_limit", "f": "full", "c": "validation", "u": "validation_warmup", "T": "type",
+    "l": "in_place", "k": "root_rank", "W": "window_size",
+}  # fmt: skip
+
+
+def _refuse_foreign_flags(benchmark: Benchmark, args: argparse.Namespace) -> None:
+    allowed = benchmark.flags + ("u" if "c" in benchmark.flags else "")
+    for flag, name in _FLAGS.items():
+        if getattr(args, name) not in (None, False) and flag not in allowed:
+            raise UsageError(f"{benchmark.name} has no -{flag}; it has {' '.join(f'-{letter}' for letter in allowed)}")
+    if benchmark.point_to_point and (args.algorithm or args.topology):
+        raise UsageError(f"{benchmark.name} sends messages, no algorithm does; leave out --algorithm and --topology")
+
+
+def _memory(limit: int | None) -> int:
+    if limit is not None and limit < MEMORY_FLOOR:
+        log(f"-M {limit} is too low, {MEMORY_FLOOR} is used instead")
+        return MEMORY_FLOOR
+    return MEMORY_LIMIT if limit is None else limit
+
+
+def _words(text: str) -> list[str]:
+    """Names separated by commas; options after a colon are separated by commas too and stay with their name."""
+    words: list[str] = []
+    for part in text.split(","):
+        if words and ":" in words[-1] and ("=" in part or part in WAYS):
+            words[-1] += f",{part}"
+        else:
+            words.append(part)
+    if not all(words):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names separated by commas")
+    return words
+
+
+def _writable(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: there is no directory {str(path.parent)!r}")
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a directory")
+    return path
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip(), re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes (K, M and G may follow it)")
+    return int(match[1]) * _SUFFIXES[match[2].upper()]
+
+
+def _size_range(text: str) -> tuple[int | None, int | None]:
+    least, colon, most = text.partition(":")
+    if not colon:
+        least, most = "", least
+    if not least and not most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not [MIN:]MAX")
+    smallest = _bytes(least) if least else None
+    if smallest == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: the smallest message must have at least 1 byte")
+    return smallest, _bytes(most) if most else None
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return number
+
+
+def _percentiles(text: str) -> tuple[int, ...]:
+    words = text.split(",")
+    if not all(word.isdigit() and int(word) <= 100 for word in words) or len(words) > _MOST_PERCENTILES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of 1 to {_MOST_PERCENTILES} percentiles of 0 to 100")
+    return tuple(map(int, words))
+
+
+def _datatypes(text: str) -> list[str]:
+    word = text.lower()
+    if word == "all":
+        return ["mpi_char", "mpi_int", "mpi_float"]
+    if word not in DATATYPES:
+        raise argparse.ArgumentTypeError(f"no data type {text!r}; there are all, {', '.join(DATATYPES)}")
+    return [word]
+
+
+def _pictures(text: str) -> list[str]:
+    from topocomm.cli.plot import KINDS, require_matplotlib
+
+    kinds = text.lower().split(",")
+    if not all(kind in KINDS for kind in kinds):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(KINDS)}")
+    require_matplotlib()
+    return kinds
+
+
+def _root(text: str) -> Any:
+    if text == "rotate":
+        return text
+    kind, _, rank = text.partition(":")
+    if kind != "fixed" or not rank.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither rotate nor fixed:RANK")
+    return int(rank)

@@ -1,0 +1,263 @@
+"""From options to a printed report: set up, then size by size measure, print and record."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mpi4py import MPI
+
+from topocomm.cli import machine
+from topocomm.cli.bench.contenders import NATIVE, Contender, Plan, contenders, plan_of
+from topocomm.cli.bench.data import MOST_CHARACTERS
+from topocomm.cli.bench.measure import Effort, VerificationError, able, measure, statistics
+from topocomm.cli.bench.options import Options, UsageError
+from topocomm.cli.bench.osu import Datatype, sizes
+from topocomm.cli.bench.pt2pt import measure_messages, messages_of
+from topocomm.cli.bench.results import Record
+from topocomm.cli.bench.table import Result, Row, Table
+from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
+from topocomm.cli.console import log, version
+from topocomm.cli.plot import draw
+from topocomm.errors import AlgorithmError
+
+__all__ = ["report"]
+
+_ALWAYS = (50, 90, 99)
+
+
+@dataclass
+class Run:
+    """One report in the making. `known` collects what each contender was seen to be unable to do, so it is logged
+    once.
+    """
+
+    options: Options
+    world: MPI.Intracomm
+    contenders: Sequence[Contender]
+    optional: frozenset[str]
+    known: set[tuple[str, str]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(contender.name for contender in self.contenders)
+
+    @property
+    def percentiles(self) -> tuple[int, ...]:
+        """All that are computed: those asked for, and for the JSON the usual ones."""
+        return tuple(dict.fromkeys((*self.options.percentiles, *_ALWAYS)))
+
+    def table(self) -> Table:
+        options = self.options
+        return Table(options.benchmark, self.names, options.full, options.validation, options.percentiles)
+
+    def say(self, text: str) -> None:
+        """A line of the report, from rank 0."""
+        if self.world.rank == 0:
+            print(text, flush=True)
+
+    def remark(self, name: str, reason: str) -> None:
+        """Log once, from rank 0, why a contender is n/a."""
+        if self.world.rank == 0 and (name, reason) not in self.known:
+            log(f"{name}: n/a: {reason}")
+        self.known.add((name, reason))
+
+
+def report(options: Options) -> int:
+    """Measure, print and write what `options` ask for. Collective over MPI.COMM_WORLD; returns the exit code.
+
+    Raises UsageError, AlgorithmError or TopologyError, the same on every rank, before anything is measured.
+    """
+    world = MPI.COMM_WORLD.Dup()
+    unfit = _unfit(options, world.size)
+    if unfit:
+        if world.rank == 0:
+            print(unfit, file=sys.stderr, flush=True)
+        world.Barrier()
+        return 1
+    plan = Plan((NATIVE,), frozenset())
+    if not options.benchmark.point_to_point:
+        plan = plan_of(options.benchmark.name, options.algorithms)
+    found = contenders(world, options.benchmark.name, plan, options.topology)
+    return _report(Run(_limited(options, world), world, found, plan.optional, set()))
+
+
+def _unfit(options: Options, ranks: int) -> str | None:
+    """Why this number of ranks cannot run the benchmark, in OSU's words."""
+    if options.benchmark.point_to_point and ranks != 2:
+        return "This test requires exactly two processes"
+    if ranks < 2:
+        return "This test requires at least two processes"
+    if options.root >= ranks:
+        raise UsageError(f"-k fixed:{options.root}: there is no such rank among {ranks}")
+    if options.benchmark.reduces and ranks > MOST_CHARACTERS and any(kind.itemsize == 1 for kind in options.datatypes):
+        raise UsageError(f"-T mpi_char: a sum over {ranks} ranks overflows a character")
+    return None
+
+
+def _limited(options: Options, world: MPI.Intracomm) -> Options:
+    """The options with the largest message that the memory limit allows."""
+    most = options.memory // world.size if options.benchmark.blocks else options.memory
+    if options.benchmark.point_to_point or options.most <= most:
+        return options
+    if most < options.least:
+        raise UsageError(f"-M {options.memory} leaves {most} bytes a message, less than the smallest, {options.least}")
+    if world.rank == 0:
+        log(f"largest message limited to {most} bytes; -M allows more")
+    return replace(options, most=most)
+
+
+def _report(run: Run) -> int:
+    benchmark, world = run.options.benchmark, run.world
+    nodes = machine.count_nodes(world)
+    _try_smallest(run)
+    context = _context(run, nodes)
+    record = Record(benchmark, run.names, world.size, nodes, context, run.options.in_place)
+    run.say(f"\n# topocomm MPI {benchmark.title} v{version()}")
+    for key, value in context.items():
+        run.say(f"# {key}: {value}")
+    failure = None
+    for datatype in run.options.datatypes:
+        if benchmark.name != "barrier":
+            run.say(f"# Datatype: {datatype.name}.")
+        run.say(run.table().header())
+        failure = failure or _rows(run, datatype, record)
+    if world.rank == 0:
+        _keep(run.options, record, drawn=failure is None)
+    if failure and world.rank == 0:
+        print(f"DATA VALIDATION ERROR: {failure}", file=sys.stderr, flush=True)
+    world.Barrier()
+    return 1 if failure else 0
+
+
+def _keep(options: Options, record: Record, drawn: bool) -> None:
+    """Write the files that were asked for; pictures only of right results."""
+    if options.json:
+        record.write(options.json)
+    if drawn and record.rows:
+        for picture in options.pictures:
+            draw(record.document(), picture)
+            log(f"wrote {picture}")
+
+
+def _try_smallest(run: Run) -> None:
+    """Let an algorithm that was named but cannot run be refused before anything is printed. Raises AlgorithmError."""
+    datatype = run.options.datatypes[0]
+    smallest = next(_sizes(run.options, datatype, run.world.size), None)
+    if smallest is not None and not run.options.benchmark.point_to_point:
+        _able(run, _workload(run.options, run.world, datatype, smallest))
+
+
+def _rows(run: Run, datatype: Datatype, record: Record) -> str | None:
+    """Measure, print and record every size of one type; what was wrong, None when nothing was."""
+    options = run.options
+    for size in _sizes(options, datatype, run.world.size):
+        iterations, warmup = options.loops(size)
+        failure, results = None, None
+        try:
+            results = _measured(run, datatype, size, Effort(iterations, warmup, options.validation, options.settle))
+        except VerificationError as error:
+            failure = f"{options.benchmark.name} at size {size}: {error}"
+        row = Row(size, iterations, failure is None, results or dict.fromkeys(run.names))
+        choices = _choices(run, size)
+        if run.world.rank == 0:
+            if results or options.validation:
+                print(run.table().line(row), flush=True)
+            record.add(datatype.name, row, choices)
+        if failure:
+            return failure
+    return None
+
+
+def _sizes(options: Options, datatype: Datatype, ranks: int) -> Iterator[int]:
+    """The sizes to measure, in bytes; 0 for a benchmark without messages."""
+    least = ranks if options.benchmark.name == "reduce_scatter_block" else 1
+    if options.benchmark.name == "barrier":
+        return iter([0])
+    return sizes(options.least, options.most, datatype.itemsize * least)
+
+
+def _measured(run: Run, datatype: Datatype, size: int, effort: Effort) -> dict[str, Result | None]:
+    """The results at one size, by contender, None where one cannot run. Raises VerificationError."""
+    options, world = run.options, run.world
+    if options.benchmark.point_to_point:
+        messages = messages_of(world, datatype, size, options.window)
+        return {NATIVE: measure_messages(options.benchmark.name, messages, effort, run.percentiles)}
+    workload = _workload(options, world, datatype, size)
+    calls = _able(run, workload)
+    seconds = measure(world, calls, workload, effort)
+    measured = {name: statistics(world, mine, run.percentiles) for name, mine in zip(calls, seconds, strict=True)}
+    return {name: measured.get(name) for name in run.names}
+
+
+def _workload(options: Options, world: MPI.Intracomm, datatype: Datatype, size: int) -> Workload:
+    roots = range(world.size) if options.rotate else (options.root,)
+    shape = Shape(world.rank, world.size, datatype, size // datatype.itemsize, roots, options.in_place)
+    return WORKLOADS[options.benchmark.name](shape)
+
+
+def _able(run: Run, workload: Workload) -> dict[str, Callable[..., Any]]:
+    """The calls of the contenders that can run this workload; the others are logged.
+
+    Raises AlgorithmError where one of the others was named explicitly.
+    """
+    calls = {}
+    for contender in run.contenders:
+        reason = contender.why_not
+        if contender.comm is not None:
+            calls[contender.name] = contender.call(workload.method)
+            reason = able(run.world, calls[contender.name], workload) or ""
+        if reason:
+            if contender.name not in run.optional:
+                raise AlgorithmError(reason)
+            calls.pop(contender.name, None)
+            run.remark(contender.name, reason)
+    return calls
+
+
+def _choices(run: Run, size: int) -> Mapping[str, Mapping[str, str]]:
+    """What topocomm says of each of its contenders at a size."""
+    found = {}
+    for contender in run.contenders:
+        if contender.name != NATIVE and contender.comm is not None:
+            choice = _decision(run, contender, size)
+            found[contender.name] = {
+                name: str(getattr(choice, name)) for name in ("algorithm", "engine", "reordering", "why")
+            }
+    return found
+
+
+def _decision(run: Run, contender: Contender, size: int) -> Any:
+    """What topocomm runs at a size; it counts the bytes of the whole vector, the column Size those of one block."""
+    benchmark = run.options.benchmark
+    return contender.comm.explain(benchmark.name, size * run.world.size if benchmark.blocks else size)  # type: ignore
+
+
+def _context(run: Run, nodes: int) -> dict[str, str]:
+    """The lines above the table."""
+    ranks = run.world.size
+    context = {
+        "MPI": machine.mpi_library(),
+        "Ranks": f"{ranks} on {nodes} node{'s' if nodes != 1 else ''}",
+    }
+    ours = [contender for contender in run.contenders if contender.name != NATIVE and contender.comm is not None]
+    if ours:
+        context["Placement"] = ours[0].comm.topology.describe()  # type: ignore[union-attr]
+    for contender in ours:
+        context[f"Algorithm {contender.name}"] = _chosen(run, contender)
+    return context
+
+
+def _chosen(run: Run, contender: Contender) -> str:
+    """Algorithm, reordering and engine of a contender, with the size from which each holds."""
+    spans: list[tuple[int, str]] = []
+    options = run.options
+    for size in _sizes(options, options.datatypes[0], run.world.size):
+        choice = _decision(run, contender, size)
+        text = f"{choice.algorithm} (reordering {choice.reordering}, engine {choice.engine})"
+        text = NATIVE if choice.algorithm == NATIVE else text
+        if not spans or spans[-1][1] != text:
+            spans.append((size, text))
+    return ", ".join(text if len(spans) == 1 else f"from {size} {text}" for size, text in spans)

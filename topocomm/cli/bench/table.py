@@ -1,0 +1,124 @@
+"""The table of a report, as text: OSU's columns, then ours to the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isnan, nan
+
+from topocomm.cli.bench.osu import Benchmark
+
+__all__ = ["FIELD_WIDTH", "Result", "Row", "Table"]
+
+FIELD_WIDTH = 20
+_SIZE_WIDTH = 10
+_ITERATIONS_WIDTH = 12
+_SINGLE_WIDTH = 17
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one contender did at one size, in the benchmark's unit; min and max are over ranks."""
+
+    average: float
+    least: float
+    most: float
+    percentiles: dict[int, float] = field(default_factory=dict)
+
+
+_NOTHING = Result(nan, nan, nan)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One size: the results by contender, None where the contender cannot run."""
+
+    size: int
+    iterations: int
+    passed: bool
+    results: dict[str, Result | None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Which columns a report has. The first of `contenders` fills OSU's columns, each further one adds two."""
+
+    benchmark: Benchmark
+    contenders: Sequence[str]
+    full: bool = False
+    validation: bool = False
+    percentiles: Sequence[int] = ()
+
+    @property
+    def reference(self) -> str:
+        """What ratios are taken to: native, or the first column where native is not measured."""
+        return "native" if "native" in self.contenders else self.contenders[0]
+
+    def ratio_of(self, other: str) -> tuple[str, str]:
+        """The two contenders whose quotient stands beside the column of `other`.
+
+        Beside native's own column that is the first contender's, whose other columns are OSU's.
+        """
+        return (self.contenders[0] if other == self.reference else other), self.reference
+
+    def header(self) -> str:
+        """The line of column titles."""
+        benchmark = self.benchmark
+        if benchmark.name == "barrier":
+            cells = [f"# {benchmark.metric}"]
+        else:
+            cells = [f"{'# Size':<{_SIZE_WIDTH}}", f"{benchmark.metric:>{FIELD_WIDTH}}"]
+        if self.full:
+            cells += [f"{title:>{FIELD_WIDTH}}" for title in ("Min Latency(us)", "Max Latency(us)")]
+            cells += [f"{'Iterations':>{_ITERATIONS_WIDTH}}"]
+        if self.validation:
+            cells += [f"{'Validation':>{FIELD_WIDTH}}"]
+        cells += [f"{f'P{percent} {benchmark.tail}':>{FIELD_WIDTH}}" for percent in self.percentiles]
+        return "".join(cells + [_right(title) for title in self._further_titles()])
+
+    def line(self, row: Row) -> str:
+        """The line of one size."""
+        base = row.results[self.contenders[0]] or _NOTHING
+        if self.benchmark.name == "barrier":
+            cells = [_number(base.average, _SINGLE_WIDTH)]
+        else:
+            cells = [f"{row.size:<{_SIZE_WIDTH}}", _number(base.average)]
+        if self.full:
+            cells += [_number(base.least), _number(base.most)]
+            cells += [f"{row.iterations:>{_ITERATIONS_WIDTH}}"]
+        if self.validation:
+            cells += [f"{'Pass' if row.passed else 'Fail':>{FIELD_WIDTH}}"]
+        cells += [_number(base.percentiles.get(percent, nan)) for percent in self.percentiles]
+        return "".join(cells + self._further_cells(row))
+
+    def _further_titles(self) -> list[str]:
+        titles = []
+        for other in self.contenders[1:]:
+            titles += [f"{other}({self.benchmark.unit})", "/".join(self.ratio_of(other))]
+        return titles
+
+    def _further_cells(self, row: Row) -> list[str]:
+        values = []
+        for other in self.contenders[1:]:
+            above, below = self.ratio_of(other)
+            values += [(row.results[other] or _NOTHING).average, ratio(row, above, below)]
+        return [_number(value, _width(title)) for value, title in zip(values, self._further_titles(), strict=True)]
+
+
+def ratio(row: Row, above: str, below: str) -> float:
+    """Average of one contender over that of another; NaN where either cannot run."""
+    over, under = row.results[above], row.results[below]
+    return over.average / under.average if over and under else nan
+
+
+def _number(value: float, width: int = FIELD_WIDTH) -> str:
+    return f"{'n/a':>{width}}" if isnan(value) else f"{value:>{width}.2f}"
+
+
+def _width(title: str) -> int:
+    """Width of one of our columns: a long algorithm name keeps two blanks before it."""
+    return max(FIELD_WIDTH, len(title) + 2)
+
+
+def _right(title: str) -> str:
+    return f"{title:>{_width(title)}}"

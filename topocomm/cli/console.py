@@ -1,0 +1,62 @@
+"""What every command shares in talking to a person: parser, one-line errors, log lines, version."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import NoReturn
+
+__all__ = ["PROGRAM", "Parser", "launched_rank", "log", "refuse", "version"]
+
+PROGRAM = "python -m topocomm"
+
+_RANK_VARIABLES = ("PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MPI_LOCALRANKID", "SLURM_PROCID")
+_KILL_GRACE = 2.0
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and exit code 2, printed once for all ranks of a job."""
+
+    def __init__(self, *, prog: str, description: str) -> None:
+        super().__init__(
+            prog=prog, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(refuse(self.prog, f"{message} (--help lists the arguments)"))
+
+
+def launched_rank() -> int | None:
+    """This process's rank as its launcher tells it, without starting MPI; None when no launcher started it."""
+    for name in _RANK_VARIABLES:
+        value = os.environ.get(name, "")
+        if value.isdigit():
+            return int(value)
+    return None
+
+
+def refuse(program: str, message: str) -> int:
+    """Say on stderr, from one rank, why nothing is done; returns exit code 2.
+
+    The other ranks wait a moment: Open MPI kills the job at the first failed rank, which must not be before rank 0
+    has spoken.
+    """
+    if launched_rank() in (None, 0):
+        print(f"{program}: error: {message}", file=sys.stderr, flush=True)
+    else:
+        time.sleep(_KILL_GRACE)
+    return 2
+
+
+def log(message: str) -> None:
+    """A remark on stderr from this rank; tables own stdout."""
+    print(f"topocomm: {message}", file=sys.stderr, flush=True)
+
+
+def version() -> str:
+    """topocomm's version."""
+    import topocomm
+
+    return str(topocomm.__version__)

@@ -1,0 +1,96 @@
+"""``python -m topocomm info``: versions, the MPI library, what this build has, and the topology."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from importlib.util import find_spec
+
+from topocomm.cli import machine
+from topocomm.cli.console import launched_rank, version
+from topocomm.errors import Error
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "show versions, MPI library, build features and, under mpiexec, the topology"
+
+_PACKAGES = ("mpi4py", "numpy", "cffi", "numba", "matplotlib")
+_CORE = "topocomm._core"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One option: a placement file."""
+    parser.add_argument("--topology", metavar="FILE", help="describe the topology of this placement file instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print ``key: value`` lines. MPI is started only by mpiexec: without it, or without mpi4py, there is less to
+    show.
+    """
+    facts = _facts()
+    if launched_rank() is not None and find_spec("mpi4py"):
+        facts.update(_placement(args.topology))
+    elif args.topology:
+        facts.update(_placement_file(args.topology))
+    else:
+        facts["topology"] = "known under mpiexec only (mpiexec -n 4 python -m topocomm info)"
+    if launched_rank() in (None, 0):
+        width = max(map(len, facts)) + 1
+        for key, value in facts.items():
+            print(f"{key + ':':<{width}} {value}")
+    return 0
+
+
+def _facts() -> dict[str, str]:
+    facts = {"topocomm": version(), "python": platform.python_version()}
+    facts.update({name: machine.package_version(name) or "not installed" for name in _PACKAGES})
+    facts["MPI library"] = _mpi()
+    facts["C core"] = "built" if find_spec(_CORE) else f"not built (no module {_CORE})"
+    facts["system"] = f"{platform.system()} {platform.release()} {platform.machine()}"
+    facts["processor"] = f"{machine.cpu_model()}, {machine.usable_cores()} cores usable"
+    return facts
+
+
+def _mpi() -> str:
+    """Library and standard; mpi4py finds its library only when it is imported, which must not start MPI here."""
+    if not find_spec("mpi4py"):
+        return "none (mpi4py is not installed)"
+    import mpi4py
+
+    started = mpi4py.rc.initialize
+    try:
+        mpi4py.rc.initialize = launched_rank() is not None
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        return f"cannot be loaded: {str(error).splitlines()[0]}"
+    finally:
+        mpi4py.rc.initialize = started
+    return "{}, MPI {}.{}".format(machine.mpi_library(), *MPI.Get_version())
+
+
+def _placement(topology: str | None) -> dict[str, str]:
+    """Ranks, nodes and levels of the running job. Collective."""
+    from mpi4py import MPI
+
+    from topocomm import Comm
+
+    world = MPI.COMM_WORLD
+    nodes = machine.count_nodes(world)
+    comm = Comm(world, topology=topology)
+    return {
+        "ranks": f"{world.size} on {nodes} node{'s' if nodes != 1 else ''}",
+        "topology": f"{comm.topology.describe()} ({f'from {topology}' if topology else 'discovered'})",
+    }
+
+
+def _placement_file(name: str) -> dict[str, str]:
+    """What a file says by itself. Raises TopologyError."""
+    from topocomm.topology import Topology, read_placement
+
+    placement = read_placement(name)
+    if placement.ranks is not None:
+        return {"topology": f"{Topology(placement.levels, placement.ranks).describe()} (from {name})"}
+    if placement.nodes is None:
+        raise Error(f"{name}: places neither ranks nor nodes")
+    levels = " > ".join((*placement.levels, "node"))
+    return {"topology": f"{len(placement.nodes)} nodes, levels {levels} (from {name})"}

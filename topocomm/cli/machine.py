@@ -1,0 +1,82 @@
+"""What a result must say about where it was measured: processor, versions, MPI library. Host names are not recorded."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from topocomm.cli.console import version
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+__all__ = ["count_nodes", "cpu_model", "mpi_library", "package_version", "usable_cores", "versions"]
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def package_version(name: str) -> str | None:
+    """Version of an installed package; None when it is not installed."""
+    try:
+        return installed_version(name)
+    except PackageNotFoundError:
+        pass
+    try:
+        return str(importlib.import_module(name).__version__)
+    except (ImportError, AttributeError):
+        return None
+
+
+def mpi_library() -> str:
+    """Name and version of the MPI library in one line, for instance ``MPICH 4.2.1``. Needs mpi4py, does not start
+    MPI.
+    """
+    from mpi4py import MPI
+
+    name, numbers = MPI.get_vendor()
+    return f"{name} {'.'.join(map(str, numbers))}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what takes part in a measurement. Needs mpi4py, does not start MPI."""
+    from mpi4py import MPI
+
+    found = {name: package_version(name) or "unknown" for name in ("mpi4py", "numpy")}
+    return {
+        "topocomm": version(),
+        "python": platform.python_version(),
+        **found,
+        "mpi_library": mpi_library(),
+        "mpi_standard": "{}.{}".format(*MPI.Get_version()),
+        "system": f"{platform.system()} {platform.release()}",
+        "implementation": sys.implementation.name,
+    }
+
+
+def count_nodes(world: MPI.Intracomm) -> int:
+    """Nodes that the processes of `world` run on: groups that share memory. Collective."""
+    from mpi4py import MPI
+
+    shared = world.Split_type(MPI.COMM_TYPE_SHARED, world.rank)
+    nodes = world.allreduce(int(shared.rank == 0), MPI.SUM)
+    shared.Free()
+    return int(nodes)

@@ -1,0 +1,163 @@
+"""``python -m topocomm run``: an unmodified mpi4py program whose ``MPI.COMM_WORLD`` is a `topocomm.Comm`."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from topocomm.cli.console import PROGRAM, refuse
+
+__all__ = ["HELP", "RUNS_USER_CODE", "add_arguments", "run"]
+
+HELP = "run an unmodified mpi4py program with topocomm's collectives (under mpiexec)"
+
+RUNS_USER_CODE = True
+"""Exceptions of the program keep their traceback."""
+
+_NAME = f"{PROGRAM} run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Our options, then the program and all that belongs to it."""
+    parser.usage = f"{_NAME} [--algorithm A] [--topology FILE] [--trace] (SCRIPT | -m MODULE | -c CODE | -) [ARG …]"
+    add = parser.add_argument
+    add("--algorithm", metavar="A", help="algorithm of every collective that has it, or COLLECTIVE=A,COLLECTIVE=A,…")
+    add("--topology", metavar="FILE", help="placement file (default: what the machine shows)")
+    add("--trace", action="store_true", help="log what ran and why, as TOPOCOMM_TRACE=1 does")
+    add("-m", dest="module", metavar="MODULE", nargs=argparse.REMAINDER, help="run a module, as python -m does")
+    add("-c", dest="code", metavar="CODE", nargs=argparse.REMAINDER, help="run a program given as text")
+    add("script", metavar="SCRIPT", nargs=argparse.REMAINDER, help="run a file, as python does; - for standard input")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the program; its exit code, exceptions and SystemExit pass through, and a rank that fails ends the job.
+
+    Wrong arguments are refused with exit code 2 before MPI starts.
+    """
+    try:
+        words, algorithm = _program(args), _algorithm(args.algorithm)
+        if args.topology:
+            _check_topology(args.topology)
+    except ValueError as error:
+        return refuse(_NAME, str(error))
+    if args.trace:
+        os.environ["TOPOCOMM_TRACE"] = "1"
+    _WrapWorld(algorithm, args.topology).install()
+    return _run(words)
+
+
+def _run(words: Sequence[str]) -> int:
+    """As ``python -m mpi4py``: an exception, or an exit code other than 0, aborts MPI when this process ends."""
+    from mpi4py.run import run_command_line, set_abort_status
+
+    try:
+        run_command_line(list(words))
+    except (SystemExit, KeyboardInterrupt) as stop:
+        set_abort_status(stop)
+        raise
+    except BaseException:
+        set_abort_status(1)
+        raise
+    return 0
+
+
+def _program(args: argparse.Namespace) -> list[str]:
+    """The program's command line as mpi4py.run takes it. Raises ValueError."""
+    for flag, words in (("-m", args.module), ("-c", args.code)):
+        if words is not None:
+            if not words:
+                raise ValueError(f"{flag} needs a value")
+            return [flag, *words]
+    words = args.script[1:] if args.script[:1] == ["--"] else args.script
+    if not words:
+        raise ValueError("no program: name a SCRIPT, -m MODULE or -c CODE")
+    if words[0] != "-" and not Path(words[0]).exists():
+        raise ValueError(f"there is no file {words[0]!r}")
+    return list(words)
+
+
+def _algorithm(text: str | None) -> str | dict[str, str] | None:
+    """The value of --algorithm as `topocomm.Comm` takes it. Raises AlgorithmError, a ValueError."""
+    if text is None:
+        return None
+    from topocomm.algorithms import TABLE, find
+
+    name = text.partition(":")[0]
+    if "=" in name:
+        pairs = dict(pair.partition("=")[::2] for pair in text.split(","))
+        for collective, algorithm in pairs.items():
+            if algorithm != "native":
+                find(collective, algorithm)
+        return pairs
+    having = [collective for collective, entries in TABLE.items() if name in entries]
+    if not having and text != "native":
+        known = sorted({"native"}.union(*TABLE.values()))
+        raise ValueError(f"no collective has an algorithm {text!r}; there are {', '.join(known)}")
+    for collective in having:
+        find(collective, text)
+    return text
+
+
+def _check_topology(name: str) -> None:
+    """Read the placement file once before MPI starts. Raises TopologyError, a ValueError."""
+    from topocomm.topology import read_placement
+
+    read_placement(name)
+
+
+class _WrapWorld:
+    """Replaces ``MPI.COMM_WORLD`` as soon as the program imports ``mpi4py.MPI``, or initialises MPI itself later.
+
+    Waiting for the import leaves the program its say in ``mpi4py.rc``, and does not start MPI for one that has no use
+    for it.
+    """
+
+    def __init__(self, algorithm: str | dict[str, str] | None, topology: str | None) -> None:
+        self._algorithm, self._topology = algorithm, topology
+
+    def install(self) -> None:
+        """Start to wait. mpi4py.MPI must not be imported yet."""
+        assert "mpi4py.MPI" not in sys.modules
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The import system's question; answered for mpi4py.MPI by the finders after this one."""
+        if name != "mpi4py.MPI":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: self._imported(execute, module)  # type: ignore[method-assign]
+        return spec
+
+    def _imported(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+        execute(module)
+        if module.Is_initialized():
+            self._wrap(module)
+            return
+        for name in ("Init", "Init_thread"):
+            setattr(module, name, self._then_wrap(module, getattr(module, name)))
+
+    def _then_wrap(self, module: ModuleType, initialise: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(initialise)
+        def initialise_and_wrap(*args: Any, **options: Any) -> Any:
+            answer = initialise(*args, **options)
+            self._wrap(module)
+            return answer
+
+        return initialise_and_wrap
+
+    def _wrap(self, module: ModuleType) -> None:
+        from topocomm import Comm
+
+        world = Comm(module.COMM_WORLD, algorithm=self._algorithm, topology=self._topology)
+        module.COMM_WORLD = world  # type: ignore[attr-defined]
