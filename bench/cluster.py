@@ -21,6 +21,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,7 +37,7 @@ TIMED_OUT = 124
 
 _NAMED = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"']
 """Gives what follows its own host name: MPI libraries take processes with one host name for one node."""
-_RANK = re.compile(rb"(^|\0)(PMI_RANK|OMPI_COMM_WORLD_RANK)=")
+_RANK = re.compile(rb"(?:^|\0)(?:PMI_RANK|OMPI_COMM_WORLD_RANK)=(\d+)")
 
 
 def place(placement: str | Sequence[int], racks: int, hosts: int, ranks_per_host: int = 1) -> list[int]:
@@ -79,6 +80,23 @@ def counters_here() -> dict[str, Traffic]:
     if cluster is None:
         raise ClusterError(f"{CONTEXT} is not set: this process does not run on an emulated cluster")
     return netns.traffic_of(cluster["switch"])
+
+
+def _rank_of(pid: int) -> int | None:
+    """The MPI rank of a process, None if it is none."""
+    with contextlib.suppress(OSError):
+        match = _RANK.search(Path(f"/proc/{pid}/environ").read_bytes())
+        return int(match[1]) if match else None
+    return None
+
+
+def _stderr_of(pid: int) -> int | None:
+    """The reading end of the pipe a process writes its errors to; None if it is no pipe."""
+    path = f"/proc/{pid}/fd/2"
+    with contextlib.suppress(OSError):
+        if os.readlink(path).startswith("pipe:"):
+            return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    return None
 
 
 class Cluster(Network):
@@ -148,11 +166,12 @@ class Cluster(Network):
                 out, err = process.communicate(timeout=timeout)
                 return subprocess.CompletedProcess(command, process.returncode, out, err)
             except subprocess.TimeoutExpired:
-                print(f"cluster: no end after {timeout:g} s; the ranks' stacks follow", file=sys.stderr, flush=True)
-                self._print_stacks()
+                stacks = f"cluster: no end after {timeout:g} s; the ranks were here:\n{self._stacks()}"
                 self._end(process)
                 out, err = process.communicate()
-                return subprocess.CompletedProcess(command, TIMED_OUT, out, err)
+                if not capture:
+                    print(stacks, file=sys.stderr, flush=True)
+                return subprocess.CompletedProcess(command, TIMED_OUT, out, err + stacks if capture else None)
             except BaseException:
                 self._end(process)
                 raise
@@ -160,12 +179,27 @@ class Cluster(Network):
     def _host_namespaces(self) -> list[str]:
         return [self.namespace(host) for host in range(self.racks * self.hosts)]
 
-    def _print_stacks(self) -> None:
-        """Abort the ranks: Python's fault handler then prints where each of them was."""
-        for pid in (pid for namespace in self._host_namespaces() for pid in netns.pids_in(namespace)):
-            with contextlib.suppress(OSError):
-                if _RANK.search(Path(f"/proc/{pid}/environ").read_bytes()):
-                    os.kill(pid, signal.SIGABRT)
+    def _stacks(self) -> str:
+        """Abort all ranks and return what Python's fault handler says: where each of them was.
+
+        The launchers stand still meanwhile, else they would end the other ranks as soon as the first is gone; so the
+        stacks are read from the pipes that the launchers would have read.
+        """
+        pids = [pid for namespace in self._host_namespaces() for pid in netns.pids_in(namespace)]
+        ranks = {pid: rank for pid in pids if (rank := _rank_of(pid)) is not None}
+        for pid in set(pids) - set(ranks):
+            netns.send(pid, signal.SIGSTOP)
+        pipes = {pid: pipe for pid in ranks if (pipe := _stderr_of(pid)) is not None}
+        for pid in pipes:
+            netns.send(pid, signal.SIGABRT)
+        time.sleep(1)
+        said = []
+        for pid, pipe in sorted(pipes.items(), key=lambda item: ranks[item[0]]):
+            with contextlib.suppress(BlockingIOError):
+                said.append(f"-- rank {ranks[pid]}\n{os.read(pipe, 1 << 16).decode(errors='replace')}")
+            os.close(pipe)
+        netns.end_processes(self._host_namespaces())
+        return "".join(said)
 
     def _end(self, process: subprocess.Popen[str]) -> None:
         """Ask the launcher to end, then end it and everything on the hosts."""

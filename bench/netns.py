@@ -86,6 +86,12 @@ def pids_in(namespace: str) -> list[int]:
     return [int(pid) for pid in found.stdout.split()]
 
 
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may be gone by now."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def end_processes(namespaces: Sequence[str]) -> None:
     """End whatever still runs inside, and wait until it is gone."""
     for _ in range(100):
@@ -93,8 +99,7 @@ def end_processes(namespaces: Sequence[str]) -> None:
         if not pids:
             return
         for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            send(pid, signal.SIGKILL)
         time.sleep(0.05)
 
 
