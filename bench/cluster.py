@@ -252,8 +252,6 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     try:
         return run_command(parse_arguments(argv))
     except ClusterError as error:
@@ -263,5 +261,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def tidy_up_on_signals() -> None:
+    """Let the usual requests to end unwind the stack, so that the cluster is torn down."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+
+
 if __name__ == "__main__":
+    tidy_up_on_signals()
     sys.exit(main())
