@@ -1,8 +1,10 @@
 """Command lines that start MPI programs on emulated hosts, one function per MPI library.
 
 Each library is told three things: use this script instead of ssh, keep your own traffic on the management interface,
-and let the messages of the program use the shaped interfaces only. Processes are never bound to cores: every host
-believes it owns the machine, so all of them would be bound to the same core.
+and let the messages of the program use the shaped interfaces only. Each host believes that it owns the machine, so two
+settings which a library makes itself when ranks share cores are made for it: no process is bound to a core (all would
+get the same one), and a rank that waits yields its core, else the others wait for the end of its time slice (MPICH
+has no such switch and its short calls need none).
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ def openmpi(job: Job) -> Launch:
     network += ["--mca", "btl_tcp_if_include", ",".join(job.interfaces)]
     names = ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT")
     env = {name + suffix: "1" for name in names for suffix in ("", "_CONFIRM")}
+    env["OMPI_MCA_mpi_yield_when_idle"] = "1"
     return Launch([str(job.mpiexec), *runtime, *ranks, *network, *job.program], env)
 
 
@@ -83,6 +86,7 @@ def impi(job: Job) -> Launch:
         "I_MPI_ROOT": root,
         "I_MPI_FABRICS": "ofi",
         "I_MPI_PIN": "0",
+        "I_MPI_THREAD_YIELD": "2",
         "FI_PROVIDER_PATH": f"{root}/lib",
         "FI_PROVIDER": "tcp",
         "FI_TCP_IFACE": job.interfaces[0],
