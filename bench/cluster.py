@@ -21,6 +21,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -129,15 +130,16 @@ class Cluster(Network):
         if mpi not in ("auto", found):
             raise ClusterError(f"{mpiexec} is {found}, not {mpi}; use the Python of an environment that has {mpi}")
         names = [f"h{host}" for host in order]
-        launch = LAUNCHERS[found](Job(mpiexec, argv, names, self._agent(), self.interfaces, self.scratch))
-        about = self._describe(found, placement, order)
+        scratch = Path(tempfile.mkdtemp(dir=self.scratch))  # jobs may run side by side
+        launch = LAUNCHERS[found](Job(mpiexec, argv, names, self._agent(scratch), self.interfaces, scratch))
+        about = self._describe(found, placement, order, scratch)
         environment = {**os.environ, **launch.env, CONTEXT: json.dumps(about), "PYTHONFAULTHANDLER": "1", **(env or {})}
         environment["PATH"] = f"{Path(python).parent}:{environment['PATH']}"
         return self._launch(launch, environment, timeout, capture)
 
-    def _agent(self) -> Path:
+    def _agent(self, scratch: Path) -> Path:
         """A stand-in for ssh: enters the namespace of the host it is given and runs the rest as a shell line."""
-        path = self.scratch / "agent"
+        path = scratch / "agent"
         path.write_text(
             '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nhost=$1; shift\n'
             f'exec ip netns exec {self.name}-$host {shlex.join(_NAMED)} "$host" sh -c "$*"\n'
@@ -145,8 +147,10 @@ class Cluster(Network):
         path.chmod(0o755)
         return path
 
-    def _describe(self, mpi: str, placement: str | Sequence[int], order: Sequence[int]) -> dict[str, Any]:
-        path = self.scratch / "topology.json"
+    def _describe(
+        self, mpi: str, placement: str | Sequence[int], order: Sequence[int], scratch: Path
+    ) -> dict[str, Any]:
+        path = scratch / "topology.json"
         path.write_text(json.dumps(self.topology(order)))
         return {
             "mpi": mpi, "racks": self.racks, "hosts": self.hosts, "links": self.links, "uplink": self.uplink,

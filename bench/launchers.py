@@ -86,7 +86,7 @@ def impi(job: Job) -> Launch:
         "I_MPI_ROOT": root,
         "I_MPI_FABRICS": "ofi",
         "I_MPI_PIN": "0",
-        "I_MPI_THREAD_YIELD": "2",
+        "I_MPI_THREAD_YIELD": "3",
         "FI_PROVIDER_PATH": f"{root}/lib",
         "FI_PROVIDER": "tcp",
         "FI_TCP_IFACE": job.interfaces[0],

@@ -12,6 +12,7 @@ import argparse
 import json
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,19 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def busy_share(seconds: float = 1) -> float:
+    """The share of all cores that others use while nothing of ours runs: figures from a busy machine are worth less."""
+
+    def ticks() -> list[int]:
+        return [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+
+    before = ticks()
+    time.sleep(seconds)
+    spent = [now - then for now, then in zip(ticks(), before, strict=True)]
+    idle = spent[3] + spent[4]
+    return round(1 - idle / max(1, sum(spent)), 2)
+
+
 def measure(cluster: Cluster, placement: str, options: argparse.Namespace) -> dict[str, Any]:
     """The report of one placement."""
     path = cluster.scratch / "report.json"
@@ -47,11 +61,13 @@ def measure(cluster: Cluster, placement: str, options: argparse.Namespace) -> di
     program += ["--size", options.size, "--samples", str(options.samples), "--algorithm", options.algorithm]
     if options.collective:
         program += ["--collective", options.collective]
+    busy = busy_share()
     done = cluster.mpiexec(program, placement=placement, timeout=options.timeout, capture=True)
     if done.returncode:
         raise ClusterError(f"{placement}: return code {done.returncode}\n{done.stdout}{done.stderr}")
     report: dict[str, Any] = json.loads(path.read_text())
     report["context"]["command"] = shlex.join(["python", "bench/study_cluster.py", *sys.argv[1:]])
+    report["context"]["busy_before"] = busy
     return report
 
 

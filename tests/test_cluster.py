@@ -201,6 +201,15 @@ def test_pair_in_one_rack_leaves_uplinks_alone(cluster: Cluster) -> None:
 
 
 @emulated
+def test_ranks_of_one_host_use_no_link(cluster: Cluster) -> None:
+    before = cluster.counters()
+    program = [sys.executable, "-c", ALLREDUCE.format(count=8192)]
+    done = cluster.mpiexec(program, placement=[1, 1], timeout=40, capture=True)
+    assert done.returncode == 0, done.stderr
+    assert cluster.counters() == before
+
+
+@emulated
 def test_several_ranks_per_host(cluster: Cluster) -> None:
     program = [sys.executable, "-c", ALLREDUCE.format(count=1)]
     done = cluster.mpiexec(program, placement="block", ranks_per_host=2, timeout=40, capture=True)
@@ -250,7 +259,7 @@ def test_failing_program_leaves_nothing() -> None:
         stray = pair.host_command(0, ["sleep", "1000"])
         done = pair.mpiexec([sys.executable, "-c", FAIL.format(code=3)], timeout=40, capture=True)
         assert done.returncode == 3
-    assert stray.wait() == -signal.SIGKILL
+    assert stray.wait(timeout=30) == -signal.SIGKILL
     assert left_behind() == others
 
 
@@ -288,7 +297,7 @@ def test_interrupted_run_leaves_nothing(number: signal.Signals, code: int) -> No
     ours = [name for name in netns.namespaces_here() if f"-{process.pid}-" in name]
     assert len(ours) == 3
     process.send_signal(number)
-    assert process.wait() == code
+    assert process.wait(timeout=30) == code
     if number == signal.SIGKILL:  # nobody was left to tidy up: the next run does
         assert set(ours) <= set(netns.namespaces_here())
         with Cluster(racks=1, hosts=1):
