@@ -32,7 +32,7 @@ from launchers import LAUNCHERS, Job, Launch, detect_mpi, find_mpiexec
 from netns import ClusterError, Traffic
 from network import Network
 
-CONTEXT = "TOPOCOMM_CLUSTER"
+CONTEXT = "EMULATED_CLUSTER"
 """Environment variable in which every process of a run finds the description of its cluster, as JSON."""
 TIMED_OUT = 124
 
@@ -122,7 +122,7 @@ class Cluster(Network):
         """Run a program under the MPI library of an interpreter, one process per rank in the order of the placement.
 
         The result is like subprocess.run's. After `timeout` seconds every rank prints its Python stack and the run
-        is ended with return code 124. Processes find TOPOCOMM_CLUSTER (see `context`) in their environment.
+        is ended with return code 124. Processes find EMULATED_CLUSTER (see `context`) in their environment.
         """
         order = place(placement, self.racks, self.hosts, ranks_per_host)
         mpiexec = find_mpiexec(python)

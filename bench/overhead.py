@@ -24,7 +24,7 @@ from mpi4py import MPI
 
 import topocomm
 from topocomm.algorithms import make_schedule
-from topocomm.cli.machine import machine_facts
+from topocomm.cli.machine import cpu_model, usable_cores, versions
 
 CALLS, BLOCKS = 2000, 41
 
@@ -72,28 +72,32 @@ def native_rows() -> list[dict[str, object]]:
 
 
 def round_rows(comm: MPI.Intracomm) -> list[dict[str, object]]:
-    """Part 2: rank 0's medians."""
+    """Part 2: rank 0's medians. The plain Sendrecv is what a round of one message each way cannot go below."""
     places = topocomm.Topology(("node",), [[r] for r in range(comm.size)])
-    wrapped = topocomm.Comm(comm, topology=places, algorithm="textbook_dissemination")
-    doubling = topocomm.Comm(comm, topology=places, algorithm="textbook_recursive_doubling")
-    x, y = np.ones(1), np.zeros(1)
+    names = {"barrier": "textbook_dissemination", "allreduce": "textbook_recursive_doubling"}
+    wrapped = topocomm.Comm(comm, topology=places, algorithm=names)
     plain = MPI.Intracomm(comm)
+    x, y, peer = np.ones(1), np.zeros(1), comm.rank ^ 1 if comm.rank ^ 1 < comm.size else MPI.PROC_NULL
     rows: list[dict[str, object]] = []
-    for name, collective, a, b in (
+    for name, collective, theirs, ours in (
         ("Barrier", "barrier", plain.Barrier, wrapped.Barrier),
-        ("Allreduce 8 B", "allreduce", lambda: plain.Allreduce(x, y), lambda: doubling.Allreduce(x, y)),
-        (
-            "Sendrecv 8 B",
-            "",
-            plain.Barrier,
-            lambda: plain.Sendrecv(x, comm.rank ^ 1 if comm.size > 1 else 0, 0, y, comm.rank ^ 1 if comm.size > 1 else 0),
-        ),
+        ("Allreduce 8 B", "allreduce", lambda: plain.Allreduce(x, y), lambda: wrapped.Allreduce(x, y)),
     ):
-        native, ours, _ = interleaved(a, b)
-        name_of = {"barrier": "textbook_dissemination", "allreduce": "textbook_recursive_doubling"}
-        flat = topocomm.Topology.flat(comm.size)
-        rounds = len(make_schedule(collective, name_of[collective], flat).part(0).rounds) if collective else 1
-        rows.append({"call": name, "ranks": comm.size, "native_us": native, "ours_us": ours, "rounds": rounds})
+        schedule = make_schedule(collective, names[collective], topocomm.Topology.flat(comm.size))
+        rounds = len(schedule.part(0).rounds)
+        native_us, ours_us, _ = interleaved(theirs, ours)
+        sendrecv_us, _, _ = interleaved(lambda: plain.Sendrecv(x, peer, 0, y, peer), plain.Barrier)
+        rows.append(
+            {
+                "call": name,
+                "ranks": comm.size,
+                "rounds": rounds,
+                "native_us": native_us,
+                "ours_us": ours_us,
+                "ours_us_per_round": ours_us / max(rounds, 1),
+                "sendrecv_us": sendrecv_us,
+            }
+        )
     return rows
 
 
@@ -110,12 +114,20 @@ def main() -> None:
         return
     print(f"{'call':<24}{'mpi4py us':>12}{'native us':>12}{'difference':>12}")
     for row in native:
-        print(f"{row['call']:<24}{row['mpi4py_us']:>12.2f}{row['topocomm_native_us']:>12.2f}{row['difference_us']:>12.2f}")
+        print(
+            f"{row['call']:<24}{row['mpi4py_us']:>12.2f}{row['topocomm_native_us']:>12.2f}{row['difference_us']:>12.2f}"
+        )
     for row in rounds:
-        per = float(row["ours_us"]) / max(int(row["rounds"]), 1)  # type: ignore[call-overload, arg-type]
-        print(f"{row['call']:<24}{row['ranks']:>3} ranks  MPI {row['native_us']:.2f} us  ours {row['ours_us']:.2f} us  {per:.2f} us a round")
+        print(
+            f"{row['call']}, {row['ranks']} ranks, {row['rounds']} rounds: MPI {row['native_us']:.2f} us, ours "
+            f"{row['ours_us']:.2f} us, {row['ours_us_per_round']:.2f} a round; a Sendrecv {row['sendrecv_us']:.2f} us"
+        )
     if options.json:
-        facts = {**machine_facts(), "command": " ".join(sys.argv)}
+        facts = {
+            "machine": {"cpu": cpu_model(), "cores": usable_cores()},
+            "versions": versions(),
+            "command": " ".join(sys.argv),
+        }
         options.json.write_text(json.dumps({**facts, "native": native, "rounds": rounds}, indent=1) + "\n")
 
 
