@@ -51,6 +51,8 @@ class Buffer:
 
 _plain_size: dict[int, int] = {}
 """Size of predefined datatypes that are their own bytes, by handle."""
+_fast: dict[np.dtype[Any], tuple[MPI.Datatype, int]] = {}
+"""Datatype and size of the elements of arrays seen before: the way of almost every call."""
 _by_dtype: dict[np.dtype[Any], MPI.Datatype | None] = {}
 
 
@@ -137,6 +139,10 @@ def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
     Returns None if it is for the MPI library. Raises BufferError, which names the argument by ``name``, if the buffer
     is too short for its count.
     """
+    if type(spec) is np.ndarray and spec.dtype in _fast and spec.flags.c_contiguous:
+        known = _fast[spec.dtype]
+        if blocks == 1 and (not writable or spec.flags.writeable):
+            return Buffer(spec.reshape(-1).view(np.uint8), spec.size, *known)
     parts = _split(spec)
     if parts is None:
         return None
@@ -160,6 +166,8 @@ def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
                 f"{name} holds {len(memory)} bytes, which are not {blocks} equal blocks of {extent}-byte elements"
             )
         count = entries // max(blocks, 1)
+        if itemsize and isinstance(buf, np.ndarray) and code is None:
+            _fast[buf.dtype] = datatype, itemsize
     count = int(count)
     needed = count * max(blocks, 1)
     if itemsize:

@@ -49,7 +49,7 @@ def _read(rt: Runtime, collective: str, spec: Any, blocks: int, writable: bool, 
 
 
 def _same_memory(a: Bytes, b: Bytes) -> bool:
-    return a is b or (len(a) > 0 and len(b) > 0 and a.ctypes.data == b.ctypes.data)
+    return np.may_share_memory(a, b) and a.ctypes.data == b.ctypes.data
 
 
 def _agree_on_bytes(rt: Runtime, collective: str, send: Buffer, recv: Buffer) -> None:
