@@ -18,7 +18,7 @@ from topocomm.engines import p2p
 from topocomm.errors import AlgorithmError, BufferError, Error
 from topocomm.plan import Bytes, Plan, block_cuts, make_plan
 from topocomm.schedule import Schedule
-from topocomm.select import NATIVE, Decision, decide
+from topocomm.select import NATIVE, Decision, decide, has_distance
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
 
@@ -146,7 +146,7 @@ class Runtime:
     def always_native(self, collective: str) -> bool:
         """Whether every call of ``collective`` without a word of its own goes to the MPI library, whatever its size."""
         named = self.settings.named.get(collective)
-        return named == NATIVE if named is not None else len(self.topology.nesting) < 3
+        return named == NATIVE if named is not None else not has_distance(self.topology)
 
     # -- agreement ---------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from types import MappingProxyType
 from topocomm.algorithms.table import find
 from topocomm.topology import Topology
 
-__all__ = ["ENGINES", "NATIVE", "Decision", "decide"]
+__all__ = ["ENGINES", "NATIVE", "Decision", "decide", "has_distance"]
 
 NATIVE = "native"
 ENGINES = ("p2p",)
@@ -93,6 +93,12 @@ class Decision:
         return f"{self.collective}, {self.nbytes} bytes: {what}; {self.why}"
 
 
+def has_distance(topology: Topology) -> bool:
+    """Whether some ranks are nearer to each other than others, beyond the inside of one node."""
+    one_node = "node" in topology.levels and len(topology.counts("node")) == 1
+    return len(topology.nesting) > 2 and not one_node
+
+
 def decide(
     collective: str,
     nbytes: int,
@@ -112,9 +118,8 @@ def decide(
     if named is not None:
         find(collective, named)[0].check(topology.size)
         return Decision(collective, nbytes, named, "p2p", f"named by {named_by}")
-    places = len(topology.nesting) - 1
-    if places < 2:
-        what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near"
+    if not has_distance(topology):
+        what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near or on one node"
         return Decision(collective, nbytes, NATIVE, NATIVE, f"automatic: {what}, no distance to save")
     rule = RULES[collective]
     small, large, large_blocks = rule.small, rule.large, rule.large_blocks

@@ -71,9 +71,7 @@ class Benchmark:
 
 
 def _pt2pt(name: str, title: str, loops: Loops, unit: str) -> Benchmark:
-    return Benchmark(
-        name, title, "mixczT" + ("W" if unit == "MB/s" else ""), loops=loops, max_size=1 << 22, unit=unit
-    )
+    return Benchmark(name, title, "mixczT" + ("W" if unit == "MB/s" else ""), loops=loops, max_size=1 << 22, unit=unit)
 
 
 BENCHMARKS: dict[str, Benchmark] = {
