@@ -36,8 +36,6 @@ CONTEXT = "EMULATED_CLUSTER"
 """Environment variable in which every process of a run finds the description of its cluster, as JSON."""
 TIMED_OUT = 124
 
-_NAMED = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"']
-"""Gives what follows its own host name: MPI libraries take processes with one host name for one node."""
 _RANK = re.compile(rb"(?:^|\0)(?:PMI_RANK|OMPI_COMM_WORLD_RANK)=(\d+)")
 
 
@@ -105,7 +103,17 @@ class Cluster(Network):
 
     def host_command(self, host: int, argv: Sequence[str], **popen: Any) -> subprocess.Popen[Any]:
         """Start a process on a host, without MPI; keyword arguments go to subprocess.Popen."""
-        return subprocess.Popen(["ip", "netns", "exec", self.namespace(host), *_NAMED, f"h{host}", *argv], **popen)
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.namespace(host), *self._as_host(), f"h{host}", *argv], **popen
+        )
+
+    def _as_host(self) -> list[str]:
+        """The command before a host's name and a program: the program gets that name and the host's shared memory.
+
+        MPI libraries take processes with one host name for one node, and leave files in /dev/shm when they are killed.
+        """
+        there = f'hostname "$0" && mount --bind {self.memory}/$0 /dev/shm && exec "$@"'
+        return ["unshare", "--uts", "sh", "-c", there]
 
     def mpiexec(
         self,
@@ -130,10 +138,11 @@ class Cluster(Network):
         if mpi not in ("auto", found):
             raise ClusterError(f"{mpiexec} is {found}, not {mpi}; use the Python of an environment that has {mpi}")
         names = [f"h{host}" for host in order]
-        scratch = Path(tempfile.mkdtemp(dir=self.scratch))  # jobs may run side by side
+        scratch = Path(tempfile.mkdtemp(prefix="job-", dir=self.scratch))  # jobs may run side by side
         launch = LAUNCHERS[found](Job(mpiexec, argv, names, self._agent(scratch), self.interfaces, scratch))
         about = self._describe(found, placement, order, scratch)
         environment = {**os.environ, **launch.env, CONTEXT: json.dumps(about), "PYTHONFAULTHANDLER": "1", **(env or {})}
+        environment["TMPDIR"] = str(scratch)  # what launchers leave there goes with it
         environment["PATH"] = f"{Path(python).parent}:{environment['PATH']}"
         return self._launch(launch, environment, timeout, capture)
 
@@ -142,7 +151,7 @@ class Cluster(Network):
         path = scratch / "agent"
         path.write_text(
             '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nhost=$1; shift\n'
-            f'exec ip netns exec {self.name}-$host {shlex.join(_NAMED)} "$host" sh -c "$*"\n'
+            f'exec ip netns exec "{self.name}-$host" {shlex.join(self._as_host())} "$host" sh -c "$*"\n'
         )
         path.chmod(0o755)
         return path

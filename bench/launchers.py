@@ -61,13 +61,13 @@ def mpich(job: Job) -> Launch:
 
 
 def openmpi(job: Job) -> Launch:
-    """Open MPI: the sequential mapper gives rank i the host in line i."""
-    slots = {host: job.hosts.count(host) for host in job.hosts}
-    allocation = job.scratch / "allocation"
-    allocation.write_text("".join(f"{host} slots={count}\n" for host, count in slots.items()))
+    """Open MPI: the sequential mapper gives rank i the host in line i.
+
+    The file is not named in --map-by itself: a path with the letters "pe" in it would be read as another option there.
+    """
     runtime = ["--prtemca", "plm_ssh_agent", str(job.agent), "--prtemca", "prte_if_include", MANAGEMENT]
     runtime += ["--prtemca", "plm_ssh_no_tree_spawn", "1"]
-    ranks = ["--hostfile", str(allocation), "--map-by", f"seq:file={_host_file(job, '{}')}:oversubscribe"]
+    ranks = ["--hostfile", str(_host_file(job, "{}")), "--map-by", "seq:oversubscribe"]
     ranks += ["--bind-to", "none", "-n", str(len(job.hosts))]
     network = ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "osc", "^ucx"]
     network += ["--mca", "btl_tcp_if_include", ",".join(job.interfaces)]

@@ -58,9 +58,9 @@ def check_host() -> None:
     """Raise ClusterError if this process cannot make namespaces at all."""
     if os.geteuid() != 0:
         raise ClusterError("network namespaces need root; run this as root, or in a container that allows them")
-    lacking = [tool for tool in ("ip", "tc", "bridge", "unshare", "hostname") if shutil.which(tool) is None]
+    lacking = [tool for tool in ("ip", "tc", "bridge", "unshare", "mount", "hostname") if shutil.which(tool) is None]
     if lacking:
-        raise ClusterError(f"not found on PATH: {', '.join(lacking)}; install iproute2, util-linux and hostname")
+        raise ClusterError(f"not found on PATH: {', '.join(lacking)}; install iproute2, util-linux, mount and hostname")
 
 
 def start_ticks(pid: int) -> str | None:
@@ -108,6 +108,17 @@ def scratch_of(name: str) -> Path:
     return Path(tempfile.gettempdir()) / name
 
 
+def memory_of(name: str) -> Path:
+    """Where the hosts of the run of this name have their shared memory, one folder each."""
+    return Path("/dev/shm") / name
+
+
+def remove_files(name: str) -> None:
+    """Remove what the run of this name keeps in files."""
+    for folder in (scratch_of(name), memory_of(name)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove(namespaces: Sequence[str]) -> None:
     """End what runs inside these namespaces and delete those that exist."""
     here = set(namespaces_here())
@@ -128,7 +139,7 @@ def remove_leftovers() -> list[str]:
     stale = [match for match in matches if start_ticks(int(match[2])) != match[3]]
     remove([match[0] for match in stale])
     for name in {match[1] for match in stale}:
-        shutil.rmtree(scratch_of(name), ignore_errors=True)
+        remove_files(name)
     return [match[0] for match in stale]
 
 

@@ -10,7 +10,6 @@ addresses are known to everybody from the start, and no broadcast crosses a link
 from __future__ import annotations
 
 import re
-import shutil
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -67,12 +66,14 @@ class Network:
         self.switch = f"{self.name}-sw"
         self._made: list[str] = []
         self.scratch = netns.scratch_of(self.name)
+        self.memory = netns.memory_of(self.name)
 
     def __enter__(self) -> Self:
         netns.check_host()
         netns.remove_leftovers()
         try:
             self.scratch.mkdir(mode=0o700)
+            self.memory.mkdir(mode=0o700)
             self._make_switches()
             for host in range(self.racks * self.hosts):
                 self._make_host(host)
@@ -91,7 +92,7 @@ class Network:
         """End every process on the hosts and remove all that was set up."""
         made, self._made = self._made, []
         netns.remove(made)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        netns.remove_files(self.name)
 
     # -- what it consists of
 
@@ -148,6 +149,7 @@ class Network:
     def _make_host(self, host: int) -> None:
         name = self.namespace(host)
         self._make_namespace(name)
+        (self.memory / f"h{host}").mkdir()
         plugs = [(MANAGEMENT, MANAGEMENT, f"{_SUBNET}.255.{host + 1}", 255)]
         plugs += [(e, f"r{host // self.hosts}", self.address(host, nic), nic) for nic, e in enumerate(self.interfaces)]
         inside, outside = ["link set lo up"], []

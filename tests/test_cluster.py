@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import launchers
 import netns
 import network
 import pytest
@@ -72,7 +73,8 @@ def cluster() -> Iterator[Cluster]:
 
 def left_behind() -> list[str]:
     mine = re.compile(rf"{netns.PREFIX}-{os.getpid()}-")
-    places = [*netns.namespaces_here(), *(path.name for path in netns.scratch_of("").iterdir())]
+    files = [path.name for folder in (netns.scratch_of(""), netns.memory_of("")) for path in folder.iterdir()]
+    places = [*netns.namespaces_here(), *files]
     return [name for name in places if mine.match(name)]
 
 
@@ -131,6 +133,14 @@ def test_tools_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
         Cluster().__enter__()
 
 
+def test_openmpi_mapping_names_no_path(tmp_path: Path) -> None:
+    """Its parser takes the letters "pe" in a path for an option."""
+    job = launchers.Job(Path("mpiexec"), ["true"], ["h1", "h0"], tmp_path / "agent", ["e0"], tmp_path)
+    command = launchers.openmpi(job).command
+    assert command[command.index("--map-by") + 1] == "seq:oversubscribe"
+    assert Path(command[command.index("--hostfile") + 1]).read_text() == "h1\nh0\n"
+
+
 # -- the network
 
 
@@ -139,6 +149,15 @@ def test_host_names_differ(cluster: Cluster) -> None:
     processes = [cluster.host_command(host, ["hostname"], stdout=subprocess.PIPE, text=True) for host in range(4)]
     assert [process.communicate()[0].strip() for process in processes] == ["h0", "h1", "h2", "h3"]
     assert os.uname().nodename not in {"h0", "h1", "h2", "h3"}
+
+
+@emulated
+def test_hosts_share_no_memory(cluster: Cluster) -> None:
+    write, read = ["sh", "-c", "echo found >/dev/shm/topocomm-probe"], ["cat", "/dev/shm/topocomm-probe"]
+    assert cluster.host_command(0, write).wait() == 0
+    assert cluster.host_command(0, read, **PIPE).communicate()[0] == "found\n"
+    assert cluster.host_command(1, read, stderr=subprocess.DEVNULL).wait() != 0
+    assert not Path("/dev/shm/topocomm-probe").exists()
 
 
 @emulated
@@ -210,12 +229,13 @@ def test_ranks_of_one_host_use_no_link(cluster: Cluster) -> None:
 
 
 @emulated
-def test_several_ranks_per_host(cluster: Cluster) -> None:
+def test_ranks_follow_any_order(cluster: Cluster) -> None:
+    order = [3, 1, 3, 0, 2, 1]
     program = [sys.executable, "-c", ALLREDUCE.format(count=1)]
-    done = cluster.mpiexec(program, placement="block", ranks_per_host=2, timeout=40, capture=True)
+    done = cluster.mpiexec(program, placement=order, timeout=40, capture=True)
     assert done.returncode == 0, done.stderr
     hosts = [line.split()[1] for line in sorted(re.findall(r"<(.*?)>", done.stdout))]
-    assert hosts == ["h0", "h0", "h1", "h1", "h2", "h2", "h3", "h3"]
+    assert hosts == [f"h{host}" for host in order]
 
 
 @emulated
