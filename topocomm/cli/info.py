@@ -79,7 +79,7 @@ def _placement(topology: str | None) -> dict[str, str]:
     comm = Comm(world, topology=topology)
     return {
         "ranks": f"{world.size} on {nodes} node{'s' if nodes != 1 else ''}",
-        "topology": f"{comm.topology.describe()} ({f'from {topology}' if topology else 'discovered'})",
+        "topology": f"{comm.machine_topology.describe()} ({f'from {topology}' if topology else 'discovered'})",
     }
 
 
