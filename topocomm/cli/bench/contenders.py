@@ -9,6 +9,7 @@ from typing import Any
 from mpi4py import MPI
 
 from topocomm.algorithms import TABLE, find
+from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError
 
 __all__ = ["AUTO", "NATIVE", "Contender", "Plan", "contenders", "plan_of"]
@@ -33,6 +34,11 @@ class Contender:
     name: str
     comm: MPI.Intracomm | None
     why_not: str = ""
+
+    @property
+    def ours(self) -> Comm | None:
+        """The communicator where topocomm computes the column; None for native and where there is none."""
+        return self.comm if isinstance(self.comm, Comm) else None
 
     def call(self, method: str) -> Callable[..., Any]:
         """The bound method of the communicator. Only for a contender with a communicator."""
@@ -62,8 +68,6 @@ def contenders(world: MPI.Intracomm, collective: str, plan: Plan, topology: str 
 def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool, topology: str | None) -> Contender:
     if name == NATIVE:
         return Contender(name, world)
-    from topocomm import Comm
-
     algorithm = None if name == AUTO else {collective: name}
     try:
         return Contender(name, Comm(world, algorithm=algorithm, topology=topology))

@@ -21,7 +21,9 @@ from topocomm.cli.bench.table import Result, Row, Table
 from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
 from topocomm.cli.console import log, version
 from topocomm.cli.plot import draw
+from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError
+from topocomm.select import Decision
 
 __all__ = ["report"]
 
@@ -221,18 +223,21 @@ def _choices(run: Run, size: int) -> Mapping[str, Mapping[str, str]]:
     """What topocomm says of each of its contenders at a size."""
     found = {}
     for contender in run.contenders:
-        if contender.name != NATIVE and contender.comm is not None:
-            choice = _decision(run, contender, size)
+        if contender.ours:
+            choice = _decision(run, contender.ours, size)
             found[contender.name] = {
-                name: str(getattr(choice, name)) for name in ("algorithm", "engine", "reordering", "why")
+                "algorithm": choice.algorithm,
+                "engine": choice.engine,
+                "reordering": choice.reordering,
+                "why": choice.why,
             }
     return found
 
 
-def _decision(run: Run, contender: Contender, size: int) -> Any:
+def _decision(run: Run, comm: Comm, size: int) -> Decision:
     """What topocomm runs at a size; it counts the bytes of the whole vector, the column Size those of one block."""
     benchmark = run.options.benchmark
-    return contender.comm.explain(benchmark.name, size * run.world.size if benchmark.blocks else size)  # type: ignore
+    return comm.explain(benchmark.name, size * run.world.size if benchmark.blocks else size)
 
 
 def _context(run: Run, nodes: int) -> dict[str, str]:
@@ -242,20 +247,19 @@ def _context(run: Run, nodes: int) -> dict[str, str]:
         "MPI": machine.mpi_library(),
         "Ranks": f"{ranks} on {nodes} node{'s' if nodes != 1 else ''}",
     }
-    ours = [contender for contender in run.contenders if contender.name != NATIVE and contender.comm is not None]
-    if ours:
-        context["Placement"] = ours[0].comm.topology.describe()  # type: ignore[union-attr]
-    for contender in ours:
-        context[f"Algorithm {contender.name}"] = _chosen(run, contender)
+    for contender in run.contenders:
+        if contender.ours:
+            context["Placement"] = contender.ours.machine_topology.describe()
+            context[f"Algorithm {contender.name}"] = _chosen(run, contender.ours)
     return context
 
 
-def _chosen(run: Run, contender: Contender) -> str:
-    """Algorithm, reordering and engine of a contender, with the size from which each holds."""
+def _chosen(run: Run, comm: Comm) -> str:
+    """Algorithm, reordering and engine on a communicator, with the size from which each holds."""
     spans: list[tuple[int, str]] = []
     options = run.options
     for size in _sizes(options, options.datatypes[0], run.world.size):
-        choice = _decision(run, contender, size)
+        choice = _decision(run, comm, size)
         text = f"{choice.algorithm} (reordering {choice.reordering}, engine {choice.engine})"
         text = NATIVE if choice.algorithm == NATIVE else text
         if not spans or spans[-1][1] != text:

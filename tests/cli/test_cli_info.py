@@ -1,0 +1,51 @@
+"""``info`` under mpiexec and with a placement file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from launch import launch
+
+from topocomm.cli import main
+
+BY_RANK = """{"format": "topocomm-placement", "version": 1, "levels": ["switch", "node"],
+ "ranks": [["s0", "a"], ["s1", "b"], ["s0", "c"]]}"""
+BY_NODE = """{"format": "topocomm-placement", "version": 1, "levels": ["switch"],
+ "nodes": {"a": ["s0"], "b": ["s1"]}}"""
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_under_mpiexec_rank_0_shows_the_topology(tmp_path: Path, from_file: bool) -> None:
+    path = tmp_path / "place.json"
+    path.write_text(BY_RANK)
+    done = launch(3, ["-m", "topocomm", "info", *(["--topology", str(path)] if from_file else [])])
+    assert done.returncode == 0, done.stderr
+    facts = dict(line.split(":", 1) for line in done.stdout.splitlines())
+    assert len(facts) == len(done.stdout.splitlines())
+    assert facts["ranks"].strip() == "3 on 1 node"
+    assert facts["MPI library"].split()[0] in ("MPICH", "Open")
+    assert facts["topology"].strip().startswith("3 ranks, 2 switch" if from_file else "3 ranks, 1 node of 3")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (BY_RANK, "3 ranks, 2 switch"),
+        (BY_NODE, "2 nodes, levels switch > node"),
+    ],
+)
+def test_a_file_is_described_without_mpi(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, shown: str
+) -> None:
+    path = tmp_path / "place.json"
+    path.write_text(text)
+    assert main(["info", "--topology", str(path)]) == 0
+    assert shown in capsys.readouterr().out
+
+
+def test_a_malformed_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "place.json"
+    path.write_text("{}")
+    assert main(["info", "--topology", str(path)]) == 2
+    assert "place.json" in capsys.readouterr().err
