@@ -13,7 +13,7 @@ a tree sends straight from the send buffer. A plan holds all that does not depen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -30,6 +30,8 @@ Regions: TypeAlias = tuple[Bytes, Bytes, Bytes]
 
 SEND, RECV, SCRATCH = 0, 1, 2
 _ALIGN = 64
+MAX_MESSAGE = 1 << 30
+"""Longer messages go in pieces: MPI libraries before MPI-4 count a message's bytes in 31 bits."""
 _FEW = 8
 """Up to so many pieces are copied one by one; more of them by one indexed copy."""
 
@@ -51,6 +53,13 @@ class Message:
     def view(self, regions: Regions) -> Bytes:
         """The memory of the message."""
         return regions[self.region][self.offset : self.offset + self.nbytes]
+
+    def pieces(self) -> list[Message]:
+        """The message as messages of at most MAX_MESSAGE bytes."""
+        if self.nbytes <= MAX_MESSAGE:
+            return [self]
+        starts = range(0, self.nbytes, MAX_MESSAGE)
+        return [replace(self, offset=self.offset + s, nbytes=min(MAX_MESSAGE, self.nbytes - s)) for s in starts]
 
 
 @dataclass(frozen=True)
@@ -240,7 +249,7 @@ class _Binder:
             if s.peer == self.rank or (nbytes == 0 and len(slots)):
                 continue
             message, staged = self._message(s.peer, slots, nbytes)
-            sends.append(message)
+            sends += message.pieces()
             pack += self._gather(slots, message.offset) if staged else ()
         for r in rnd.recvs:
             slots = np.asarray(r.slots, np.int64)
@@ -249,10 +258,10 @@ class _Binder:
                 continue
             if r.combine is not Combine.REPLACE and len(slots):
                 reductions.append(self._reduction(r, slots, nbytes))
-                recvs.append(reductions[-1].received)
+                recvs += reductions[-1].received.pieces()
                 continue
             message, staged = self._message(r.peer, slots, nbytes)
-            recvs.append(message)
+            recvs += message.pieces()
             unpack += self._gather(slots, message.offset, back=True) if staged else ()
         return PlanRound(tuple(pack), tuple(sends), tuple(recvs), self._local(rnd), tuple(unpack), tuple(reductions))
 
