@@ -4,8 +4,8 @@ The automatic rule, in this order:
 
 1. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
    knows shared memory best, and there is no distance to save.
-2. Vectors of at most 512 bytes, barriers included: ``native``. Their cost is latency, of which the interpreter adds more
-   between two rounds than near peers save.
+2. Vectors of at most 512 bytes, barriers included: ``native``. Their cost is latency, of which the interpreter adds
+   more between two rounds than near peers save.
 3. Vectors (bytes as in the table below) up to the limit: the algorithm with the fewest messages between places.
 4. Larger ones: the algorithm with the fewest bytes between places.
 5. Blocks (vector / ranks) of at least 32 KiB on at most 128 ranks, where the table names one: a ring in topology order.
