@@ -8,9 +8,9 @@ The automatic rule, in this order:
    more between two rounds than near peers save.
 3. Vectors (bytes as in the table below) up to the limit: the algorithm with the fewest messages between places.
 4. Larger ones: the algorithm with the fewest bytes between places.
-5. Blocks (vector / ranks) of at least 32 KiB on at most 128 ranks, where the table names one: a ring in topology order.
-   It sends at most G / (G - 1) of the fewest bytes between G places, but keeps the links inside and between places busy
-   at the same time, which the level-by-level algorithms do not.
+5. Blocks (vector / ranks) of at least 32 KiB on at most 128 ranks: a ring or chain in topology order. The ring sends at
+   most G / (G - 1) of the fewest bytes between G places, the chain the fewest, and both keep the links inside and
+   between places busy at the same time, which the level-by-level algorithms do not.
 
    ============================  ===================  =====================  ====================  ================
    collective                    bytes of             up to the limit        above                 large blocks
@@ -18,9 +18,9 @@ The automatic rule, in this order:
    allreduce                     the vector           recursive_doubling     rabenseifner          ring
    allgather                     the result           bruck                  recursive_doubling    ring
    reduce_scatter(_block)        the whole vector     recursive_halving      recursive_halving     ring
-   alltoall                      a rank's vector      bruck                  pairwise
-   bcast                         the vector           binomial               scatter_allgather
-   reduce                        the vector           binomial               rabenseifner
+   alltoall                      a rank's vector      bruck                  scattered             pairwise
+   bcast                         the vector           binomial               scatter_allgather     pipeline
+   reduce                        the vector           binomial               rabenseifner          pipeline
    gather, scatter               the root's vector    binomial               binomial
    barrier                       (none)               native
    ============================  ===================  =====================  ====================  ================
@@ -69,9 +69,9 @@ RULES: Mapping[str, _Rule] = MappingProxyType(
         "allgather": _Rule("bruck", "recursive_doubling", 16384, "ring"),
         "reduce_scatter": _Rule("recursive_halving", "recursive_halving", 0, "ring", ("binomial", "binomial")),
         "reduce_scatter_block": _Rule("recursive_halving", "recursive_halving", 0, "ring", ("binomial", "binomial")),
-        "alltoall": _Rule("bruck", "pairwise", 8192),
-        "bcast": _Rule("binomial", "scatter_allgather", 65536),
-        "reduce": _Rule("binomial", "rabenseifner", 16384, None, ("binomial", "binomial")),
+        "alltoall": _Rule("bruck", "scattered", 8192, "pairwise"),
+        "bcast": _Rule("binomial", "scatter_allgather", 32768, "pipeline"),
+        "reduce": _Rule("binomial", "rabenseifner", 16384, "pipeline", ("binomial", "binomial")),
         "gather": _Rule("binomial", "binomial", 0),
         "scatter": _Rule("binomial", "binomial", 0),
     }
