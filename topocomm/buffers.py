@@ -51,17 +51,24 @@ class Buffer:
 
 _plain_size: dict[int, int] = {}
 """Size of predefined datatypes that are their own bytes, by handle."""
-_fast: dict[np.dtype[Any], tuple[MPI.Datatype, int]] = {}
+_fast: dict[tuple[str, str], tuple[MPI.Datatype, int]] = {}
 """Datatype and size of the elements of arrays seen before: the way of almost every call."""
-_by_dtype: dict[np.dtype[Any], MPI.Datatype | None] = {}
+_by_dtype: dict[tuple[str, str], MPI.Datatype | None] = {}
+
+
+def _dtype_key(dtype: np.dtype[Any]) -> tuple[str, str]:
+    """What tells dtypes apart as MPI does: equal ones may be two MPI types, as ``long`` and ``long long`` are."""
+    return dtype.char, dtype.str
 
 
 def _of_dtype(dtype: np.dtype[Any]) -> MPI.Datatype | None:
+    key = _dtype_key(dtype)
     try:
-        return _by_dtype[dtype]
+        return _by_dtype[key]
     except KeyError:
-        found = _of_code(dtype.char) if dtype.isnative and dtype.kind in "biufc" else None
-        _by_dtype[dtype] = found
+        code = "c" if dtype.str == "|S1" else dtype.char
+        found = _of_code(code) if dtype.isnative and (dtype.kind in "biufc" or code == "c") else None
+        _by_dtype[key] = found
         return found
 
 
@@ -139,9 +146,9 @@ def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
     Returns None if it is for the MPI library. Raises BufferError, which names the argument by ``name``, if the buffer
     is too short for its count.
     """
-    if type(spec) is np.ndarray and spec.dtype in _fast and spec.flags.c_contiguous:
-        known = _fast[spec.dtype]
-        if blocks == 1 and (not writable or spec.flags.writeable):
+    if type(spec) is np.ndarray and blocks == 1 and spec.flags.c_contiguous:
+        known = _fast.get(_dtype_key(spec.dtype))
+        if known is not None and (not writable or spec.flags.writeable):
             return Buffer(spec.reshape(-1).view(np.uint8), spec.size, *known)
     parts = _split(spec)
     if parts is None:
@@ -167,7 +174,7 @@ def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
             )
         count = entries // max(blocks, 1)
         if itemsize and isinstance(buf, np.ndarray) and code is None:
-            _fast[buf.dtype] = datatype, itemsize
+            _fast[_dtype_key(buf.dtype)] = datatype, itemsize
     count = int(count)
     needed = count * max(blocks, 1)
     if itemsize:

@@ -236,8 +236,16 @@ def _agree_on_elements(rt: Runtime, collective: str, send: Buffer, recv: Buffer,
 def _call(
     collective: str, counts: int | tuple[int, ...], buffer: Buffer, op: MPI.Op, root: int, algorithm: str | None
 ) -> Call:
-    kind = f"{buffer.datatype.name}, {_op_name(op)}"
+    kind = f"{_type_name(buffer)}, {_op_name(op)}"
     return Call(collective, counts, buffer.itemsize, root, op.Is_commutative(), kind, algorithm)
+
+
+def _type_name(buffer: Buffer) -> str:
+    """The type as all ranks must have it: ``long`` and ``long long`` of equal size are alike."""
+    if not buffer.datatype.is_predefined:
+        return f"derived type of {buffer.itemsize} bytes"
+    code = buffer.datatype.typestr
+    return buffer.datatype.name if code.startswith("V") else code
 
 
 def _op_name(op: MPI.Op) -> str:
