@@ -2,8 +2,9 @@
 
 All forms are understood: a buffer; [buf, type]; [buf, count]; [buf, count, type]; [buf, (count, displ), type];
 [buf, count, displ, type]; a type is an ``MPI.Datatype`` or a type code. A datatype that is not its own bytes (a derived
-one, or a pair with a gap) is packed before and unpacked after. What this module returns None for (``MPI.BOTTOM``,
-device memory, memory that is not contiguous, an unknown type) belongs to the MPI library, its errors included.
+one, or a pair with a gap) is packed before and unpacked after; operands of a reduction keep their gaps, and only what
+the type names goes back. What this module returns None for (``MPI.BOTTOM``, device memory, memory that is not
+contiguous, an unknown type) belongs to the MPI library, its errors included.
 """
 
 from __future__ import annotations
@@ -35,18 +36,20 @@ class Buffer:
     count: int
     datatype: MPI.Datatype
     itemsize: int
-    source: Bytes | None = None
-    """The caller's memory, if ``data`` is a packed copy."""
-
-    @property
-    def packed(self) -> bool:
-        """Whether ``data`` is a packed copy."""
-        return self.source is not None
+    source: MPI.buffer | None = None
+    """The caller's memory, if ``data`` is a copy: as long as the elements' extents."""
+    gaps: bool = False
+    """Whether the copy has the gaps of the datatype, not packed."""
 
     def unpack(self) -> None:
-        """Bring a packed copy back into the caller's memory."""
-        if self.source is not None:
-            self.datatype.Unpack(self.data, 0, self.source, MPI.COMM_SELF)
+        """Bring a copy back into the caller's memory."""
+        if self.source is None:
+            return
+        data: Any = self.data
+        if self.gaps:
+            data = np.empty(self.datatype.Pack_size(len(data) // self.itemsize, MPI.COMM_SELF), np.uint8)
+            self.datatype.Pack(self.data, data, 0, MPI.COMM_SELF)
+        self.datatype.Unpack(data, 0, self.source, MPI.COMM_SELF)
 
 
 _plain_size: dict[int, int] = {}
@@ -140,8 +143,8 @@ def _size(datatype: MPI.Datatype) -> int:
     return size
 
 
-def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
-    """Read a buffer argument that holds ``blocks`` blocks.
+def parse(spec: Any, blocks: int, writable: bool, name: str, operand: bool = False) -> Buffer | None:
+    """Read a buffer argument that holds ``blocks`` blocks; ``operand``: of elements to be reduced.
 
     Returns None if it is for the MPI library. Raises BufferError, which names the argument by ``name``, if the buffer
     is too short for its count.
@@ -184,7 +187,7 @@ def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
                 "(blocks × count)"
             )
         return Buffer(memory[: needed * itemsize], count, datatype, itemsize)
-    return _packed(memory, datatype, count, needed, extent, name)
+    return _derived(memory, datatype, count, needed, name, operand)
 
 
 def _extent(datatype: MPI.Datatype) -> int:
@@ -199,18 +202,28 @@ def _whole_numbers(*values: Any) -> bool:
     return True
 
 
-def _packed(memory: Bytes, datatype: MPI.Datatype, count: int, needed: int, extent: int, name: str) -> Buffer | None:
+def _derived(
+    memory: Bytes, datatype: MPI.Datatype, count: int, needed: int, name: str, operand: bool
+) -> Buffer | None:
     """A buffer of a datatype with gaps or in another order: its elements in one piece."""
+    extent = _extent(datatype)
     true_lb, true_extent = datatype.Get_true_extent()
     span = (needed - 1) * extent + true_lb + true_extent if needed else 0
-    if true_lb < 0:
-        return None
     if span > len(memory):
         raise BufferError(f"{name} holds {len(memory)} bytes, needs {span} for {needed} elements of its datatype")
+    # the gap after the last element may lie outside of the caller's memory; no byte of it is touched
+    source = MPI.buffer.fromaddress(memory.ctypes.data, needed * extent) if needed else None
+    if operand:
+        if true_lb < 0 or true_lb + true_extent > extent:
+            return None
+        if datatype.Get_size() == extent:
+            return Buffer(memory[:span], count, datatype, extent)
+        data = np.zeros(needed * extent, np.uint8)
+        data[:span] = memory[:span]
+        return Buffer(data, count, datatype, extent, source, gaps=True)
     itemsize = int(datatype.Get_size())
     data = np.empty(max(datatype.Pack_size(needed, MPI.COMM_SELF), needed * itemsize), np.uint8)
-    source = memory[: needed * extent]
-    end = datatype.Pack(source, data, 0, MPI.COMM_SELF) if needed else 0
+    end = datatype.Pack(source, data, 0, MPI.COMM_SELF) if source is not None else 0
     if end != needed * itemsize:
         return None
     return Buffer(data[:end], count, datatype, itemsize, source)

@@ -41,9 +41,11 @@ def _refuse(rt: Runtime, collective: str, message: str) -> NoReturn:
     raise AssertionError("unreachable")
 
 
-def _read(rt: Runtime, collective: str, spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
+def _read(
+    rt: Runtime, collective: str, spec: Any, blocks: int, writable: bool, name: str, operand: bool = False
+) -> Buffer | None:
     try:
-        return parse(spec, blocks, writable, name)
+        return parse(spec, blocks, writable, name, operand)
     except BufferError as e:
         _refuse(rt, collective, str(e))
 
@@ -216,14 +218,20 @@ def _reducible(op: MPI.Op, datatype: MPI.Datatype) -> bool:
             found = True
         except MPI.Exception:
             found = False
-        _works[op.handle, datatype.handle] = found
+        if datatype.is_predefined:
+            _works[op.handle, datatype.handle] = found
     return found
+
+
+def _kind(buffer: Buffer, op: MPI.Op) -> tuple[int, ...]:
+    """What a plan knows of type and operation. Handles are used again when a type or an operation is freed."""
+    commutes = op.is_predefined or op.Is_commutative()
+    return buffer.datatype.handle, buffer.itemsize, op.handle, commutes
 
 
 def _operand(rt: Runtime, collective: str, spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
     """A buffer whose elements can be reduced where they are."""
-    buffer = _read(rt, collective, spec, blocks, writable, name)
-    return None if buffer is None or buffer.packed else buffer
+    return _read(rt, collective, spec, blocks, writable, name, operand=True)
 
 
 def _agree_on_elements(rt: Runtime, collective: str, send: Buffer, recv: Buffer, blocks: int = 1) -> None:
@@ -267,11 +275,12 @@ def allreduce(rt: Runtime, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: st
     if not here:
         _agree_on_elements(rt, "Allreduce", send, recv)
         here = _same_memory(send.data, recv.data)
-    key = ("allreduce", recv.count, recv.datatype.handle, op.handle, here, algorithm)
+    key = ("allreduce", recv.count, *_kind(recv, op), here, algorithm)
     bound = _bound(rt, key, lambda: _call("allreduce", recv.count, recv, op, 0, algorithm), here)
     if bound.plan is None:
         return False
     rt.run(bound, send.data, recv.data, op, recv.datatype)
+    recv.unpack()
     return True
 
 
@@ -286,11 +295,13 @@ def reduce(rt: Runtime, sendbuf: Any, recvbuf: Any, op: MPI.Op, root: int, algor
     if recv is not None and not here:
         _agree_on_elements(rt, "Reduce", send, recv)
         here = _same_memory(send.data, recv.data)
-    key = ("reduce", send.count, send.datatype.handle, op.handle, root, here, algorithm)
+    key = ("reduce", send.count, *_kind(send, op), root, here, algorithm)
     bound = _bound(rt, key, lambda: _call("reduce", send.count, send, op, root, algorithm), here)
     if bound.plan is None:
         return False
     rt.run(bound, send.data, recv.data if recv is not None else EMPTY, op, send.datatype)
+    if recv is not None:
+        recv.unpack()
     return True
 
 
@@ -304,11 +315,12 @@ def reduce_scatter_block(rt: Runtime, sendbuf: Any, recvbuf: Any, op: MPI.Op, al
     if not here:
         _agree_on_elements(rt, "Reduce_scatter_block", send, recv)
         here = _same_memory(send.data, recv.data)
-    key = ("reduce_scatter_block", send.count, send.datatype.handle, op.handle, here, algorithm)
+    key = ("reduce_scatter_block", send.count, *_kind(send, op), here, algorithm)
     bound = _bound(rt, key, lambda: _call("reduce_scatter_block", send.count, send, op, 0, algorithm), here)
     if bound.plan is None:
         return False
     rt.run(bound, send.data, recv.data, op, recv.datatype)
+    recv.unpack()
     return True
 
 
@@ -346,9 +358,10 @@ def reduce_scatter(rt: Runtime, sendbuf: Any, recvbuf: Any, recvcounts: Any, op:
         if send.datatype != recv.datatype:
             _agree_on_elements(rt, "Reduce_scatter", send, recv)
         here = _same_memory(send.data, recv.data)
-    key = ("reduce_scatter", counts, send.datatype.handle, op.handle, here, algorithm)
+    key = ("reduce_scatter", counts, *_kind(send, op), here, algorithm)
     bound = _bound(rt, key, lambda: _call("reduce_scatter", counts, send, op, 0, algorithm), here)
     if bound.plan is None:
         return False
     rt.run(bound, send.data, recv.data, op, recv.datatype)
+    recv.unpack()
     return True
