@@ -184,7 +184,9 @@ def bcast(rt: Runtime, buf: Any, root: int, algorithm: str | None) -> bool:
     )
     if bound.plan is None:
         return False
-    rt.run(bound, data.data, data.data)
+    # a schedule may write the root's own blocks once more: never into memory that is only to be read
+    memory = data.data if data.data.flags.writeable else data.data.copy()
+    rt.run(bound, memory, memory)
     if rt.rank != root:
         data.unpack()
     return True
