@@ -202,9 +202,7 @@ def _whole_numbers(*values: Any) -> bool:
     return True
 
 
-def _derived(
-    memory: Bytes, datatype: MPI.Datatype, count: int, needed: int, name: str, operand: bool
-) -> Buffer | None:
+def _derived(memory: Bytes, datatype: MPI.Datatype, count: int, needed: int, name: str, operand: bool) -> Buffer | None:
     """A buffer of a datatype with gaps or in another order: its elements in one piece."""
     extent = _extent(datatype)
     true_lb, true_extent = datatype.Get_true_extent()

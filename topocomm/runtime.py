@@ -125,6 +125,7 @@ class Runtime:
         self.plans: dict[tuple[Hashable, ...], Bound] = {}
         self._made: dict[tuple[Call, bool], Bound] = {}
         self._agreed: set[Call] = set()
+        self._natives: set[str] = set()
         self.decisions: list[Decision] = []
         self._private: MPI.Intracomm | None = None
 
@@ -174,6 +175,12 @@ class Runtime:
         self._raise_disagreement(out, text)
         self._agreed.add(call)
         return True
+
+    def agree_on_native(self, collective: str) -> None:
+        """See to it, once, that all ranks name the MPI library for a call. Raises Error on every rank if not."""
+        if collective not in self._natives:
+            self.agree(Call(collective, 0, 0, named=NATIVE))
+            self._natives.add(collective)
 
     def forward(self, collective: str) -> None:
         """Tell the other ranks, if the call is new to them, that this one's arguments are for the MPI library."""
