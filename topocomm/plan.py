@@ -13,7 +13,7 @@ a tree sends straight from the send buffer. A plan holds all that does not depen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -22,7 +22,19 @@ import numpy.typing as npt
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Slots
 from topocomm.topology.topology import IntArray
 
-__all__ = ["RECV", "SCRATCH", "SEND", "Message", "Move", "Plan", "PlanRound", "Reduction", "block_cuts", "make_plan"]
+__all__ = [
+    "LARGEST",
+    "RECV",
+    "SCRATCH",
+    "SEND",
+    "Message",
+    "Move",
+    "Plan",
+    "PlanRound",
+    "Reduction",
+    "block_cuts",
+    "make_plan",
+]
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Regions: TypeAlias = tuple[Bytes, Bytes, Bytes]
@@ -30,8 +42,8 @@ Regions: TypeAlias = tuple[Bytes, Bytes, Bytes]
 
 SEND, RECV, SCRATCH = 0, 1, 2
 _ALIGN = 64
-MAX_MESSAGE = 1 << 30
-"""Longer messages go in pieces: MPI libraries before MPI-4 count a message's bytes in 31 bits."""
+LARGEST = 1 << 30
+"""Bytes of the largest message; a longer one goes in pieces, because an MPI count may be an int of 32 bits."""
 _FEW = 8
 """Up to so many pieces are copied one by one; more of them by one indexed copy."""
 
@@ -53,13 +65,6 @@ class Message:
     def view(self, regions: Regions) -> Bytes:
         """The memory of the message."""
         return regions[self.region][self.offset : self.offset + self.nbytes]
-
-    def pieces(self) -> list[Message]:
-        """The message as messages of at most MAX_MESSAGE bytes."""
-        if self.nbytes <= MAX_MESSAGE:
-            return [self]
-        starts = range(0, self.nbytes, MAX_MESSAGE)
-        return [replace(self, offset=self.offset + s, nbytes=min(MAX_MESSAGE, self.nbytes - s)) for s in starts]
 
 
 @dataclass(frozen=True)
@@ -249,7 +254,7 @@ class _Binder:
             if s.peer == self.rank or (nbytes == 0 and len(slots)):
                 continue
             message, staged = self._message(s.peer, slots, nbytes)
-            sends += message.pieces()
+            sends.append(message)
             pack += self._gather(slots, message.offset) if staged else ()
         for r in rnd.recvs:
             slots = np.asarray(r.slots, np.int64)
@@ -258,12 +263,13 @@ class _Binder:
                 continue
             if r.combine is not Combine.REPLACE and len(slots):
                 reductions.append(self._reduction(r, slots, nbytes))
-                recvs += reductions[-1].received.pieces()
+                recvs.append(reductions[-1].received)
                 continue
             message, staged = self._message(r.peer, slots, nbytes)
-            recvs += message.pieces()
+            recvs.append(message)
             unpack += self._gather(slots, message.offset, back=True) if staged else ()
-        return PlanRound(tuple(pack), tuple(sends), tuple(recvs), self._local(rnd), tuple(unpack), tuple(reductions))
+        send, recv = _in_pieces(sends), _in_pieces(recvs)
+        return PlanRound(tuple(pack), send, recv, self._local(rnd), tuple(unpack), tuple(reductions))
 
     def _reduction(self, r: Recv, slots: IntArray, nbytes: int) -> Reduction:
         received = Message(r.peer, SCRATCH, self._new_stage(nbytes), nbytes)
@@ -291,6 +297,17 @@ class _Binder:
                 piece = (int(self.offset[s]), int(self.offset[t]), nbytes)
                 moves.append(Move(int(self.region[s]), int(self.region[t]), (piece,)))
         return moves
+
+
+def _in_pieces(messages: list[Message]) -> tuple[Message, ...]:
+    """The same messages, none larger than LARGEST."""
+    if all(m.nbytes <= LARGEST for m in messages):
+        return tuple(messages)
+    return tuple(
+        Message(m.peer, m.region, m.offset + at, min(LARGEST, m.nbytes - at))
+        for m in messages
+        for at in range(0, max(m.nbytes, 1), LARGEST)
+    )
 
 
 def _offsets(sizes: IntArray) -> IntArray:
