@@ -134,6 +134,11 @@ def _segments(p: int) -> int:
     return pipeline.SEGMENTS * min(p - 1, 1) + (p > 2)
 
 
+def _reduce_and_scatter(p: int) -> Fraction:
+    """A vector to the parent, and its subtree's blocks but its own, back to its children."""
+    return 1 + _subtree(p) - Fraction(1, p) if p > 1 else Fraction(0)
+
+
 _direct = ("none", "local", "direct")
 
 _ENTRIES = (
@@ -177,7 +182,7 @@ _ENTRIES = (
               forms.ring_reduce_scatter, lambda p: p - 1, _share, ways=WAYS),
     Algorithm("binomial", "reduce_scatter", "reduce to rank 0 and scatter, in the order of ranks",
               rooted.binomial_reduce_scatter, lambda p: 2 * _lg(p),
-              lambda p: max(1 + _subtree(p) - Fraction(1, p), Fraction(0)) * min(p - 1, 1), in_order=True),
+              _reduce_and_scatter, in_order=True),
     Algorithm("textbook_recursive_halving", "reduce_scatter", "half of the vector to the farthest rank; folds other p",
               forms.textbook_reduce_scatter(recursive_halving.textbook_reduce_scatter),
               lambda p: _floor_lg(p) + 2 * _folded(p), lambda p: max(_share(p), Fraction(_folded(p)))),
