@@ -1,0 +1,66 @@
+"""Describes the extension module ``topocomm.rma._core`` to cffi: the C core, behind the same header C callers read.
+
+libfabric is used when its headers are found. ``TOPOCOMM_LIBFABRIC=0`` builds without it, ``=1`` insists on it.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import cffi
+
+HERE = Path(__file__ if "__file__" in globals() else "csrc/build_cffi.py").resolve().parent
+CALLBACKS = """
+extern "Python" int topocomm_send(void *user, uint32_t peer, const void *data, size_t bytes);
+extern "Python" int topocomm_poll(void *user);
+"""
+
+
+def declarations(header: str) -> str:
+    """The header without the lines only a preprocessor understands."""
+    text = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    lines = [line for line in text.splitlines() if not re.match(r"#(include|ifndef|endif|define TOPOCOMM_H)", line)]
+    return "\n".join(lines)
+
+
+def libfabric_flags() -> tuple[list[str], list[str]] | None:
+    """Compiler and linker arguments for libfabric, or None to build without it."""
+    wish = os.environ.get("TOPOCOMM_LIBFABRIC", "")
+    if wish == "0":
+        return None
+    try:
+        found = [
+            subprocess.run(["pkg-config", flag, "libfabric"], capture_output=True, text=True, check=True).stdout.split()
+            for flag in ("--cflags", "--libs")
+        ]
+        return found[0], found[1]
+    except (OSError, subprocess.CalledProcessError):
+        if Path("/usr/include/rdma/fabric.h").exists():
+            return [], ["-lfabric"]
+        if wish == "1":
+            raise RuntimeError("TOPOCOMM_LIBFABRIC=1, but neither pkg-config nor /usr/include knows libfabric") from None
+        return None
+
+
+def builder() -> cffi.FFI:
+    """The cffi builder; sources are named relative to the project's root, as setuptools wants them."""
+    ffi = cffi.FFI()
+    ffi.cdef(declarations((HERE / "topocomm.h").read_text()) + CALLBACKS)
+    flags = libfabric_flags()
+    left_out = "ofi_absent.c" if flags else "ofi.c"
+    sources = sorted(f"csrc/{path.name}" for path in HERE.glob("*.c") if path.name != left_out)
+    compile_args, link_args = flags or ([], [])
+    ffi.set_source(
+        "topocomm.rma._core",
+        '#include "topocomm.h"\n',
+        sources=sources,
+        include_dirs=["csrc"],
+        extra_compile_args=["-std=gnu11", "-O2", *compile_args],
+        extra_link_args=["-pthread", *link_args],
+        py_limited_api=True,
+    )
+    return ffi
+
+
+ffibuilder = builder()
