@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -144,7 +145,10 @@ static int choose(tc_context *context, peer *p) {
     }
     p->transport = context->sim ? context->sim : p->inner;
     if (p->transport != context->shm) context->driven = true;
-    if (a->node == context->node) context->local++;
+    if (a->node == context->node) {
+        context->local++;
+        if (p->pidfd < 0 && !p->here) p->pidfd = (int)syscall(SYS_pidfd_open, a->pid, 0);
+    }
     return TC_OK;
 }
 
@@ -244,9 +248,11 @@ int tc_context_close(tc_context *context) {
     live_close(context);
     for (uint32_t i = 0; context->peers && i < context->options.size; i++) {
         seg_detach(&context->peers[i]);
+        if (context->peers[i].pidfd >= 0) close(context->peers[i].pidfd);
         ofi_disconnect(&context->peers[i]);
     }
     if (context->ofi) context->ofi->close(context->ofi);
+    context->ofi = NULL;
     if (context->shm) context->shm->close(context->shm);
     if (context->view.head) munmap(context->view.head, context->view.bytes);
     if (context->descriptor >= 0) close(context->descriptor);
@@ -280,8 +286,8 @@ int tc_peer_alive(tc_context *context, uint32_t rank) {
     if (!p->connected) return TC_ERR_UNREACHABLE;
     if (p->lost) return TC_ERR_PEER_LOST;
     if (p->mapped) return atomic_load(&p->view.head->closed) || process_gone(p) ? TC_ERR_PEER_LOST : TC_OK;
-    if (p->inner == context->ofi && !live_check(context, rank)) return TC_ERR_PEER_LOST;
-    return TC_OK;
+    if (p->address.node == context->node) return process_gone(p) ? TC_ERR_PEER_LOST : TC_OK;
+    return p->inner == context->ofi && !live_check(context, rank) ? TC_ERR_PEER_LOST : TC_OK;
 }
 
 int lose(tc_context *context, uint32_t rank) {

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -96,15 +95,12 @@ int seg_attach(peer *p) {
     seg_layout(&p->view, base);
     p->view.bytes = p->address.segment_bytes;
     p->mapped = true;
-    p->pidfd = p->here ? -1 : (int)syscall(SYS_pidfd_open, p->address.pid, 0);
     return TC_OK;
 }
 
 void seg_detach(peer *p) {
     if (!p->mapped) return;
     if (!p->here) munmap(p->view.head, p->view.bytes);
-    if (p->pidfd >= 0) close(p->pidfd);
-    p->pidfd = -1;
     p->mapped = false;
 }
 
