@@ -3,6 +3,7 @@
  * every notification, and so are the bytes around them.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "expect.h"
 
@@ -27,6 +28,7 @@ static const shape shapes[] = {
 #define AREA 80000
 
 static uint32_t ranks, rounds;
+static _Atomic uint32_t finished;
 static const shape *current;
 static tc_context *group[MAX_RANKS];
 static tc_memory *memories[MAX_RANKS];
@@ -78,12 +80,14 @@ static void *work(void *user) {
             for (uint64_t at = 0; at < length(&current->here); at++)
                 source[to * AREA + place(&current->here, at)] = datum(me, to, round, at);
         OK(tc_plan_start(plans[b]));
-        OK(tc_plan_wait(plans[b], 60));
-        OK(tc_signal_wait(signals[me][b], 60));
+        OK(tc_plan_wait(plans[b], 30));
+        OK(tc_signal_wait(signals[me][b], 30));
         for (uint32_t from = 0; from < ranks; from++) check(me, from, round, all, mirror);
         EXPECT_STATUS(tc_signal_rearm(signals[me][b]), TC_OK);
     }
     OK(tc_context_flush(group[me], 30));
+    atomic_fetch_add(&finished, 1); /* who has nothing left to do still answers the others */
+    while (atomic_load(&finished) < ranks) OK(tc_context_progress(group[me]));
     for (int b = 0; b < BUFFERS; b++) OK(tc_plan_free(plans[b]));
     free(source);
     free(mirror);
@@ -114,6 +118,7 @@ static void run(const tc_options *options, const tc_faults *faults) {
     pthread_t threads[MAX_RANKS];
     tc_stats stats;
     prepare(options, faults);
+    atomic_store(&finished, 0);
     for (uintptr_t r = 0; r < ranks; r++) EXPECT(pthread_create(&threads[r], NULL, work, (void *)r) == 0);
     for (uint32_t r = 0; r < ranks; r++) pthread_join(threads[r], NULL);
     for (uint32_t r = 0; r < ranks; r++) {

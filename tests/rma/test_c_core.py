@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+from launching import ROOT, run
 
 TESTS = {"orders": (), "rearm": ("4000",), "transfers": ("12",), "errors": (), "leaks": ("10000",), "processes": ()}
 FABRIC = shutil.which("pkg-config") is not None and subprocess.run(["pkg-config", "libfabric"], check=False).returncode == 0
@@ -45,7 +45,7 @@ def test_program(name: str, sanitizer: str, objects, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(COMPILER is None or not FABRIC, reason="needs a C compiler and libfabric's headers")
-@pytest.mark.parametrize(("provider", "nics"), [("tcp", "lo"), ("tcp", "lo,lo"), ("shm", "")])
+@pytest.mark.parametrize(("provider", "nics"), [("tcp", "lo"), ("tcp", "lo,lo")])
 def test_transfers_over_libfabric(provider: str, nics: str, objects, tmp_path: Path) -> None:
     build_and_run("transfers", "address,undefined", objects, tmp_path, ("6", provider, nics))
 

@@ -22,13 +22,16 @@ from topocomm.rma.errors import (
     UnsupportedError,
     WaitTimeout,
 )
+from topocomm.rma.exchange import Exchange, Part, alltoallv, halo, neighbour_alltoall, sendrecv
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target
 from topocomm.rma.plan import Plan
 from topocomm.rma.signal import Event, Signal, SignalState, wait_any
+from topocomm.rma.win import Win
 
 __all__ = [
-    "Block", "BlockError", "BlockHandle", "BusyError", "Capability", "Context", "Event", "Faults", "FreedError",
-    "LimitError", "Limits", "Memory", "NotProvenError", "PeerLost", "Plan", "RangeError", "RmaError", "Signal",
-    "SignalState", "StaleBlockError", "Stats", "SurplusError", "Target", "TransportError", "UnsupportedError",
-    "WaitTimeout", "capabilities", "report", "wait_any",
+    "Block", "BlockError", "BlockHandle", "BusyError", "Capability", "Context", "Event", "Exchange", "Faults",
+    "FreedError", "LimitError", "Limits", "Memory", "NotProvenError", "Part", "PeerLost", "Plan", "RangeError",
+    "RmaError", "Signal", "SignalState", "StaleBlockError", "Stats", "SurplusError", "Target", "TransportError",
+    "UnsupportedError", "WaitTimeout", "Win", "alltoallv", "capabilities", "halo", "neighbour_alltoall", "report",
+    "sendrecv", "wait_any",
 ]
