@@ -20,8 +20,8 @@ extern "Python" int topocomm_poll(void *user);
 def declarations(header: str) -> str:
     """The header without the lines only a preprocessor understands."""
     text = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
-    lines = [line for line in text.splitlines() if not re.match(r"#(include|ifndef|endif|define TOPOCOMM_H)", line)]
-    return "\n".join(lines)
+    directives = r"#(include|ifndef|endif|define TOPOCOMM_H)"
+    return "\n".join(line for line in text.splitlines() if not re.match(directives, line))
 
 
 def libfabric_flags() -> tuple[list[str], list[str]] | None:
@@ -39,7 +39,8 @@ def libfabric_flags() -> tuple[list[str], list[str]] | None:
         if Path("/usr/include/rdma/fabric.h").exists():
             return [], ["-lfabric"]
         if wish == "1":
-            raise RuntimeError("TOPOCOMM_LIBFABRIC=1, but neither pkg-config nor /usr/include knows libfabric") from None
+            message = "TOPOCOMM_LIBFABRIC=1, but neither pkg-config nor /usr/include knows libfabric"
+            raise RuntimeError(message) from None
         return None
 
 

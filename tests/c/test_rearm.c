@@ -36,7 +36,7 @@ static void receive_all(tc_signal *signal) {
     uint32_t next[SENDERS] = {0};
     for (uint32_t round = 0; round < rounds; round++) {
         tc_event event;
-        OK(tc_signal_wait(signal, 30));
+        OK(tc_signal_wait(signal, 60));
         if (round % 7 == 0)
             for (volatile int late = 0; late < 2000; late++) {}
         while (tc_signal_event(signal, &event) == TC_OK) {

@@ -2,6 +2,8 @@
 
 import pytest
 
+from topocomm import rma
+
 MESSAGES = pytest.param("mpi", id="messages")  # an id with "mpi" in it would be taken for pytest-mpi's marker
 
 
@@ -19,3 +21,26 @@ def test_all_to_all_over_messages(launch, ranks, faulty, checked):
 @pytest.mark.parametrize("transport", ["shm", MESSAGES])
 def test_bad_input_is_refused(launch, transport):
     launch(1, "bad_input.py", transport)
+
+
+FABRIC = any(c.transport == "ofi" and c.present for c in rma.capabilities())
+needs_fabric = pytest.mark.skipif(not FABRIC, reason="built without libfabric")
+
+
+@needs_fabric
+@pytest.mark.parametrize("provider", [("tcp", "lo"), ("tcp", "lo,lo"), ("shm", "")], ids=["tcp", "two-rails", "shm"])
+@pytest.mark.parametrize(("ranks", "faulty", "checked"), [(2, "0", "0"), (3, "1", "1"), (8, "1", "0")])
+def test_all_to_all_over_libfabric(launch, ranks, faulty, checked, provider):
+    launch(ranks, "all_to_all.py", "ofi", faulty, checked, "8", *provider)
+
+
+@pytest.mark.parametrize("transport", ["shm", MESSAGES, pytest.param("ofi", marks=needs_fabric)])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_patterns_equal_the_mpi_library(launch, transport, ranks):
+    launch(ranks, "patterns.py", transport)
+
+
+@pytest.mark.parametrize("transport", ["shm", MESSAGES, pytest.param("ofi", marks=needs_fabric)])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_features(launch, transport, ranks):
+    launch(ranks, "features.py", transport)

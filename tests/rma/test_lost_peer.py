@@ -1,5 +1,6 @@
 """A killed peer is named by every waiter, on shared memory, on a network, and on a network between emulated hosts."""
 
+import os
 import subprocess
 import sys
 import time
@@ -13,13 +14,11 @@ HAVE_FABRIC = any(c.transport == "ofi" and c.present for c in rma.capabilities()
 
 
 def start(command, folder, size, transport):
-    import os
-
     env = {**os.environ, **SETTINGS, "PYTHONPATH": f"{ROOT}:{HERE}"}
     jobs = []
     for rank in range(size):
-        line = [*command(rank), sys.executable, str(HERE / "programs" / "lost_peer.py"), str(folder), str(rank), str(size),
-                transport]  # fmt: skip
+        program = [sys.executable, str(HERE / "programs" / "lost_peer.py")]
+        line = [*command(rank), *program, str(folder), str(rank), str(size), transport]
         jobs.append(subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     end, outputs = time.monotonic() + 60, []
     for job in jobs:

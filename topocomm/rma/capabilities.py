@@ -83,7 +83,6 @@ def report(context: Context | None = None) -> str:
         kind = "native" if c.native else "emulated"
         drive = "auto" if c.auto_progress else "on wait"
         order = "yes" if c.ordered else "no"
-        lines.append(
-            f"{c.transport:10}{c.provider:22}{c.nic:14}{c.notify_bits:7}{c.value_bits:7}  {kind:10}{drive:10}{order:7}{c.note}"
-        )
+        numbers = f"{c.notify_bits:7}{c.value_bits:7}"
+        lines.append(f"{c.transport:10}{c.provider:22}{c.nic:14}{numbers}  {kind:10}{drive:10}{order:7}{c.note}")
     return "\n".join(lines)

@@ -88,7 +88,7 @@ class Context:
         checked: bool = False,
         timeout: float = 120.0,
         faults: Faults | None = None,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits = Limits(),
         provider: str = "",
         nics: Sequence[str] = (),
         weights: Sequence[float] = (),

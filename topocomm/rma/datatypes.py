@@ -85,7 +85,7 @@ def datatype_views(array: Array, datatype: Any, count: int = 1) -> list[Array]:
     if any(first < 0 or first + size > array.nbytes for first, size in runs):
         raise errors.RangeError(f"datatype_views: {datatype.Get_name() or 'the datatype'} × {count} reaches outside "
                                 f"the {array.nbytes} bytes of the array")  # fmt: skip
-    data = array.reshape(-1, order="K").view(np.uint8)
+    data = (array if array.flags.c_contiguous else array.T).reshape(-1).view(np.uint8)
     views: list[Array] = []
     while runs:
         (first, size), n = runs[0], 1

@@ -13,7 +13,7 @@ class RmaError(Error):
     """Base class of the errors of notified RMA."""
 
 
-class PeerLost(RmaError, ConnectionError):
+class PeerLost(RmaError, ConnectionError):  # noqa: N818 - says what happened
     """A peer died, or closed its context, while something of it was waited for or sent to it.
 
     ``rank`` is the peer.
@@ -24,7 +24,7 @@ class PeerLost(RmaError, ConnectionError):
         self.rank = rank
 
 
-class WaitTimeout(RmaError, TimeoutError):
+class WaitTimeout(RmaError, TimeoutError):  # noqa: N818 - as TimeoutError
     """The limit of a wait has passed. ``missing`` lists (source rank, tag, pieces announced, pieces arrived)."""
 
     def __init__(self, message: str, missing: tuple[tuple[int, int, int, int], ...] = ()) -> None:

@@ -56,7 +56,7 @@ class Exchange:
         receives: Sequence[Part],
     ) -> None:
         if len(sources) != 2 or len(memories) != 2:
-            raise ValueError(f"Exchange: needs two alternating sets, got {len(sources)} sources, {len(memories)} memories")
+            raise ValueError(f"Exchange: needs two sets, got {len(sources)} sources and {len(memories)} memories")
         self.context = context
         self.memories = tuple(memories)
         self.sources = tuple(sources)
@@ -78,7 +78,7 @@ class Exchange:
 
     def _plans(self, targets: dict[int, list[Any]], sends: Sequence[Part]) -> list[Plan]:
         rank = self.context.rank
-        places = {(owner, target.tag, i % 2): target for owner, mine in targets.items() for i, target in enumerate(mine)}
+        places = {(owner, t.tag, i % 2): t for owner, mine in targets.items() for i, t in enumerate(mine)}
         plans = []
         for k in range(2):
             plan = self.context.plan()
@@ -119,12 +119,12 @@ class Exchange:
         return self.wait(timeout)
 
 
-def _chunks(peers: Sequence[int], counts: Sequence[int], displacements: Sequence[int] | None, tag: int) -> list[Part]:
+def _chunks(peers: Sequence[int], counts: Sequence[int], displacements: Sequence[int] | None) -> list[Part]:
     starts = displacements if displacements is not None else np.concatenate(([0], np.cumsum(counts)[:-1])).tolist()
     if not len(peers) == len(counts) == len(starts):
-        raise ValueError(f"{len(peers)} peers, {len(counts)} counts and {len(starts)} displacements do not fit together")
+        raise ValueError(f"{len(peers)} peers, {len(counts)} counts, {len(starts)} displacements do not fit together")
     return [
-        Part(peer, tag, slice(int(start), int(start) + int(count)))
+        Part(peer, 0, slice(int(start), int(start) + int(count)))
         for peer, count, start in zip(peers, counts, starts, strict=True)
         if count
     ]
@@ -140,15 +140,17 @@ def alltoallv(
 ) -> Exchange:
     """``Alltoallv`` of a one-dimensional array, with counts and displacements in elements, one for each rank."""
     ranks = range(context.size)
-    sends = _chunks(ranks, send_counts, send_displacements, 0)
-    receives = _chunks(ranks, receive_counts, receive_displacements, 0)
+    sends = _chunks(ranks, send_counts, send_displacements)
+    receives = _chunks(ranks, receive_counts, receive_displacements)
     room = max((p.index.stop for p in receives), default=0)
     memories = [context.allocate(room, source.dtype) for _ in range(2)]
     return Exchange(context, [source, source], sends, memories, receives)
 
 
-def neighbour_alltoall(context: Context, source: Array, sources: Sequence[int], destinations: Sequence[int]) -> Exchange:
-    """``Neighbor_alltoall``: row i of ``source`` goes to ``destinations[i]``, row i of the result is from ``sources[i]``.
+def neighbour_alltoall(
+    context: Context, source: Array, sources: Sequence[int], destinations: Sequence[int]
+) -> Exchange:
+    """``Neighbor_alltoall``: row i of ``source`` goes to ``destinations[i]``, row i of the result is ``sources[i]``'s.
 
     Ranks below zero (``PROC_NULL``) are left out; a rank listed twice gets its rows in order.
     """
@@ -187,14 +189,14 @@ def halo(context: Context, memories: Sequence[Memory], cart: Any, width: int = 1
 
     The arrays' leading dimensions are the communicator's, each with ``width`` ghost cells at both ends; ``corners``
     exchanges with diagonal neighbours too. Round k fills the ghost cells of ``memories[k % 2]`` from the neighbours'
-    cells of the same array.
+    cells of the same array: write to the ghost cells only before this call, later they belong to the neighbours.
     """
     dimensions = len(cart.Get_topo()[0])
     for memory in memories:
         if memory.array.ndim < dimensions or min(memory.array.shape[:dimensions]) < 3 * width:
             raise errors.RangeError(
-                f"halo on rank {context.rank}: shape {memory.array.shape} has no room for {width} ghost cells at both ends "
-                f"of {dimensions} dimensions"
+                f"halo on rank {context.rank}: shape {memory.array.shape} has no room for {width} ghost cells at both "
+                f"ends of {dimensions} dimensions"
             )
     sends, receives = [], []
     for number, step in enumerate(product((-1, 0, 1), repeat=dimensions)):

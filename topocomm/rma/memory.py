@@ -88,7 +88,7 @@ class Memory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.handle != ffi.NULL and self.context.handle != ffi.NULL:
+        if ffi.NULL not in (self.handle, self.context.handle):
             self.free()
 
 
@@ -119,7 +119,7 @@ class Block:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.handle != ffi.NULL and self.context.handle != ffi.NULL:
+        if ffi.NULL not in (self.handle, self.context.handle):
             self.free()
 
 
@@ -153,5 +153,5 @@ class Target:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.handle != ffi.NULL and self.context.handle != ffi.NULL:
+        if ffi.NULL not in (self.handle, self.context.handle):
             self.close()

@@ -104,7 +104,7 @@ class Plan:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self.handle != ffi.NULL and self.context.handle != ffi.NULL:
+        if ffi.NULL not in (self.handle, self.context.handle):
             if kind is None:
                 self.wait()
             self.free()

@@ -86,7 +86,8 @@ class Signal:
         """
         status = lib.tc_signal_rearm(self.handle)
         if status == lib.TC_AGAIN:
-            raise errors.BusyError(f"rearm of a signal on rank {self.context.rank}: {self._progress()}; wait for it first")
+            who = f"rearm of a signal on rank {self.context.rank}"
+            raise errors.BusyError(f"{who}: {self._progress()}; wait for it first")
         if status:
             self._fail(status, "rearm")
 
@@ -142,7 +143,7 @@ class Signal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.handle != ffi.NULL and self.context.handle != ffi.NULL:
+        if ffi.NULL not in (self.handle, self.context.handle):
             self.free()
 
     def _go_on(self, call: Any, status: int, timeout: float | None, what: str) -> None:
@@ -169,7 +170,8 @@ class Signal:
             raise self.context.peer_lost(who)
         if status == lib.TC_ERR_SURPLUS:
             state = self.state
-            raise errors.SurplusError(f"{who}: epoch {state.epoch} has {state.arrived} messages, expects {state.expected}")
+            counts = f"{state.arrived} messages, expects {state.expected}"
+            raise errors.SurplusError(f"{who}: epoch {state.epoch} has {counts}")
         raise failure(status, who)
 
 

@@ -23,9 +23,9 @@ def one_size(context: rma.Context, size: int, rounds: int) -> None:
     signals = [context.signal() for _ in range(2)]
     for memory in memories:
         memory.array[:] = 255
-    targets = context.exchange(
-        {s: [memories[k].block(memories[k].array[s, 4 : 4 + size], signals[k], s, tag=k) for k in range(2)] for s in ranks}
-    )
+    views = [[memories[k].array[s, 4 : 4 + size] for k in range(2)] for s in ranks]
+    blocks = {s: [memories[k].block(views[s][k], signals[k], s, tag=k) for k in range(2)] for s in ranks}
+    targets = context.exchange(blocks)
     source = np.zeros((2, context.size, size), np.uint8)
     plans = [context.plan("remote") for _ in range(2)]
     for k in range(2):
@@ -55,15 +55,15 @@ def main() -> None:
     faults = rma.Faults(seed=5, delay_us=200, duplicate=0.2) if faulty else None
     for size in SIZES:
         with rma.Context(
-            comm, transports=[transport], checked=bool(checked), faults=faults, timeout=30, provider=provider, nics=nics,
-            stripe_from=1024,
+            comm, transports=[transport], checked=bool(checked), faults=faults, timeout=30, provider=provider,
+            nics=nics, stripe_from=1024,
         ) as context:  # fmt: skip
             assert all(context.transport(peer) == transport for peer in range(context.size))
             one_size(context, size, rounds)
             stats = context.stats
             assert stats.messages == context.size * rounds
             assert stats.strays == 0
-            if not checked:
+            if not checked and transport != "mpi":  # messages acknowledge remote completion
                 assert stats.control == 0, "a steady exchange needs one message per neighbour and round"
     print("passed", flush=True)
 

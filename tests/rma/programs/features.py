@@ -82,6 +82,8 @@ def check_window(transport: str, options: dict) -> None:
             win.Wait_notify(1, p)
             assert (win.tomemory().view(np.float64) == np.arange(p) + 0.5).all()
             assert win.Test_notify(1) is False
+            win.Flush()
+            comm.barrier()  # everybody's part is complete
             got = np.zeros(p)
             win.Get_notify(got, (me + 1) % p, notify=2)
             win.Flush()
@@ -120,12 +122,12 @@ def check_compiled(context: rma.Context) -> None:
     me, p = context.rank, context.size
     memory, signals = context.allocate((2, 1)), [context.signal() for _ in range(2)]
     origin = (me - 1) % p
-    targets = context.exchange({origin: [memory.block(memory.array[k], signals[k], origin) for k in range(2)],
-                                **({} if p == 2 or p == 1 else {(me + 1) % p: []})})  # fmt: skip
-    back = context.exchange({(me + 1) % p: [memory.block(memory.array[k, :0], signals[k], (me + 1) % p) for k in range(2)]})
+    after = (me + 1) % p
+    targets = context.exchange({origin: [memory.block(memory.array[k], signals[k], origin) for k in range(2)]})
+    back = context.exchange({after: [memory.block(memory.array[k, :0], signals[k], after) for k in range(2)]})
     source, plans = np.zeros((2, 1)), [context.plan() for _ in range(2)]
     for k in range(2):
-        plans[k].put(source[k], targets[(me + 1) % p][k])
+        plans[k].put(source[k], targets[after][k])
         plans[k].put(source[k, :0], back[origin][k])
     handles = np.array([jit.plan_handle(plan) for plan in plans]), np.array([jit.signal_handle(s) for s in signals])
     assert rounds(*handles, source, memory.array, 100) == 0

@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pytest
 from mpi4py import MPI
 
 from topocomm import rma
@@ -61,19 +62,20 @@ def check_halo(context: rma.Context, comm: MPI.Intracomm, periodic: bool, corner
     cart = comm.Create_cart(dims, [periodic, periodic])
     shape, width = (5, 6), 1
     memories = [context.allocate((shape[0] + 2, shape[1] + 2, 3)) for _ in range(2)]
+    for memory in memories:
+        memory.array[:] = -1  # before anybody can write to it
     exchange = rma.halo(context, memories, cart, width, corners)
     total = [d * n for d, n in zip(dims, shape, strict=True)]
     before = context.stats.messages
     for round_ in range(ROUNDS):
         array = exchange.memories[round_ % 2].array
-        array[:] = -1
         place = np.indices((shape[0] + 2, shape[1] + 2)) - 1
         index = [place[d] + cart.coords[d] * shape[d] for d in range(2)]
         value = (index[0] % total[0]) * 1000 + index[1] % total[1] + 1e6 * round_
         full = value[..., None] + np.array([0, 0.25, 0.5])
         array[1:-1, 1:-1] = full[1:-1, 1:-1]
         got = exchange()
-        inside = [(0 <= index[d]) & (index[d] < total[d]) | periodic for d in range(2)]
+        inside = [(index[d] >= 0) & (index[d] < total[d]) | periodic for d in range(2)]
         cross = ((place[0] >= 0) & (place[0] < shape[0])) | ((place[1] >= 0) & (place[1] < shape[1]))
         filled = inside[0] & inside[1] & (cross | corners)
         assert (got[filled] == full[filled]).all(), (comm.rank, round_)
@@ -99,6 +101,10 @@ def check_datatypes(comm: MPI.Intracomm) -> None:
     for kind in kinds:
         kind.Commit()
         for count in (1, 2):
+            if kind.Get_extent()[1] * count > array.nbytes:
+                with pytest.raises(rma.RangeError, match="outside"):
+                    datatype_views(array, kind, count)
+                continue
             want = np.zeros(kind.Get_size() * count, np.uint8)
             MPI.COMM_SELF.Sendrecv([array, count, kind], 0, recvbuf=[want, MPI.BYTE], source=0)
             got = np.concatenate([view.reshape(-1) for view in datatype_views(array, kind, count)])
