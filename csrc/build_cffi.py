@@ -24,20 +24,17 @@ def declarations(header: str) -> str:
     return "\n".join(line for line in text.splitlines() if not re.match(directives, line))
 
 
-def libfabric_flags() -> tuple[list[str], list[str]] | None:
-    """Compiler and linker arguments for libfabric, or None to build without it."""
+def libfabric_flags() -> list[str] | None:
+    """Compiler arguments for libfabric's headers, or None to build without it; the library is opened at run time."""
     wish = os.environ.get("TOPOCOMM_LIBFABRIC", "")
     if wish == "0":
         return None
     try:
-        found = [
-            subprocess.run(["pkg-config", flag, "libfabric"], capture_output=True, text=True, check=True).stdout.split()
-            for flag in ("--cflags", "--libs")
-        ]
-        return found[0], found[1]
+        command = ["pkg-config", "--cflags", "libfabric"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError):
         if Path("/usr/include/rdma/fabric.h").exists():
-            return [], ["-lfabric"]
+            return []
         if wish == "1":
             message = "TOPOCOMM_LIBFABRIC=1, but neither pkg-config nor /usr/include knows libfabric"
             raise RuntimeError(message) from None
@@ -49,16 +46,16 @@ def builder() -> cffi.FFI:
     ffi = cffi.FFI()
     ffi.cdef(declarations((HERE / "topocomm.h").read_text()) + CALLBACKS)
     flags = libfabric_flags()
-    left_out = "ofi_absent.c" if flags else "ofi.c"
+    left_out = "ofi.c" if flags is None else "ofi_absent.c"
     sources = sorted(f"csrc/{path.name}" for path in HERE.glob("*.c") if path.name != left_out)
-    compile_args, link_args = flags or ([], [])
+    compile_args = flags or []
     ffi.set_source(
         "topocomm.rma._core",
         '#include "topocomm.h"\n',
         sources=sources,
         include_dirs=["csrc"],
         extra_compile_args=["-std=gnu11", "-O2", *compile_args],
-        extra_link_args=["-pthread", *link_args],
+        extra_link_args=["-pthread"],
         py_limited_api=True,
     )
     return ffi

@@ -5,6 +5,8 @@
  * with the providers at hand the target must call in anyway. The 32 bits, from the top:
  *     13 block · 3 generation · 2 epoch · 6 piece and pieces · 8 value
  */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <rdma/fabric.h>
 #include <rdma/fi_cm.h>
 #include <rdma/fi_domain.h>
@@ -16,6 +18,17 @@
 #include <string.h>
 
 #include "internal.h"
+
+/* The library is opened when a context asks for it, not linked: an MPI library may bring its own under the same name,
+ * and must find that one if it is loaded later. What is compiled here asks for the interface of these versions. */
+typedef struct library {
+    void *handle;
+    int (*getinfo)(uint32_t, const char *, const char *, uint64_t, const struct fi_info *, struct fi_info **);
+    void (*freeinfo)(struct fi_info *);
+    struct fi_info *(*dupinfo)(const struct fi_info *);
+    int (*fabric)(struct fi_fabric_attr *, struct fid_fabric **, void *);
+    uint32_t (*version)(void);
+} library;
 
 #define RECEIVES 64
 #define RECEIVE_BYTES 16384
@@ -53,6 +66,7 @@ typedef struct rail {
 typedef struct ofi_transport {
     tc_transport base;
     rail rail[TC_MAX_RAILS];
+    library library;
     uint32_t rails, used;
     uint64_t keys;
     net_op *free_ops, *ops, *delayed_first, *delayed_last;
@@ -344,8 +358,19 @@ void ofi_wire(tc_memory *memory, wire_block *wire) {
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
-static struct fi_info *hints_for(const tc_options *o, const char *nic) {
-    struct fi_info *hints = fi_allocinfo();
+static int load(library *l) {
+    l->handle = dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!l->handle) return TC_ERR_UNSUPPORTED;
+    *(void **)&l->getinfo = dlvsym(l->handle, "fi_getinfo", "FABRIC_1.3");
+    *(void **)&l->freeinfo = dlvsym(l->handle, "fi_freeinfo", "FABRIC_1.3");
+    *(void **)&l->dupinfo = dlvsym(l->handle, "fi_dupinfo", "FABRIC_1.3");
+    *(void **)&l->fabric = dlvsym(l->handle, "fi_fabric", "FABRIC_1.1");
+    *(void **)&l->version = dlvsym(l->handle, "fi_version", "FABRIC_1.0");
+    return l->getinfo && l->freeinfo && l->dupinfo && l->fabric && l->version ? TC_OK : TC_ERR_UNSUPPORTED;
+}
+
+static struct fi_info *hints_for(const library *l, const tc_options *o, const char *nic) {
+    struct fi_info *hints = l->dupinfo(NULL);
     if (!hints) return NULL;
     hints->caps = FI_RMA | FI_MSG;
     hints->mode = FI_RX_CQ_DATA | FI_CONTEXT | FI_CONTEXT2;
@@ -358,22 +383,22 @@ static struct fi_info *hints_for(const tc_options *o, const char *nic) {
 }
 
 /* The first interface that can carry 32 bits with a write. */
-static struct fi_info *find(const tc_options *o, const char *nic) {
-    struct fi_info *hints = hints_for(o, nic), *list = NULL, *found = NULL;
-    if (hints && fi_getinfo(FI_VERSION(1, 17), NULL, NULL, 0, hints, &list) == 0) {
+static struct fi_info *find(const library *l, const tc_options *o, const char *nic) {
+    struct fi_info *hints = hints_for(l, o, nic), *list = NULL, *found = NULL;
+    if (hints && l->getinfo(FI_VERSION(1, 17), NULL, NULL, 0, hints, &list) == 0) {
         const struct fi_info *i = list;
         while (i && i->domain_attr->cq_data_size < 4) i = i->next;
-        if (i) found = fi_dupinfo(i);
-        fi_freeinfo(list);
+        if (i) found = l->dupinfo(i);
+        l->freeinfo(list);
     }
-    if (hints) fi_freeinfo(hints);
+    if (hints) l->freeinfo(hints);
     return found;
 }
 
-static int open_rail(rail *r, size_t outstanding) {
+static int open_rail(const library *l, rail *r, size_t outstanding) {
     struct fi_av_attr av = {.type = FI_AV_UNSPEC};
     struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_DATA, .size = 4 * outstanding + RECEIVES, .wait_obj = FI_WAIT_NONE};
-    int bad = fi_fabric(r->info->fabric_attr, &r->fabric, NULL);
+    int bad = l->fabric(r->info->fabric_attr, &r->fabric, NULL);
     if (!bad) bad = fi_domain(r->fabric, r->info, &r->domain, NULL);
     if (!bad) bad = fi_av_open(r->domain, &av, &r->av, NULL);
     if (!bad) bad = fi_cq_open(r->domain, &cq, &r->cq, NULL);
@@ -409,7 +434,7 @@ static int open_rails(ofi_transport *t) {
     for (char *nic = strsep(&rest, ","); nic; nic = strsep(&rest, ",")) {
         if (t->rails == TC_MAX_RAILS) return TC_ERR_LIMIT;
         rail *r = &t->rail[t->rails];
-        r->info = find(&context->options, nic);
+        r->info = find(&t->library, &context->options, nic);
         if (!r->info) {
             snprintf(context->note, sizeof context->note, "no interface %.60s of provider %.40s notifies with 32 bits",
                      nic[0] ? nic : "(any)", context->options.provider[0] ? context->options.provider : "(any)");
@@ -418,7 +443,7 @@ static int open_rails(ofi_transport *t) {
         double weight = context->options.weights[t->rails];
         r->weight = weight > 0 ? weight : 1;
         t->rails++;
-        int status = open_rail(r, context->options.outstanding);
+        int status = open_rail(&t->library, r, context->options.outstanding);
         if (status) return status;
     }
     return post_receives(t);
@@ -442,8 +467,9 @@ static void ofi_close(tc_transport *transport) {
         close_fid(r->av ? &r->av->fid : NULL);
         close_fid(r->domain ? &r->domain->fid : NULL);
         close_fid(r->fabric ? &r->fabric->fid : NULL);
-        fi_freeinfo(r->info);
+        if (r->info) t->library.freeinfo(r->info);
     }
+    if (t->library.handle) dlclose(t->library.handle);
     free(t->receive_memory);
     free(t->ops);
     free(t);
@@ -459,7 +485,10 @@ int ofi_open_transport(tc_context *context, tc_transport **out) {
         t->ops[i].next = t->free_ops;
         t->free_ops = &t->ops[i];
     }
-    int status = t->ops ? open_rails(t) : TC_ERR_NO_MEMORY;
+    int status = t->ops ? load(&t->library) : TC_ERR_NO_MEMORY;
+    if (status == TC_ERR_UNSUPPORTED)
+        snprintf(context->note, sizeof context->note, "libfabric.so.1 is not there, or older than it was at build time");
+    if (status == TC_OK) status = open_rails(t);
     if (status) {
         ofi_close(&t->base);
         return status;
@@ -524,7 +553,8 @@ int ofi_capabilities(tc_context *context, tc_capability *list, uint32_t capacity
         c->auto_progress = i->domain_attr->data_progress == FI_PROGRESS_AUTO;
         c->ordered = (i->rx_attr->msg_order & FI_ORDER_WAW) != 0;
         c->max_message = i->ep_attr->max_msg_size;
-        snprintf(c->note, sizeof c->note, "32 bits used; weight %.3g; dead peers %s", t->rail[r].weight,
+        snprintf(c->note, sizeof c->note, "libfabric %u.%u; 32 bits used; weight %.3g; dead peers %s",
+                 FI_MAJOR(t->library.version()), FI_MINOR(t->library.version()), t->rail[r].weight,
                  i->addr_format == FI_SOCKADDR_IN ? "noticed by a connection" : "noticed on the same node only");
     }
     *count = rails;

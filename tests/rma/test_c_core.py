@@ -57,7 +57,7 @@ def build_and_run(name: str, sanitizer: str, objects, tmp_path: Path, arguments:
     code, output = run(
         [str(COMPILER), "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-fsanitize={sanitizer}",
          f"-I{ROOT / 'csrc'}", str(ROOT / "tests" / "c" / f"test_{name}.c"), *objects(sanitizer), "-o", str(program),
-         "-pthread", *(["-lfabric"] if FABRIC else [])]
+         "-pthread", "-ldl"]
     )  # fmt: skip
     assert code == 0, output
     leaks = ROOT / "tests" / "c" / "leaks.txt"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from topocomm.rma import errors
 from topocomm.rma._lib import check, ffi, lib
 
 if TYPE_CHECKING:
@@ -43,13 +48,27 @@ class _Alone:
         return [item]
 
 
+def _in_a_child() -> list[Capability]:
+    """Asked in another process: loading libfabric here could hide the one that an MPI library brings along."""
+    code = (
+        "import dataclasses, json; from topocomm.rma.capabilities import _Alone, capabilities; "
+        "from topocomm.rma.context import Context; "
+        "print(json.dumps([dataclasses.asdict(c) for c in capabilities(Context(_Alone(), transports=('shm', 'ofi')))]))"
+    )
+    paths = os.pathsep.join(p for p in sys.path if p)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    if run.returncode:
+        raise errors.RmaError(f"capabilities: the process that looks for transports failed: {run.stderr.strip()[-300:]}")
+    return [Capability(**entry) for entry in json.loads(run.stdout)]
+
+
 def capabilities(context: Context | None = None) -> list[Capability]:
     """The transports of ``context``, or those this process would have alone; absent ones say why."""
     if context is None:
-        from topocomm.rma.context import Context
-
-        with Context(_Alone(), transports=("shm", "ofi")) as own:
-            return capabilities(own)
+        return _in_a_child()
     room, count = ffi.new("tc_capability[]", 3 + lib.TC_MAX_RAILS), ffi.new("uint32_t *")
     check(lib.tc_capabilities(context.handle, room, 3 + lib.TC_MAX_RAILS, count), "capabilities")
     return [_read(entry) for entry in room[0 : count[0]]]
