@@ -382,12 +382,17 @@ static struct fi_info *hints_for(const library *l, const tc_options *o, const ch
     return hints;
 }
 
-/* The first interface that can carry 32 bits with a write. */
+/* Layered providers ignore a hint that names an interface, so the answers are looked through as well. */
+static bool fits(const struct fi_info *i, const char *nic) {
+    return i->domain_attr->cq_data_size >= 4 && (!nic[0] || strcmp(i->domain_attr->name, nic) == 0);
+}
+
+/* The first interface of that name, or of any, that can carry 32 bits with a write. */
 static struct fi_info *find(const library *l, const tc_options *o, const char *nic) {
     struct fi_info *hints = hints_for(l, o, nic), *list = NULL, *found = NULL;
     if (hints && l->getinfo(FI_VERSION(1, 17), NULL, NULL, 0, hints, &list) == 0) {
         const struct fi_info *i = list;
-        while (i && i->domain_attr->cq_data_size < 4) i = i->next;
+        while (i && !fits(i, nic)) i = i->next;
         if (i) found = l->dupinfo(i);
         l->freeinfo(list);
     }

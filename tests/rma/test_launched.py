@@ -1,6 +1,9 @@
 """Notified RMA between processes under this Python's MPI."""
 
+import sys
+
 import pytest
+from launching import MPIEXEC, ROOT, run
 
 from topocomm import rma
 
@@ -44,3 +47,22 @@ def test_patterns_equal_the_mpi_library(launch, transport, ranks):
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_features(launch, transport, ranks):
     launch(ranks, "features.py", transport)
+
+
+EXAMPLES = {
+    "rma_producer_consumer.py": (2, (), "consumed 1000 items"),
+    "rma_halo.py": (4, (), "messages = 20 × 2 neighbours"),
+    "rma_halo.py --violate": (3, ("--violate",), "block tag 7 is not proven free"),
+    "rma_two_nics.py": (2, (), "2097152 bytes went in 2 pieces"),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_do_what_they_say(example):
+    ranks, arguments, wanted = EXAMPLES[example]
+    if "nics" in example and not FABRIC:
+        pytest.skip("built without libfabric")
+    program = str(ROOT / "examples" / example.split()[0])
+    code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, program, *arguments])
+    assert code == 0, output
+    assert output.count(wanted) == (1 if "producer" in example else ranks), output
