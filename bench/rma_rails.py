@@ -44,8 +44,8 @@ def set_up(rates: list[int]) -> None:
             inside(h, "ip", "link", "set", ends[h], "name", LINKS[n])
             inside(h, "ip", "addr", "add", f"10.199.{n}.{h + 1}/24", "dev", LINKS[n])
             inside(h, "ip", "link", "set", LINKS[n], "up")
-            inside(h, "tc", "qdisc", "add", "dev", LINKS[n], "root", "tbf", "rate", f"{rate}mbit", "burst", "64kb",
-                   "latency", "200ms")  # fmt: skip
+            shape = ("tbf", "rate", f"{rate}mbit", "burst", "64kb", "latency", "200ms")
+            inside(h, "tc", "qdisc", "add", "dev", LINKS[n], "root", *shape)
     for h in range(2):
         inside(h, "ip", "link", "set", "lo", "up")
 
@@ -64,7 +64,8 @@ def one_way(context, size: int, rounds: int) -> tuple[float, float]:
     """Median seconds from the start of a put to the notification's answer, and packets sent per put."""
     peer = 1 - context.rank
     memory, signals = context.allocate((2, size), np.uint8), [context.signal() for _ in range(2)]
-    blocks = [memory.block(memory.array[k] if context.rank else memory.array[k, :1], signals[k], peer) for k in range(2)]
+    length = size if context.rank == 1 else 1
+    blocks = [memory.block(memory.array[k, :length], signals[k], peer) for k in range(2)]
     targets = context.exchange({peer: blocks})[peer]
     source = np.random.default_rng(context.rank).integers(0, 256, size if context.rank == 0 else 1, np.uint8)
     plans = [context.plan() for _ in range(2)]
@@ -132,8 +133,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             jobs = [
                 subprocess.Popen(
-                    ["ip", "netns", "exec", HOSTS[r], "unshare", "--uts", "sh", "-c", f'hostname host{r}; exec "$@"', "sh",
-                     sys.executable, *sys.argv, "--worker", folder, str(r)]
+                    ["ip", "netns", "exec", HOSTS[r], "unshare", "--uts", "sh", "-c", f'hostname host{r}; exec "$@"',
+                     "sh", sys.executable, *sys.argv, "--worker", folder, str(r)]
                 )
                 for r in range(2)
             ]  # fmt: skip

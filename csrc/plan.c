@@ -176,6 +176,14 @@ int tc_plan_start(tc_plan *plan) {
     return status == TC_AGAIN ? TC_OK : status;
 }
 
+int tc_plan_start_after(tc_plan *plan, tc_signal *signal) {
+    if (!plan) return TC_ERR_ARGUMENT;
+    if (plan->running) return TC_ERR_BUSY;
+    int status = tc_signal_rearm(signal);
+    if (status != TC_OK) return status == TC_AGAIN ? TC_ERR_BUSY : status;
+    return tc_plan_start(plan);
+}
+
 int tc_plan_test(tc_plan *plan) {
     if (!plan) return TC_ERR_ARGUMENT;
     if (!plan->running) return atomic_load(&plan->error);

@@ -186,6 +186,8 @@ int tc_plan_get_part(tc_plan *plan, tc_target *target, uint64_t offset, void *de
 int tc_plan_value(tc_plan *plan, uint32_t item, uint64_t value);
 /* Checks every transfer first: on an error (see tc_plan_culprit) nothing has moved. */
 int tc_plan_start(tc_plan *plan);
+/* tc_signal_rearm and tc_plan_start in one call: the end of one round's reading, and the start of the next. */
+int tc_plan_start_after(tc_plan *plan, tc_signal *signal);
 int tc_plan_test(tc_plan *plan);
 int tc_plan_wait(tc_plan *plan, double seconds);
 int tc_plan_culprit(tc_plan *plan, uint32_t *item, uint32_t *peer, uint32_t *tag);

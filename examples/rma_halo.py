@@ -79,7 +79,8 @@ def main() -> None:
     if not np.allclose(mine, alone()[place], rtol=0, atol=1e-12):
         raise SystemExit(f"rank {comm.rank}: the result differs from one process's")
     neighbours = sum(r >= 0 for d in range(2) for r in cart.Shift(d, 1))
-    print(f"rank {comm.rank}: {STEPS} steps equal one process's, {messages} messages = {STEPS} × {neighbours} neighbours")
+    counts = f"{messages} messages = {STEPS} × {neighbours} neighbours"
+    print(f"rank {comm.rank}: {STEPS} steps equal one process's, {counts}")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,11 @@ static void back_pressure(void) {
     }
     EXPECT_STATUS(tc_signal_test(counted), TC_AGAIN);
     EXPECT_STATUS(tc_signal_rearm(counted), TC_AGAIN);
+    EXPECT_STATUS(tc_plan_start_after(plan, counted), TC_ERR_BUSY);
+    OK(tc_plan_start(plan));
+    OK(tc_plan_start_after(plan, counted));
+    OK(tc_signal_test(counted));
+    OK(tc_signal_rearm(counted));
     OK(tc_plan_free(plan));
 }
 

@@ -61,7 +61,7 @@ def _in_a_child() -> list[Capability]:
         env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     if run.returncode:
-        raise errors.RmaError(f"capabilities: the process that looks for transports failed: {run.stderr.strip()[-300:]}")
+        raise errors.RmaError(f"capabilities: the process looking for transports failed: {run.stderr.strip()[-300:]}")
     return [Capability(**entry) for entry in json.loads(run.stdout)]
 
 

@@ -99,10 +99,9 @@ class Exchange:
 
     def start(self) -> None:
         """Ends the reading of the round before, and sends this round's parts."""
-        if self._reading:
-            self.signals[(self.round - 1) % 2].rearm()
-            self._reading = False
-        self.plans[self.round % 2].start()
+        k = self.round % 2
+        self.plans[k].start(self.signals[1 - k] if self._reading else None)
+        self._reading = False
 
     def wait(self, timeout: float | None = None) -> Array:
         """The array of this round, complete; what was sent may be changed again."""

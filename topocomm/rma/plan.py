@@ -9,7 +9,7 @@ from topocomm.rma import errors
 from topocomm.rma._lib import check, failure, ffi, lib
 from topocomm.rma.layout import Array, address, array_layout, as_array
 from topocomm.rma.memory import Target
-from topocomm.rma.signal import SLICE
+from topocomm.rma.signal import SLICE, Signal
 
 if TYPE_CHECKING:
     from topocomm.rma.context import Context
@@ -53,13 +53,15 @@ class Plan:
         """Another value for the notification of transfer ``item``, from the next start on."""
         check(lib.tc_plan_value(self.handle, item, value), f"value {value} of transfer {item}")
 
-    def start(self) -> None:
+    def start(self, after: Signal | None = None) -> None:
         """Starts every transfer; returns at once. All are checked before any byte moves.
 
+        With ``after``, that signal is re-armed first: one call ends a round's reading and starts the next.
         Errors: NotProvenError, StaleBlockError, PeerLost, each naming peer and tag; BusyError if the plan still runs.
         If a receiver is two epochs behind, waits for it within the context's time limit.
         """
-        status = lib.tc_plan_start(self.handle)
+        mine = self.handle
+        status = lib.tc_plan_start(mine) if after is None else lib.tc_plan_start_after(mine, after.handle)
         if status:
             self._start_slowly(status)
 
