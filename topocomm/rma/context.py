@@ -132,6 +132,8 @@ class Context:
         handle = ffi.new("tc_context **")
         status = lib.tc_context_open(options, handle)
         problem = f"rank {self.rank} cannot open its context: {text(status)}" if status else ""
+        if status == lib.TC_ERR_UNSUPPORTED:
+            problem += " (of the transports asked for, ofi is absent; topocomm.rma.report() says why)"
         self.handle = handle[0]
         if use_messages and not status:
             from topocomm.rma.messages import Messages
