@@ -1,6 +1,6 @@
 """put_latency, put_bw, put_bibw and put_rate: notified puts between ranks 0 and 1, in OSU's form.
 
-    mpiexec -n 2 python -m topocomm.cli.put put_latency -m 8:65536 --compare
+    mpiexec -n 2 python -m topocomm bench put_latency -m 8:65536 --compare
 
 With ``--compare`` the same is measured, in alternating rounds of the same run, with MPI's own means: ``send`` (Send and
 Recv), ``flag`` (Put, flush, then a flag put and flushed, polled by the target), ``pscw`` and ``fence``.
@@ -357,7 +357,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one benchmark; ``argv`` as on the command line, without the program's name."""
-    parser = argparse.ArgumentParser(prog="python -m topocomm.cli.put", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m topocomm bench", description=__doc__)
     _arguments(parser)
     return _run(parser.parse_args(argv))
 
