@@ -179,7 +179,9 @@ def test_inputs_that_do_not_fit_are_refused():
 
 
 def test_ranks_that_wait_for_ever_are_reported():
-    stuck = RankSchedule(range(1), (Round((), (Recv(0, range(1)),)),), range(1))
-    schedule = Schedule(2, 1, lambda r: stuck, collective="allreduce", algorithm="stuck")
+    def part(r):
+        return RankSchedule(range(1), (Round((), (Recv(1 - r, range(1)),)),), range(1))
+
+    schedule = Schedule(2, 1, part, collective="allreduce", algorithm="stuck")
     with pytest.raises(ScheduleError, match=r"allreduce stuck: ranks \[0, 1\] wait for ever"):
         local.run(schedule, [np.zeros(1)] * 2)

@@ -12,7 +12,7 @@ from test_algorithms import ENTRIES, NAMES, ROOTED, able
 
 from topocomm import Topology
 from topocomm.algorithms import make_schedule
-from topocomm.plan import RECV, SCRATCH, SEND, Message, block_cuts, make_plan
+from topocomm.plan import LARGEST, RECV, SCRATCH, SEND, Message, block_cuts, make_plan
 from topocomm.topology import groups_of, two_level
 
 WHOLE = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block", "bcast")
@@ -142,10 +142,10 @@ def test_messages_without_bytes_are_left_out_but_a_barrier_keeps_its():
 @pytest.mark.parametrize("algorithm", ENTRIES, ids=NAMES)
 @pytest.mark.parametrize("p", [8, 33])
 def test_counts_beyond_memory_are_planned_in_little(algorithm, p):
-    """2**40 bytes and more a rank: plans hold offsets, not one index an element, and none of them wraps."""
+    """64 GiB a vector, 4 GiB a block: plans hold offsets, not one index an element, and none of them wraps."""
     if not able(algorithm, p, p):
         return
-    elements = 2**40 + 7
+    elements = 7 + (2**33 if algorithm.collective in WHOLE else 2**29)
     schedule = make_schedule(algorithm.collective, algorithm.name, groups_of([p - p // 3, p // 3]))
     counts = counts_of(schedule, elements)
     tracemalloc.start()
@@ -157,5 +157,6 @@ def test_counts_beyond_memory_are_planned_in_little(algorithm, p):
     assert peak < 2**20
     send, recv = room(schedule, p - 1, counts)
     check_plan(plan, {SEND: send * 8, RECV: recv * 8, SCRATCH: plan.scratch_bytes}, 8)
+    assert max((m.nbytes for rnd in plan.rounds for m in (*rnd.sends, *rnd.recvs)), default=0) <= LARGEST
     sent = sum(m.nbytes for rnd in plan.rounds for m in rnd.sends)
     assert sent > 2**31 or algorithm.collective in ("barrier", "bcast", "scatter")
