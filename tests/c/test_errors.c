@@ -1,4 +1,4 @@
-/* Every error code is provoked once, and nothing moves when it is. */
+/* The error codes that one process can provoke on purpose, and that nothing moves when they are. */
 #include "expect.h"
 
 static tc_context *group[2];

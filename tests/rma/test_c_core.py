@@ -49,7 +49,7 @@ def test_program(name: str, sanitizer: str, objects, tmp_path: Path) -> None:
 @pytest.mark.skipif(COMPILER is None or not FABRIC, reason="needs a C compiler and libfabric's headers")
 @pytest.mark.parametrize(("provider", "nics"), [("tcp", "lo"), ("tcp", "lo,lo")])
 def test_transfers_over_libfabric(provider: str, nics: str, objects, tmp_path: Path) -> None:
-    build_and_run("transfers", "address,undefined", objects, tmp_path, ("3", provider, nics))
+    build_and_run("transfers", "address,undefined", objects, tmp_path, ("2", provider, nics))
 
 
 def build_and_run(name: str, sanitizer: str, objects, tmp_path: Path, arguments: tuple[str, ...]) -> None:
