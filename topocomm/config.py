@@ -39,8 +39,9 @@ class Settings:
 
 
 def environment() -> dict[str, str]:
-    """The variables of this process that topocomm reads."""
-    return {key: value for key, value in os.environ.items() if key.startswith("TOPOCOMM_")}
+    """The variables of this process that are read here; those of notified RMA and of the build are not."""
+    others = ("TOPOCOMM_RMA_", "TOPOCOMM_LIBFABRIC")
+    return {k: v for k, v in os.environ.items() if k.startswith("TOPOCOMM_") and not k.startswith(others)}
 
 
 def _engine(name: str, by: str) -> str:
