@@ -18,6 +18,7 @@ from topocomm.algorithms import (
     direct,
     forms,
     pairwise,
+    pipeline,
     rabenseifner,
     recursive_doubling,
     recursive_halving,
