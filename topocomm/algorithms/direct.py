@@ -53,10 +53,14 @@ from topocomm.schedule import (
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
 
-__all__ = ["allgather", "allreduce", "collectors", "pieces", "reduce_scatter", "shares"]
+__all__ = ["allgather", "allreduce", "collectors", "loads", "pieces", "reduce_scatter", "shares"]
 
 _FINE = 32
 """Slots that each place collects at least in an allreduce, so that whole slots do not unbalance the pairs."""
+
+_FEW = 64
+_PATIENCE = 200
+"""Up to how many places shares are evened, and with how many trials a place."""
 
 Rounds: TypeAlias = Callable[[int], tuple[Round, ...]]
 
@@ -64,7 +68,8 @@ Rounds: TypeAlias = Callable[[int], tuple[Round, ...]]
 def shares(sizes: IntArray) -> IntArray:
     """How many blocks of place a (row) place c (column) collects, for places of so many ranks.
 
-    The wanted shares are rounded so that rows are exact and columns at most about one block off.
+    The wanted shares are rounded so that rows are exact and columns at most about one block off. Where a block is
+    much of what a pair carries, single blocks are moved until the busiest pair carries the least possible, or nearly.
     """
     out = np.diag(sizes).astype(np.int64)
     if len(sizes) < 3:
@@ -79,7 +84,51 @@ def shares(sizes: IntArray) -> IntArray:
         error += wanted - row
         row[place] = sizes[place] - row.sum()
         out[place] = row
+    return _evened(out, -(-int(sizes.sum() - sizes.min()) // (len(sizes) - 1)))
+
+
+def loads(share: IntArray) -> IntArray:
+    """Blocks from place a (row) to place b (column) in the allgather."""
+    out: IntArray = share.sum(0)[:, None] + share - share.T
+    np.fill_diagonal(out, 0)
     return out
+
+
+def _evened(share: IntArray, least: int) -> IntArray:
+    """Move blocks between collectors, one at a time, until no pair carries more than ``least``, or patience ends.
+
+    A walk that seldom gets worse and often stays as good. Its dice are its own, so that all ranks walk alike.
+    """
+    places = len(share)
+    if places > _FEW or least >= _FINE:
+        return share
+    dice = 1
+    excess = fewest = int(np.maximum(loads(share) - least, 0).sum())
+    best = share.copy()
+    for _ in range(_PATIENCE * places):
+        if excess == 0:
+            break
+        dice = dice * 6364136223846793005 + 1442695040888963407 & 0xFFFFFFFFFFFFFFFF
+        roll = dice >> 33
+        hot = np.argwhere(loads(share) > least)
+        source, target = hot[roll % len(hot)]
+        roll //= len(hot)
+        givers = np.flatnonzero(share[:, source])
+        home, old = (
+            (source, target) if share[source, target] and roll % 2 else (givers[roll // 2 % len(givers)], source)
+        )
+        new = roll // 2 // len(givers) % places
+        share[home, old] -= 1
+        share[home, new] += 1
+        found = int(np.maximum(loads(share) - least, 0).sum())
+        if found <= excess or dice >> 27 & 63 == 0:
+            excess = found
+            if found < fewest:
+                best, fewest = share.copy(), found
+        else:
+            share[home, old] += 1
+            share[home, new] -= 1
+    return best
 
 
 def collectors(home: IntArray) -> IntArray:
