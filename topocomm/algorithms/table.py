@@ -13,7 +13,9 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from topocomm.algorithms import (
+    bine,
     circulant,
+    direct,
     forms,
     pairwise,
     pipeline,
@@ -97,6 +99,10 @@ def _folded(p: int) -> int:
     return 0 if p & (p - 1) == 0 else 1
 
 
+def _one_round(p: int) -> int:
+    return min(p - 1, 1)
+
+
 def _share(p: int) -> Fraction:
     return Fraction(p - 1, p)
 
@@ -149,12 +155,16 @@ _ENTRIES = (
               forms.composed_allgather(circulant.reduce_scatter), _lg, _share, ways=WAYS),
     Algorithm("ring", "allgather", "a ring in topology order",
               forms.ring_allgather, lambda p: p - 1, _share, ways=WAYS),
+    Algorithm("direct", "allgather", "between the outermost places direct: every pair of them carries the same",
+              direct.allgather, _one_round, _share, ways=WAYS),
     Algorithm("textbook_recursive_doubling", "allgather", "r ^ 1, r ^ 2, …: the last and largest message goes farthest",
               forms.textbook_allgather(recursive_doubling.textbook_allgather), _lg, _share, power_of_two=True),
     Algorithm("textbook_bruck", "allgather", "from r + 1, r + 2, r + 4, …, then a rotation",
               forms.textbook_bruck_allgather, _lg, _share, ways=("local",)),
     Algorithm("textbook_ring", "allgather", "a ring in the order of ranks",
               forms.in_rank_order(forms.ring_allgather), lambda p: p - 1, _share),
+    Algorithm("textbook_bine", "allgather", "Bine trees (negabinary distances) in the order of ranks",
+              forms.textbook_allgather(bine.allgather), bine.rounds, bine.sent_allgather),
     # allreduce
     Algorithm("recursive_doubling", "allreduce", "small vectors: doubling among the leaders of places",
               forms.leaders_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
@@ -163,6 +173,8 @@ _ENTRIES = (
               forms.composed_allreduce(rabenseifner.reduce_scatter), lambda p: 2 * _lg(p), _twice),
     Algorithm("ring", "allreduce", "a ring in topology order",
               forms.ring_allreduce, lambda p: 2 * (p - 1), _twice),
+    Algorithm("direct", "allreduce", "between the outermost places direct: every pair of them carries the same",
+              direct.allreduce, lambda p: 2 * _one_round(p), _twice),
     Algorithm("textbook_recursive_doubling", "allreduce", "r ^ 1, r ^ 2, … with the whole vector",
               forms.textbook_recursive_doubling_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
               lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True),
@@ -171,6 +183,9 @@ _ENTRIES = (
               lambda p: 2 * _share(1 << _floor_lg(p)) + _folded(p), in_order=True),
     Algorithm("textbook_ring", "allreduce", "a ring in the order of ranks",
               forms.in_rank_order(forms.ring_allreduce), lambda p: 2 * (p - 1), _twice),
+    Algorithm("textbook_bine", "allreduce", "Bine trees (negabinary distances) in the order of ranks, and back",
+              bine.allreduce, lambda p: 2 * bine.rounds(p),
+              lambda p: _share(p) + bine.sent_allgather(p)),
     # reduce_scatter
     Algorithm("recursive_halving", "reduce_scatter", "near first with half of the vector; or circulant",
               forms.composed_reduce_scatter(rabenseifner.reduce_scatter), _lg, _share, ways=WAYS),
@@ -178,6 +193,8 @@ _ENTRIES = (
               forms.composed_reduce_scatter(circulant.reduce_scatter), _lg, _share, ways=WAYS),
     Algorithm("pairwise", "reduce_scatter", "every combined block straight to its home, level by level",
               forms.composed_reduce_scatter(pairwise.reduce_scatter), lambda p: p - 1, _share, ways=WAYS),
+    Algorithm("direct", "reduce_scatter", "between the outermost places direct: every pair of them carries the same",
+              direct.reduce_scatter, _one_round, _share, ways=WAYS),
     Algorithm("ring", "reduce_scatter", "a ring in topology order",
               forms.ring_reduce_scatter, lambda p: p - 1, _share, ways=WAYS),
     Algorithm("binomial", "reduce_scatter", "reduce to rank 0 and scatter, in the order of ranks",
@@ -188,6 +205,8 @@ _ENTRIES = (
               lambda p: _floor_lg(p) + 2 * _folded(p), lambda p: max(_share(p), Fraction(_folded(p)))),
     Algorithm("textbook_pairwise", "reduce_scatter", "every block straight to its home",
               forms.textbook_reduce_scatter(pairwise.reduce_scatter), lambda p: p - 1, _share),
+    Algorithm("textbook_bine", "reduce_scatter", "Bine trees (negabinary distances) in the order of ranks",
+              forms.textbook_reduce_scatter(bine.reduce_scatter), bine.rounds, bine.sent),
     # alltoall
     Algorithm("bruck", "alltoall", "few messages: along the digits of the offset, level by level, radix 8",
               forms.bruck_alltoall(8), _rounds_8, _sent_8, ways=("local",), radix=True),

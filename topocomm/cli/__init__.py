@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "list": "topocomm.cli.list",
     "verify": "topocomm.cli.verify",
     "info": "topocomm.cli.info",
+    "topology": "topocomm.cli.topology",
     "plot": "topocomm.cli.plot",
 }
 """Command → module, in the order of the help."""

@@ -2,19 +2,22 @@
 (but for :mod:`topocomm.topology.discover`, which asks a live communicator)."""
 
 from topocomm.topology.build import dragonfly, fat_tree, groups_of, random_places, reorder_ranks, torus, two_level
-from topocomm.topology.files import Placement, dumps_placement, parse_placement, read_placement
+from topocomm.topology.files import Placement, dumps_nodes, dumps_placement, parse_placement, read_placement
+from topocomm.topology.sites import read_site
 from topocomm.topology.topology import Topology
 
 __all__ = [
     "Placement",
     "Topology",
     "dragonfly",
+    "dumps_nodes",
     "dumps_placement",
     "fat_tree",
     "groups_of",
     "parse_placement",
     "random_places",
     "read_placement",
+    "read_site",
     "reorder_ranks",
     "torus",
     "two_level",

@@ -8,7 +8,8 @@ from pathlib import Path
 from mpi4py import MPI
 
 from topocomm.errors import TopologyError
-from topocomm.topology.files import Placement, parse_placement
+from topocomm.topology.files import Placement
+from topocomm.topology.sites import parse_site
 from topocomm.topology.topology import Topology
 
 __all__ = ["discover", "from_file"]
@@ -56,7 +57,9 @@ def discover(comm: MPI.Intracomm) -> Topology:
 
 
 def from_file(comm: MPI.Intracomm, path: str) -> Topology:
-    """The topology of ``comm`` as a placement file says. Collective: rank 0 reads, all ranks get the same.
+    """The topology of ``comm`` as a file says: a placement file, or what :func:`topocomm.topology.read_site` knows.
+
+    Collective: rank 0 reads, all ranks get the same.
 
     Raises TopologyError on every rank if the file cannot be read, is malformed or does not fit.
     """
@@ -73,7 +76,7 @@ def from_file(comm: MPI.Intracomm, path: str) -> Topology:
     kind, text = answer
     if kind == "error":
         raise TopologyError(text)
-    return placed(comm, parse_placement(text, str(path)))
+    return placed(comm, parse_site(text, str(path)))
 
 
 def placed(comm: MPI.Intracomm, placement: Placement) -> Topology:

@@ -11,7 +11,7 @@ from typing import Any
 from topocomm.errors import TopologyError
 from topocomm.topology.topology import Topology
 
-__all__ = ["FORMAT", "VERSION", "Placement", "dumps_placement", "parse_placement", "read_placement"]
+__all__ = ["FORMAT", "VERSION", "Placement", "dumps_nodes", "dumps_placement", "parse_placement", "read_placement"]
 
 FORMAT = "topocomm-placement"
 VERSION = 1
@@ -146,3 +146,13 @@ def dumps_placement(topology: Topology) -> str:
     levels = json.dumps(list(topology.levels))
     head = f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {levels},\n "ranks": [\n  '
     return head + ",\n  ".join(rows) + "\n]}\n"
+
+
+def dumps_nodes(placement: Placement) -> str:
+    """The placement document of a placement by node, one host a line. Raises TopologyError for one by rank."""
+    if placement.nodes is None:
+        raise TopologyError(f"{placement.source} places ranks, not nodes")
+    rows = [f"{json.dumps(host)}: {json.dumps(list(row))}" for host, row in placement.nodes.items()]
+    levels = json.dumps(list(placement.levels))
+    head = f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {levels},\n "nodes": {{\n  '
+    return head + ",\n  ".join(rows) + "\n}}\n"
