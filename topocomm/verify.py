@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,51 +23,68 @@ from topocomm.errors import ScheduleError
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send, Slots
 from topocomm.topology.topology import IntArray
 
-__all__ = ["verify"]
+__all__ = ["Proof", "verify"]
 
 _NOTHING = -1
 
 
+class Proof(NamedTuple):
+    """What was proved: of so many ranks, and with so many messages of so many blocks in all."""
+
+    ranks: int
+    messages: int
+    blocks: int
+
+
 class _Expressions:
-    """Interned expressions over (rank, input block); equal structure, equal number."""
+    """Interned expressions over ranks; equal structure, equal number; rank r alone is number r.
 
-    def __init__(self) -> None:
-        self.block: list[int] = []
-        self.ranks: list[int] = []  # bit mask of the contributing ranks
-        self.ordered: list[bool] = []
-        self._ids: dict[tuple[int, int, int], int] = {}
+    A slot holds the value ``expression * nblocks + block``: the same expression stands for every block whose history
+    is the same, so that a message of many blocks takes few look-ups.
+    """
 
-    def leaf(self, rank: int, block: int) -> int:
-        return self._intern((-1, rank, block), block, 1 << rank, True)
+    def __init__(self, size: int, nblocks: int) -> None:
+        self.nblocks = nblocks
+        self.ranks = [1 << r for r in range(size)]  # bit mask of the contributing ranks
+        self.ordered = [True] * size
+        self._ids: dict[tuple[int, int], int] = {}
 
-    def combine(self, left: int, right: int) -> int:
-        found = self._ids.get((0, left, right))
-        if found is not None:
-            return found
-        a, b = self.ranks[left], self.ranks[right]
-        if a & b:
-            twice = (a & b).bit_length() - 1
-            raise ScheduleError(f"the contribution of rank {twice} to block {self.block[left]} would count twice")
-        if self.block[left] != self.block[right]:
-            raise ScheduleError(f"block {self.block[right]} is combined into block {self.block[left]}")
-        in_order = self.ordered[left] and self.ordered[right] and a.bit_length() <= (b & -b).bit_length()
-        return self._intern((0, left, right), self.block[left], a | b, in_order)
+    def leaves(self, rank: int, count: int) -> IntArray:
+        """The values of the first ``count`` input blocks of ``rank``."""
+        return np.arange(rank * self.nblocks, rank * self.nblocks + count)
 
-    def _intern(self, key: tuple[int, int, int], block: int, ranks: int, ordered: bool) -> int:
-        number = self._ids.get(key)
+    def combine(self, left: IntArray, right: IntArray) -> IntArray:
+        """The values of left ∘ right, slot by slot."""
+        (a, block), (b, other) = np.divmod(left, self.nblocks), np.divmod(right, self.nblocks)
+        wrong = np.flatnonzero(block != other)
+        if len(wrong):
+            raise ScheduleError(f"block {other[wrong[0]]} is combined into block {block[wrong[0]]}")
+        if len(a) and (a == a[0]).all() and (b == b[0]).all():
+            return self._one(int(a[0]), int(b[0]), int(block[0])) * self.nblocks + block
+        _, first, which = np.unique(a * len(self.ranks) + b, return_index=True, return_inverse=True)
+        found = [self._one(int(a[i]), int(b[i]), int(block[i])) for i in first]
+        return np.array(found, np.int64)[which.reshape(len(a))] * self.nblocks + block
+
+    def _one(self, left: int, right: int, block: int) -> int:
+        number = self._ids.get((left, right))
         if number is None:
-            number = self._ids[key] = len(self.block)
-            self.block.append(block)
-            self.ranks.append(ranks)
-            self.ordered.append(ordered)
+            a, b = self.ranks[left], self.ranks[right]
+            if a & b:
+                twice = (a & b).bit_length() - 1
+                raise ScheduleError(f"the contribution of rank {twice} to block {block} would count twice")
+            number = self._ids[left, right] = len(self.ranks)
+            self.ranks.append(a | b)
+            in_order = a.bit_length() <= (b & -b).bit_length() - 1
+            self.ordered.append(self.ordered[left] and self.ordered[right] and in_order)
         return number
 
-    def name(self, e: int) -> str:
-        if e == _NOTHING:
+    def name(self, value: int) -> str:
+        if value == _NOTHING:
             return "nothing"
-        ranks = [r for r in range(self.ranks[e].bit_length()) if self.ranks[e] >> r & 1]
+        mask, block = self.ranks[value // self.nblocks], value % self.nblocks
+        ranks = [r for r in range(mask.bit_length()) if mask >> r & 1]
         shown = ", ".join(map(str, ranks[:6])) + (", …" if len(ranks) > 6 else "")
-        return f"block {self.block[e]} of rank{'s' if len(ranks) > 1 else ''} {shown}"
+        return f"block {block} of rank{'s' if len(ranks) > 1 else ''} {shown}"
 
 
 class _Rank:
@@ -90,13 +108,26 @@ def _index(slots: Slots) -> IntArray:
     return np.asarray(slots, np.int64)
 
 
+def _where(slots: Slots) -> slice | IntArray:
+    """What indexes an array at ``slots``: a slice if that can be, which is faster."""
+    return slice(slots.start, slots.stop, slots.step) if isinstance(slots, range) and slots.step > 0 else _index(slots)
+
+
+def _apart(a: Slots, b: Slots) -> bool:
+    """Whether two runs are seen at once to share no slot."""
+    if not (isinstance(a, range) and isinstance(b, range)):
+        return False
+    return len(a) == 0 or len(b) == 0 or max(a[0], a[-1]) < min(b[0], b[-1]) or max(b[0], b[-1]) < min(a[0], a[-1])
+
+
 class _Run:
     """All ranks of a schedule in symbolic execution."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.expressions = _Expressions()
         self.ranks = [_Rank(r, schedule.part(r), schedule.nslots) for r in range(schedule.size)]
+        self.expressions = _Expressions(schedule.size, max(1, *(len(rank.part.load) for rank in self.ranks)))
+        self.messages = self.blocks = 0
         self.sends: dict[tuple[int, int], deque[tuple[int, int, IntArray, int]]] = defaultdict(deque)
         self.recvs: dict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)
 
@@ -113,33 +144,36 @@ class _Run:
         for i, rnd in enumerate(rank.part.rounds):
             self._check_round(rank.number, i, rnd)
 
-    def _check_slots(self, rank: int, what: str, slots: Slots, rnd: int | None) -> IntArray:
-        index = _index(slots)
-        bad = index[(index < 0) | (index >= self.schedule.nslots)]
-        if len(bad):
-            raise self.fail(rank, f"{what} slot {bad[0]}; there are {self.schedule.nslots}", rnd)
-        if len(index) > 1 and not isinstance(slots, range) and len(np.unique(index)) != len(index):
-            raise self.fail(rank, f"{what} a slot twice", rnd)
-        return index
+    def _check_slots(self, rank: int, what: str, slots: Slots, rnd: int | None) -> None:
+        low, high = (0, -1) if len(slots) == 0 else (int(min(slots[0], slots[-1])), int(max(slots[0], slots[-1])))
+        if not isinstance(slots, range) and len(slots):
+            low, high = int(slots.min()), int(slots.max())
+            if len(np.unique(slots)) != len(slots):
+                raise self.fail(rank, f"{what} a slot twice", rnd)
+        if low < 0 or high >= self.schedule.nslots:
+            raise self.fail(rank, f"{what} slot {low if low < 0 else high}; there are {self.schedule.nslots}", rnd)
 
     def _check_round(self, rank: int, i: int, rnd: Round) -> None:
         ops: Sequence[Send | Recv] = (*rnd.sends, *rnd.recvs)
         for op in ops:
             if not 0 <= op.peer < self.schedule.size:
                 raise self.fail(rank, f"peer {op.peer} is not a rank", i)
-        sent = [self._check_slots(rank, f"sends to {s.peer}", s.slots, i) for s in rnd.sends]
-        received = [self._check_slots(rank, f"receives from {r.peer}", r.slots, i) for r in rnd.recvs]
-        plain = [(r, x) for r, x in zip(rnd.recvs, received, strict=True) if r.combine is Combine.REPLACE]
-        if not any(len(x) for _, x in plain):
+        for s in rnd.sends:
+            self._check_slots(rank, f"sends to {s.peer}", s.slots, i)
+        for r in rnd.recvs:
+            self._check_slots(rank, f"receives from {r.peer}", r.slots, i)
+        plain = [r for r in rnd.recvs if r.combine is Combine.REPLACE and len(r.slots)]
+        if not plain or (len(ops) == 2 and rnd.sends and _apart(rnd.sends[0].slots, plain[0].slots)):
             return
         use = np.zeros(self.schedule.nslots, np.int64)
-        for x in (*sent, *received):
-            use[x] += 1
-        for send_slots in sent:  # two sends may share a slot; that is no reason to object
-            use[send_slots] = np.minimum(use[send_slots], 2)
-        for r, x in plain:
-            if (use[x] > 1).any():
-                slot = x[use[x] > 1][0]
+        for s in rnd.sends:  # two sends may share a slot; that is no reason to object
+            use[_index(s.slots)] = 1
+        for r in rnd.recvs:
+            use[_index(r.slots)] += 1
+        for r in plain:
+            index = _index(r.slots)
+            if (use[index] > 1).any():
+                slot = index[use[index] > 1][0]
                 raise self.fail(rank, f"the message from {r.peer} overwrites slot {slot} while it is in use", i)
 
     # -- progress
@@ -147,9 +181,7 @@ class _Run:
     def run(self) -> None:
         for rank in self.ranks:
             self.check_structure(rank)
-            rank.slots[_index(rank.part.load)] = [
-                self.expressions.leaf(rank.number, i) for i in range(len(rank.part.load))
-            ]
+            rank.slots[_where(rank.part.load)] = self.expressions.leaves(rank.number, len(rank.part.load))
         self.ready = deque(self.ranks)
         while self.ready:
             self._next_round(self.ready.popleft())
@@ -163,8 +195,8 @@ class _Run:
         rank.open = len(rnd.sends) + len(rnd.recvs)
         rank.arrived = [None] * len(rnd.recvs)
         for s in rnd.sends:
-            content = rank.slots[_index(s.slots)]
-            if (content == _NOTHING).any():
+            content = rank.slots[_where(s.slots)].copy()
+            if len(content) and content.min() == _NOTHING:
                 slot = _index(s.slots)[content == _NOTHING][0]
                 raise self.fail(rank.number, f"sends slot {slot} to {s.peer}, but it holds nothing yet", rank.round)
             self.sends[rank.number, s.peer].append((rank.number, rank.round, content, rank.heard))
@@ -187,6 +219,8 @@ class _Run:
             raise self.fail(
                 target, f"expects {want} blocks from {source}, which sends {len(content)} in its round {sent_in}", rnd
             )
+        self.messages += 1
+        self.blocks += want
         receiver.arrived[i] = content
         receiver.heard |= heard
         for rank in (sender, receiver):
@@ -197,19 +231,18 @@ class _Run:
     def _finish_round(self, rank: _Rank) -> None:
         for r, content in zip(rank.current.recvs, rank.arrived, strict=True):
             assert content is not None
-            index = _index(r.slots)
+            index = _where(r.slots)
             replace = r.combine is Combine.REPLACE
             rank.slots[index] = content if replace else self._combined(rank, r, rank.slots[index], content)
         self.ready.append(rank)
 
     def _combined(self, rank: _Rank, r: Recv, held: IntArray, content: IntArray) -> IntArray:
-        if (held == _NOTHING).any():
+        if len(held) and held.min() == _NOTHING:
             slot = _index(r.slots)[held == _NOTHING][0]
             raise self.fail(rank.number, f"combines into slot {slot}, which holds nothing yet", rank.round)
         left, right = (content, held) if r.combine is Combine.BEFORE else (held, content)
-        combine = self.expressions.combine
         try:
-            return np.array([combine(a, b) for a, b in zip(left.tolist(), right.tolist(), strict=True)], np.int64)
+            return self.expressions.combine(left, right)
         except ScheduleError as e:
             raise self.fail(rank.number, f"message from {r.peer}: {e}", rank.round) from None
 
@@ -247,13 +280,15 @@ class _Run:
                         rank.number, f"combines block {differ[0]} in another order than rank 0: bits may differ"
                     )
 
-    def _expect(self, rank: _Rank, found: IntArray, want: Sequence[int]) -> None:
+    def _expect(self, rank: _Rank, found: IntArray, want: IntArray) -> None:
         if len(found) != len(want):
             raise self.fail(rank.number, f"stores {len(found)} blocks, needs {len(want)}")
-        for i, (have, need) in enumerate(zip(found.tolist(), want, strict=True)):
-            if have != need:
-                name = self.expressions.name
-                raise self.fail(rank.number, f"output {i} is {name(have)}, needs {name(need)}")
+        for i in np.flatnonzero(found != want)[:1]:
+            name = self.expressions.name
+            raise self.fail(rank.number, f"output {i} is {name(found[i])}, needs {name(want[i])}")
+
+    def _of_every_rank(self, block: int) -> IntArray:
+        return np.arange(self.schedule.size) * self.expressions.nblocks + block
 
     def _loads(self, rank: _Rank, count: int) -> None:
         if len(rank.part.load) != count:
@@ -262,23 +297,24 @@ class _Run:
     def _expect_sum(self, rank: _Rank, found: IntArray, blocks: Sequence[int]) -> None:
         if len(found) != len(blocks):
             raise self.fail(rank.number, f"stores {len(found)} blocks, needs {len(blocks)}")
-        everybody = (1 << self.schedule.size) - 1
-        for i, (e, block) in enumerate(zip(found.tolist(), blocks, strict=True)):
-            good = e != _NOTHING and self.expressions.block[e] == block and self.expressions.ranks[e] == everybody
-            if not good:
-                raise self.fail(
-                    rank.number, f"output {i} is {self.expressions.name(e)}, needs block {block} of all ranks"
-                )
-            if self.schedule.in_order and not self.expressions.ordered[e]:
+        known, everybody = self.expressions, (1 << self.schedule.size) - 1
+        e, holds = np.divmod(found, known.nblocks)
+        for i in np.flatnonzero((found == _NOTHING) | (holds != np.asarray(blocks, np.int64)))[:1]:
+            raise self.fail(rank.number, f"output {i} is {known.name(found[i])}, needs block {blocks[i]} of all ranks")
+        for i, x in enumerate(e.tolist()):
+            if known.ranks[x] != everybody:
+                what = f"output {i} is {known.name(found[i])}, needs block {blocks[i]} of all ranks"
+                raise self.fail(rank.number, what)
+            if self.schedule.in_order and not known.ordered[x]:
                 raise self.fail(rank.number, f"output {i} is not combined in the order of ranks")
 
     def _result_allgather(self, rank: _Rank, found: IntArray) -> None:
         self._loads(rank, 1)
-        self._expect(rank, found, [self.expressions.leaf(r, 0) for r in range(self.schedule.size)])
+        self._expect(rank, found, self._of_every_rank(0))
 
     def _result_alltoall(self, rank: _Rank, found: IntArray) -> None:
         self._loads(rank, self.schedule.size)
-        self._expect(rank, found, [self.expressions.leaf(r, rank.number) for r in range(self.schedule.size)])
+        self._expect(rank, found, self._of_every_rank(rank.number))
 
     def _result_allreduce(self, rank: _Rank, found: IntArray) -> None:
         self._loads(rank, len(self.ranks[0].part.load))
@@ -294,7 +330,7 @@ class _Run:
         root = self.schedule.root
         blocks = len(self.ranks[root].part.load)
         self._loads(rank, blocks if rank.number == root else 0)
-        self._expect(rank, found, [self.expressions.leaf(root, b) for b in range(blocks)])
+        self._expect(rank, found, self.expressions.leaves(root, blocks))
 
     def _result_reduce(self, rank: _Rank, found: IntArray) -> None:
         blocks = len(self.ranks[0].part.load)
@@ -304,12 +340,12 @@ class _Run:
     def _result_gather(self, rank: _Rank, found: IntArray) -> None:
         self._loads(rank, 1)
         at_root = rank.number == self.schedule.root
-        self._expect(rank, found, [self.expressions.leaf(r, 0) for r in range(self.schedule.size) if at_root])
+        self._expect(rank, found, self._of_every_rank(0)[: self.schedule.size if at_root else 0])
 
     def _result_scatter(self, rank: _Rank, found: IntArray) -> None:
         root = self.schedule.root
         self._loads(rank, self.schedule.size if rank.number == root else 0)
-        self._expect(rank, found, [self.expressions.leaf(root, rank.number)])
+        self._expect(rank, found, self._of_every_rank(rank.number)[root : root + 1])
 
     def _result_barrier(self, rank: _Rank, found: IntArray) -> None:
         missing = ~rank.heard & ((1 << self.schedule.size) - 1)
@@ -318,8 +354,8 @@ class _Run:
             raise self.fail(rank.number, f"may leave the barrier before rank {late} has arrived")
 
 
-def verify(schedule: Schedule) -> None:
-    """Prove that ``schedule`` is correct.
+def verify(schedule: Schedule) -> Proof:
+    """Prove that ``schedule`` is correct; returns what was looked at.
 
     Raises ScheduleError naming collective, algorithm, rank, round, peer, block and reason of the first fault found.
     Time and memory O(messages · blocks): about a second for a thousand ranks.
@@ -327,3 +363,4 @@ def verify(schedule: Schedule) -> None:
     run = _Run(schedule)
     run.run()
     run.check_result()
+    return Proof(schedule.size, run.messages, run.blocks)

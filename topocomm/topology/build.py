@@ -10,7 +10,7 @@ import numpy as np
 from topocomm.errors import TopologyError
 from topocomm.topology.topology import Topology
 
-__all__ = ["dragonfly", "fat_tree", "groups_of", "reorder_ranks", "torus", "two_level"]
+__all__ = ["dragonfly", "fat_tree", "groups_of", "random_places", "reorder_ranks", "torus", "two_level"]
 
 
 def _regular(levels: Sequence[str], shape: Sequence[int], ranks_per_leaf: int) -> Topology:
@@ -48,6 +48,20 @@ def torus(dims: Sequence[int], ranks_per_node: int = 1) -> Topology:
         raise TopologyError("a torus needs at least one dimension")
     names = [f"dim{i}" for i in range(len(dims) - 1)] + ["node"]
     return _regular(names, dims, ranks_per_node)
+
+
+def random_places(size: int, seed: int) -> Topology:
+    """``size`` ranks in random places of unequal size, on one to three levels, in random order (or, one time in four,
+    sorted). The same ``seed`` gives the same places."""
+    rng = np.random.default_rng((size, seed))
+    levels = ("group", "switch", "node")[-int(rng.integers(1, 4)) :]
+    columns: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+    cut = np.zeros(size, bool)
+    for _ in levels:
+        cut[rng.permutation(size)[: int(np.exp(rng.uniform(0, np.log(size))))]] = True
+        columns.append(np.cumsum(cut))
+    order = np.arange(size) if rng.integers(4) == 0 else rng.permutation(size)
+    return Topology(levels, np.stack(columns, axis=1)[order])
 
 
 def reorder_ranks(topology: Topology, how: str) -> Topology:

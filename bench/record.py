@@ -1,0 +1,48 @@
+"""Keeps a study's figures in ``bench/results/`` with what is needed to judge and repeat them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import topocomm
+
+__all__ = ["RESULTS", "context", "keep"]
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")] if cpuinfo.exists() else []
+    return names[0].partition(":")[2].strip() if names else platform.machine()
+
+
+def context() -> dict[str, Any]:
+    """Processor, cores, versions and the command line. Host names are not recorded."""
+    script = f"bench/{Path(sys.argv[0]).name}"
+    return {
+        "command": " ".join(["python", script, *sys.argv[1:]]),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "topocomm": topocomm.__version__,
+        },
+    }
+
+
+def keep(name: str, figures: dict[str, Any]) -> Path:
+    """Write ``figures`` with their context to ``results/name.json`` and return the path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    text = json.dumps({**context(), **figures}, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,36 @@
+"""Prove every algorithm for p = 1..128 exhaustively and on random placements up to 1024 ranks; keep what was proved.
+
+    python bench/verify.py [-j JOBS] [-p 1:128] [--random 24] [--max-ranks 1024]
+
+The same as ``python -m topocomm verify`` with these arguments; the figures go to ``bench/results/verify.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from record import keep
+
+from topocomm.cli import verify
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=verify.HELP)
+    verify.add_arguments(parser)
+    parser.set_defaults(ranks="1:128", random=24, max_ranks=1024)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        args.json = str(Path(folder) / "proved.json")
+        code = verify.run(args)
+        figures = json.loads(Path(args.json).read_text(encoding="utf-8"))
+    what = {"ranks": args.ranks, "random_placements": args.random, "max_ranks": args.max_ranks, "seed": args.seed}
+    print(f"kept {keep('verify', {**what, **figures})}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

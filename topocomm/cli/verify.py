@@ -1,0 +1,292 @@
+"""``python -m topocomm verify``: prove the algorithms' schedules, all numbers of ranks and random placements. No MPI.
+
+On flat topologies and on a placement file every variant of an algorithm is proved: every way of its reordering, with
+operands in the order of ranks, and every root (beyond 16 ranks: the first, a middle and the last one). On a random
+placement one variant is drawn for each algorithm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from topocomm.algorithms import COLLECTIVES, TABLE, Algorithm, find, make_schedule
+from topocomm.errors import AlgorithmError, ScheduleError
+from topocomm.schedule import Schedule
+from topocomm.topology import Topology, random_places, read_placement
+from topocomm.verify import verify
+
+__all__ = ["HELP", "Finding", "Task", "add_arguments", "plan_tasks", "prove", "prove_all", "run"]
+
+HELP = "prove schedules correct for ranges of ranks and random placements, without MPI"
+
+_ALL_ROOTS = 16
+_ROOTED = ("bcast", "reduce", "gather", "scatter")
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """One algorithm on one topology: ``size`` equal ranks, or random places of ``seed``, or ``placement``."""
+
+    collective: str
+    algorithm: str
+    size: int
+    seed: int | None = None
+    placement: Topology | None = None
+
+    def topology(self) -> Topology:
+        """The topology to prove it on."""
+        if self.placement is not None:
+            return self.placement
+        return Topology.flat(self.size) if self.seed is None else random_places(self.size, self.seed)
+
+
+@dataclass
+class Finding:
+    """What was proved of one algorithm, or of several tasks of it."""
+
+    collective: str
+    algorithm: str
+    schedules: int = 0
+    random_places: int = 0
+    ranks: tuple[int, int] = (0, 0)
+    messages: int = 0
+    blocks: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def add(self, other: Finding) -> None:
+        """Count ``other`` in."""
+        if other.schedules:
+            low = min(self.ranks[0] or other.ranks[0], other.ranks[0])
+            self.ranks = (low, max(self.ranks[1], other.ranks[1]))
+        self.schedules += other.schedules
+        self.random_places += other.random_places
+        self.messages += other.messages
+        self.blocks += other.blocks
+        self.faults += other.faults
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which algorithms, which ranks, how many processes."""
+    parser.add_argument("collective", nargs="*", metavar="COLLECTIVE", help=f"default all: {', '.join(COLLECTIVES)}")
+    parser.add_argument("--algorithm", metavar="A,B", help="only these algorithms, options allowed (name:direct)")
+    parser.add_argument("-p", dest="ranks", metavar="MIN:MAX", default="1:32", help="numbers of ranks (default 1:32)")
+    parser.add_argument("--random", type=int, metavar="N", default=20, help="random placements (default 20)")
+    parser.add_argument("--max-ranks", type=int, metavar="P", default=128, help="largest random placement (128)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random placements (default 1)")
+    parser.add_argument("--topology", metavar="FILE", help="prove on this placement (by rank) instead")
+    parser.add_argument("-j", dest="jobs", type=int, metavar="JOBS", default=0, help="processes (default: all cores)")
+    parser.add_argument("--json", metavar="FILE", help="write what was proved, too; - for stdout instead of the table")
+
+
+def _range(text: str) -> range:
+    low, colon, high = text.partition(":")
+    if not low.isdecimal() or not (high.isdecimal() or not colon):
+        raise AlgorithmError(f"-p {text!r} is no range of ranks; write -p 8 or -p 1:128")
+    out = range(int(low), int(high or low) + 1)
+    if len(out) == 0 or out[0] < 1:
+        raise AlgorithmError(f"-p {text!r} holds no number of ranks from 1 up")
+    return out
+
+
+def _chosen(collectives: Sequence[str], names: str | None) -> list[tuple[str, str]]:
+    """Pairs (collective, algorithm) to prove. Raises AlgorithmError for what no collective knows."""
+    for collective in collectives:
+        if collective not in TABLE:
+            raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(COLLECTIVES)}")
+    among = list(collectives) or list(COLLECTIVES)
+    if names is None:
+        return [(c, a) for c in among for a in TABLE[c]]
+    out = []
+    for name in names.split(","):
+        found, error = [], None
+        for collective in among:
+            try:
+                find(collective, name)
+                found.append((collective, name))
+            except AlgorithmError as e:
+                error = error or e
+        if error and not found:
+            raise error
+        out += found
+    return out
+
+
+def plan_tasks(
+    chosen: Iterable[tuple[str, str]], ranks: range, samples: int, max_ranks: int, seed: int, placement: Topology | None
+) -> list[Task]:
+    """All tasks, the largest first. Sizes of random placements are spread evenly by their logarithm."""
+    rng = np.random.default_rng(seed)
+    low, high = math.log(min(2, max_ranks)), math.log(max_ranks)
+    sizes = [round(math.exp(x)) for x in rng.uniform(low, high, samples)]
+    sizes[:1] = [max_ranks] * (samples > 0)
+    tasks = []
+    for collective, name in chosen:
+        algorithm = find(collective, name)[0]
+        if placement is not None:
+            tasks.append(Task(collective, name, placement.size, None, placement))
+            continue
+        tasks += [Task(collective, name, p) for p in ranks]
+        tasks += [Task(collective, name, _fit(algorithm, p), seed + i) for i, p in enumerate(sizes)]
+    return sorted((t for t in tasks if _can_run(t)), key=lambda t: -t.size)
+
+
+def _fit(algorithm: Algorithm, p: int) -> int:
+    return 1 << (p.bit_length() - 1) if algorithm.power_of_two else p
+
+
+def _can_run(task: Task) -> bool:
+    algorithm = find(task.collective, task.algorithm)[0]
+    return not (algorithm.power_of_two and task.size & (task.size - 1))
+
+
+def _roots(task: Task) -> list[int]:
+    if task.collective not in _ROOTED:
+        return [0]
+    p = task.size
+    return list(range(p)) if p <= _ALL_ROOTS else [0, p // 2 + 1, p - 1]
+
+
+def _variants(task: Task, topology: Topology) -> Iterator[Schedule]:
+    """The schedules of a task: roots x ways and radices x order of operands."""
+    algorithm, options = find(task.collective, task.algorithm)
+    texts = [task.algorithm]
+    if options.way is None and options.radix is None:
+        reorders = make_schedule(task.collective, task.algorithm, topology).reordering != "none"
+        texts += [f"{task.algorithm}:{way}" for way in algorithm.ways if reorders and way not in ("none", "local")]
+        texts += [f"{task.algorithm}:radix={q}" for q in (3, 4) if algorithm.radix]
+    combos = [(t, r, o) for t in texts for r in _roots(task) for o in (False, True)[: 1 + algorithm.in_order]]
+    if task.seed is not None:
+        draw = np.random.default_rng((task.seed, task.size, len(combos)))
+        combos = [combos[int(draw.integers(len(combos)))]]
+    for text, root, ordered in combos:
+        unordered = ordered and task.algorithm.startswith("recursive_doubling") and not topology.is_sorted
+        if not unordered:
+            yield make_schedule(task.collective, text, topology, root, ordered)
+
+
+def prove(task: Task) -> Finding:
+    """Prove every variant of one task; a fault ends it and is kept."""
+    found = Finding(task.collective, task.algorithm, random_places=int(task.seed is not None))
+    topology = task.topology()
+    try:
+        for schedule in _variants(task, topology):
+            proof = verify(schedule)
+            found.schedules += 1
+            found.ranks = (topology.size, topology.size)
+            found.messages += proof.messages
+            found.blocks += proof.blocks
+    except ScheduleError as e:
+        found.faults.append(f"{e} [{topology.describe()}{'' if task.seed is None else f', seed {task.seed}'}]")
+    return found
+
+
+def prove_all(tasks: Sequence[Task], jobs: int) -> Iterator[Finding]:
+    """Prove all tasks in ``jobs`` processes, in the order in which they end."""
+    if jobs == 1 or len(tasks) < 2:
+        yield from map(prove, tasks)
+        return
+    with multiprocessing.Pool(jobs) as pool:
+        yield from pool.imap_unordered(prove, tasks)
+
+
+class _Progress:
+    """How far the proof is, on stderr: one line rewritten on a terminal, else a line now and then."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.started, self.said = total, 0, time.monotonic(), 0.0
+
+    def step(self, finding: Finding) -> None:
+        self.done += 1
+        terminal, now = sys.stderr.isatty(), time.monotonic()
+        if self.done < self.total and now - self.said < (0.2 if terminal else 20):
+            return
+        self.said = now
+        text = f"{self.done}/{self.total} proved, {now - self.started:.0f} s; {finding.collective} {finding.algorithm}"
+        end = "\r" if terminal and self.done < self.total else "\n"
+        print(f"{text:<79.79}", end=end, file=sys.stderr, flush=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prove what was asked for; prints a table of what was proved, or the faults and 1."""
+    jobs = args.jobs or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if args.random < 0 or args.max_ranks < 1 or jobs < 1 or args.seed < 0:
+        raise AlgorithmError("--random and --seed must be 0 or more, --max-ranks and -j at least 1")
+    placement = _placement(args.topology) if args.topology else None
+    chosen = _chosen(args.collective, args.algorithm)
+    tasks = plan_tasks(chosen, _range(args.ranks), args.random, args.max_ranks, args.seed, placement)
+    if not tasks:
+        raise AlgorithmError("nothing to prove: the algorithms named need a power of two of ranks")
+    findings = {key: Finding(*key) for key in chosen}
+    progress = _Progress(len(tasks))
+    for finding in prove_all(tasks, jobs):
+        findings[finding.collective, finding.algorithm].add(finding)
+        progress.step(finding)
+    return _report(list(findings.values()), time.monotonic() - progress.started, args.json)
+
+
+def _placement(path: str) -> Topology:
+    placement = read_placement(path)
+    if placement.ranks is None:
+        raise AlgorithmError(f"{path} places nodes, not ranks; verify needs the form with one row a rank")
+    return Topology(placement.levels, placement.ranks)
+
+
+def _report(findings: list[Finding], seconds: float, path: str | None) -> int:
+    faults = [fault for f in findings for fault in f.faults]
+    if path is not None:
+        document = {"seconds": round(seconds, 1), "proved": [_row(f) for f in findings], "faults": faults}
+        text = json.dumps(document, indent=1) + "\n"
+        if path == "-":
+            print(text, end="")
+        else:
+            Path(path).write_text(text, encoding="utf-8")
+    if path != "-":
+        print("\n".join(_table(findings)))
+    for fault in faults[:_SHOWN]:
+        print(f"wrong: {fault}", file=sys.stderr)
+    if len(faults) > _SHOWN:
+        print(f"wrong: and {len(faults) - _SHOWN} more", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def _row(f: Finding) -> dict[str, object]:
+    return {
+        "collective": f.collective,
+        "algorithm": f.algorithm,
+        "schedules": f.schedules,
+        "random_placements": f.random_places,
+        "min_ranks": f.ranks[0],
+        "max_ranks": f.ranks[1],
+        "messages": f.messages,
+        "blocks": f.blocks,
+        "faults": len(f.faults),
+    }
+
+
+def _table(findings: list[Finding]) -> list[str]:
+    lines = [f"{'collective':21}{'algorithm':29}{'schedules':>10}{'ranks':>11}{'messages':>13}{'blocks':>15}  proved"]
+    for f in (*findings, _total(findings)):
+        ranks = f"{f.ranks[0]}-{f.ranks[1]}" if f.ranks[0] != f.ranks[1] else f"{f.ranks[0]}"
+        result = "WRONG" if f.faults else "yes" if f.schedules else "none ran"
+        counts = f"{f.schedules:>10}{ranks:>11}{f.messages:>13}{f.blocks:>15}"
+        lines.append(f"{f.collective:21}{f.algorithm:29}{counts}  {result}")
+    return lines
+
+
+def _total(findings: list[Finding]) -> Finding:
+    total = Finding("all", f"{len(findings)} algorithms")
+    for f in findings:
+        total.add(f)
+    return total
