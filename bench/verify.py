@@ -1,6 +1,6 @@
 """Prove every algorithm for p = 1..128 exhaustively and on random placements up to 1024 ranks; keep what was proved.
 
-    python bench/verify.py [-j JOBS] [-p 1:128] [--random 24] [--max-ranks 1024]
+    python bench/verify.py [-j JOBS] [-p 1:128] [--random 12] [--max-ranks 1024]
 
 The same as ``python -m topocomm verify`` with these arguments; the figures go to ``bench/results/verify.json``.
 """
@@ -21,7 +21,7 @@ from topocomm.cli import verify
 def main() -> int:
     parser = argparse.ArgumentParser(description=verify.HELP)
     verify.add_arguments(parser)
-    parser.set_defaults(ranks="1:128", random=24, max_ranks=1024)
+    parser.set_defaults(ranks="1:128", random=12, max_ranks=1024)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         args.json = str(Path(folder) / "proved.json")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -163,7 +163,7 @@ def relabel(rounds: Iterable[Round], peers: IntArray | None, slots: IntArray | N
     return tuple(
         Round(
             tuple(Send(peer(s.peer), slot(s.slots)) for s in rnd.sends),
-            tuple(replace(r, peer=peer(r.peer), slots=slot(r.slots)) for r in rnd.recvs),
+            tuple(Recv(peer(r.peer), slot(r.slots), r.combine) for r in rnd.recvs),
         )
         for rnd in rounds
     )

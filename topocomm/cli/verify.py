@@ -133,12 +133,13 @@ def plan_tasks(
     sizes[:1] = [max_ranks] * (samples > 0)
     tasks = []
     for collective, name in chosen:
+        first = seed + 1000 * (collective == "reduce_scatter_block")  # the schedules of reduce_scatter: other places
         algorithm = find(collective, name)[0]
         if placement is not None:
             tasks.append(Task(collective, name, placement.size, None, placement))
             continue
         tasks += [Task(collective, name, p) for p in ranks]
-        tasks += [Task(collective, name, _fit(algorithm, p), seed + i) for i, p in enumerate(sizes)]
+        tasks += [Task(collective, name, _fit(algorithm, p), first + i) for i, p in enumerate(sizes)]
     return sorted((t for t in tasks if _can_run(t)), key=lambda t: -t.size)
 
 

@@ -44,7 +44,7 @@ class Placement:
         assert self.nodes is not None
         rows = []
         for rank, host in enumerate(hosts):
-            row = self.nodes.get(host) or self.nodes.get(host.partition(".")[0])
+            row = self.nodes[host] if host in self.nodes else self.nodes.get(host.partition(".")[0])
             if row is None:
                 raise TopologyError(
                     f"{self.source} does not place node {host!r}, on which rank {rank} runs; add it under 'nodes'"
@@ -62,9 +62,14 @@ def _row(value: Any, width: int, source: str, key: str) -> tuple[str, ...]:
     _need(isinstance(value, list), source, f"{key} must be a list of places, found {type(value).__name__}")
     _need(len(value) == width, source, f"{key} has {len(value)} places, needs {width}, one for each level")
     for place in value:
-        ok = (isinstance(place, str) and place) or (isinstance(place, int) and not isinstance(place, bool))
-        _need(bool(ok), source, f"{key} holds {place!r}; a place is a non-empty string or a whole number")
-    return tuple(str(place) for place in value)
+        ok = place != "" and "\x00" not in place if isinstance(place, str) else _is_whole(place)
+        _need(ok, source, f"{key} holds {place!r}; a place is a non-empty string (no NUL) or a whole number")
+    return tuple(place if isinstance(place, str) else str(int(place)) for place in value)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether JSON's number is whole: 2.0 is, as in JSON Schema."""
+    return type(value) is int or (isinstance(value, float) and value.is_integer())
 
 
 def _levels(value: Any, source: str) -> tuple[str, ...]:
@@ -84,23 +89,29 @@ def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
+def _no_constant(name: str) -> None:
+    raise TopologyError(f"{name} is not JSON")
+
+
 def parse_placement(text: str, source: str = "placement") -> Placement:
     """Read a placement from JSON text; ``source`` is how errors call it.
 
     Raises TopologyError, naming line or key and the reason, for anything that is not a valid placement.
     """
     try:
-        doc = json.loads(text, object_pairs_hook=_no_duplicate_keys)
+        doc = json.loads(text, object_pairs_hook=_no_duplicate_keys, parse_constant=_no_constant)
     except json.JSONDecodeError as e:
         raise TopologyError(f"{source}: line {e.lineno} column {e.colno}: not JSON: {e.msg}") from None
     except RecursionError:
         raise TopologyError(f"{source}: nested too deeply to be a placement") from None
     except TopologyError as e:
         raise TopologyError(f"{source}: {e}") from None
+    except ValueError as e:  # a number of thousands of digits
+        raise TopologyError(f"{source}: {e}") from None
     _need(isinstance(doc, dict), source, f"the document must be an object, found {type(doc).__name__}")
     _need(doc.get("format") == FORMAT, source, f"'format' must be {FORMAT!r}, found {doc.get('format')!r}")
     version = doc.get("version")
-    _need(type(version) is int and version == VERSION, source, f"'version' must be {VERSION}, found {version!r}")
+    _need(_is_whole(version) and version == VERSION, source, f"'version' must be {VERSION}, found {version!r}")
     unknown = sorted(set(doc) - {"format", "version", "levels", "ranks", "nodes", "comment"})
     _need(not unknown, source, f"unknown keys {unknown}; known are levels, ranks, nodes, comment")
     _need("levels" in doc, source, "'levels' is missing")

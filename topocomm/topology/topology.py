@@ -164,7 +164,8 @@ class Topology:
         for level in self.levels:
             c = self.counts(level)
             size = f"{c.min()}" if c.min() == c.max() else f"{c.min()}-{c.max()}"
-            parts.append(f"{len(c)} {level}{'s' if len(c) != 1 else ''} of {size}")
+            plural = "" if len(c) == 1 else "es" if level.endswith("ch") else "s"
+            parts.append(f"{len(c)} {level}{plural} of {size}")
         return ", ".join(parts) + (", in topology order" if self.is_sorted else ", not in topology order")
 
     def __eq__(self, other: object) -> bool:

@@ -1,0 +1,137 @@
+"""Every algorithm of the table: proved for p = 1..64 and on random places; its figures against its schedules."""
+
+import importlib
+import pkgutil
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from places import topologies
+
+import topocomm.algorithms
+from topocomm import AlgorithmError, Topology
+from topocomm.algorithms import COLLECTIVES, TABLE, find, make_schedule
+from topocomm.model import list_messages
+from topocomm.topology import groups_of, reorder_ranks
+from topocomm.verify import verify
+
+ENTRIES = [a for collective in COLLECTIVES for a in TABLE[collective].values()]
+NAMES = [f"{a.collective}-{a.name}" for a in ENTRIES]
+ROOTED = ("bcast", "reduce", "gather", "scatter")
+FIELDS = ("Requires", "Rounds", "Bytes sent", "Cost", "Memory", "Locality", "Source")
+every_algorithm = pytest.mark.parametrize("algorithm", ENTRIES, ids=NAMES)
+
+
+def able(algorithm, low, high):
+    return [p for p in range(low, high + 1) if not (algorithm.power_of_two and p & (p - 1))]
+
+
+@every_algorithm
+def test_proved_and_counted_on_equals(algorithm):
+    """p = 1..64: correct, and rounds and bytes as the table says (exactly so for powers of two)."""
+    for p in able(algorithm, 1, 64):
+        schedule = make_schedule(algorithm.collective, algorithm.name, Topology.flat(p))
+        verify(schedule)
+        messages = list_messages(schedule)
+        rounds = max(len(schedule.part(r).rounds) for r in range(p))
+        sent = Fraction(int(messages.sent().max()), messages.vector or 1)
+        exact = p & (p - 1) == 0
+        assert rounds == algorithm.rounds(p) if exact else rounds <= algorithm.rounds(p), f"p = {p}"
+        assert sent == algorithm.sent(p) if exact else sent <= algorithm.sent(p), f"p = {p}"
+
+
+@every_algorithm
+def test_every_root_way_and_order_up_to_17_ranks(algorithm):
+    for p in able(algorithm, 1, 17):
+        topology = Topology.flat(p)
+        for root in range(p) if algorithm.collective in ROOTED else [0]:
+            if algorithm.in_order:
+                schedule = make_schedule(algorithm.collective, algorithm.name, topology, root, ordered=True)
+                assert schedule.in_order
+                verify(schedule)
+            for way in algorithm.ways:
+                text = algorithm.name if way == "none" else f"{algorithm.name}:{way}"
+                verify(make_schedule(algorithm.collective, text, topology, root))
+
+
+@every_algorithm
+@settings(max_examples=25)
+@given(topology=topologies(max_ranks=20), data=st.data())
+def test_proved_on_random_places(algorithm, topology, data):
+    """Unequal places on up to three levels, ranks in any order; any root, way, radix and order."""
+    p = topology.size
+    if algorithm.power_of_two and p & (p - 1):
+        with pytest.raises(AlgorithmError, match="power of two"):
+            make_schedule(algorithm.collective, algorithm.name, topology)
+        return
+    root = data.draw(st.integers(0, p - 1)) if algorithm.collective in ROOTED else 0
+    options = [w for w in algorithm.ways if w != "none"] + ["radix=2", "radix=3", "radix=9"] * algorithm.radix
+    text = ":".join([algorithm.name, *data.draw(st.sampled_from([[], *([o] for o in options)]))])
+    verify(make_schedule(algorithm.collective, text, topology, root))
+    if not algorithm.in_order:
+        if algorithm.collective in ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block"):
+            with pytest.raises(AlgorithmError, match="order of ranks"):
+                make_schedule(algorithm.collective, text, topology, root, ordered=True)
+    elif topology.is_sorted or algorithm.name != "recursive_doubling":
+        schedule = make_schedule(algorithm.collective, text, topology, root, ordered=True)
+        assert schedule.in_order
+        verify(schedule)
+
+
+def test_asked_ways_are_the_ways_of_the_schedule():
+    topology = reorder_ranks(groups_of([3, 4, 2]), "random:1")
+    seen = set()
+    for algorithm in ENTRIES:
+        for way in algorithm.ways:
+            if way not in ("none",) and algorithm.name != "textbook_bruck" and not algorithm.radix:
+                schedule = make_schedule(algorithm.collective, f"{algorithm.name}:{way}", topology)
+                assert schedule.reordering == way
+                seen.add(way)
+    assert seen == {"local", "exchange", "direct"}
+
+
+def test_reordering_cancels_on_equals_that_are_no_power_of_two():
+    for name in ("recursive_doubling:direct", "bruck:exchange"):
+        assert make_schedule("allgather", name, Topology.flat(6)).reordering == "none"
+    assert make_schedule("allgather", "recursive_doubling:direct", Topology.flat(8)).reordering == "direct"
+
+
+@pytest.mark.parametrize(
+    ("collective", "text", "reason"),
+    [
+        ("allgatherv", "ring", "unknown collective 'allgatherv'; known are allgather"),
+        ("allgather", "rings", "unknown allgather algorithm 'rings'; known are recursive_doubling"),
+        ("allgather", "ring:sideways", "unknown option 'sideways'"),
+        ("allgather", "ring:none", "unknown option 'none'"),
+        ("allgather", "ring:", "unknown option ''"),
+        ("alltoall", "bruck:radix=1", "unknown option 'radix=1'"),
+        ("alltoall", "bruck:direct", "cannot realise its reordering as 'direct'; it offers local"),
+        ("allgather", "ring:radix=4", "has no radix"),
+        ("allgather", "textbook_ring:local", "cannot realise its reordering"),
+    ],
+)
+def test_unknown_names_are_refused(collective, text, reason):
+    with pytest.raises(AlgorithmError, match=reason):
+        make_schedule(collective, text, Topology.flat(4))
+
+
+def test_bad_roots_and_sizes_are_refused():
+    for root in (-1, 4):
+        with pytest.raises(AlgorithmError, match=f"root {root} is not a rank; the communicator has 4"):
+            make_schedule("bcast", "binomial", Topology.flat(4), root)
+    with pytest.raises(AlgorithmError, match=r"power of two of ranks, the communicator has 6; use one of: .*bruck"):
+        make_schedule("allgather", "textbook_recursive_doubling", Topology.flat(6))
+
+
+def test_options_are_parsed():
+    algorithm, options = find("alltoall", "bruck:radix=4")
+    assert (algorithm.name, options.radix, options.way) == ("bruck", 4, None)
+    assert find("allgather", "ring:direct")[1].way == "direct"
+
+
+@pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(topocomm.algorithms.__path__)])
+def test_every_algorithm_file_has_all_fields_in_its_header(module):
+    text = importlib.import_module(f"topocomm.algorithms.{module}").__doc__ or ""
+    found = [f for f in FIELDS if any(line.strip().startswith(f"{f} ") for line in text.splitlines())]
+    assert found == ([] if module in ("table", "forms", "folding") else list(FIELDS))
