@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "run": "topocomm.cli.run",
     "info": "topocomm.cli.info",
     "plot": "topocomm.cli.plot",
+    "explain": "topocomm.cli.explain",
+    "simulate": "topocomm.cli.simulate",
 }
 """Command → module, in the order of the help."""
 

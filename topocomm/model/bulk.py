@@ -35,6 +35,8 @@ LISTED = 1 << 21
 """Up to so many messages are listed one by one where a rank sends to every other; beyond, a sample of the rounds."""
 SAMPLE = 48
 """So many rounds are enough for the time of an exchange between all pairs."""
+FEWER = 1 << 12, 16
+"""Beyond so many ranks so many rounds."""
 
 
 def make(p: int, vector: int, source: IntArray, target: IntArray, number: IntArray, blocks: IntArray) -> Transfers:
@@ -62,7 +64,8 @@ def all_pairs(p: int) -> Transfers:
     ones = np.ones_like(steps)
     if p - 1 <= 2 * SAMPLE:
         return rounds(steps, ones, None, True)
-    cuts = np.linspace(1, p, SAMPLE + 1).astype(np.int64)
+    picked = SAMPLE if p <= FEWER[0] else FEWER[1]
+    cuts = np.linspace(1, p, picked + 1).astype(np.int64)
     sample = rounds((cuts[:-1] + cuts[1:]) // 2, np.diff(cuts), None, False)
     return rounds(steps, ones, sample, True) if p * (p - 1) <= LISTED else sample
 
