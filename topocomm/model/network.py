@@ -222,14 +222,28 @@ class Network:
 
 
 def _columns(machine: Machine, topology: Topology) -> list[IntArray]:
-    """The place of every rank at every level of the machine; a level the placement lacks is one place."""
+    """The place of every rank at every level of the machine; a level the placement lacks is one place.
+
+    Places are numbered in the order of their labels, whatever the order of the ranks: routes belong to the machine.
+    """
     out: list[IntArray] = []
     last = np.zeros(topology.size, np.int64)
     for level in machine.levels:
         if level.name in topology.levels:
-            last = topology.places[:, topology.level_index(level.name)]
+            depth = topology.level_index(level.name)
+            keys = [_label_order(topology, d) for d in range(depth + 1)]
+            _, last = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
+            last = last.reshape(-1)
         out.append(last)
     return out
+
+
+def _label_order(topology: Topology, depth: int) -> IntArray:
+    """Labels of one level as numbers that sort like them: as whole numbers where all are, else as text."""
+    known, which = np.unique([str(label) for label in topology.labels[:, depth]], return_inverse=True)
+    if all(text.isdecimal() and len(text) < 18 for text in known):
+        return np.array([int(text) for text in known], np.int64)[which]
+    return which.reshape(-1)
 
 
 def _inside(outer: IntArray, inner: IntArray) -> tuple[IntArray, IntArray]:
