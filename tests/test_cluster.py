@@ -288,7 +288,7 @@ def test_hanging_program_is_ended_with_its_stacks() -> None:
     others = left_behind()
     hang = "import time\nfrom mpi4py import MPI\ndef stuck():\n    time.sleep(1000)\nstuck()"
     with Cluster(racks=1, hosts=2) as pair:
-        done = pair.mpiexec([sys.executable, "-c", hang], timeout=5, capture=True)
+        done = pair.mpiexec([sys.executable, "-c", hang], timeout=10, capture=True)
         assert done.returncode == 124
         for rank in range(2):
             assert re.search(rf"-- rank {rank}\nFatal Python error: Aborted\n[^-]*in stuck\n", done.stderr)

@@ -2,8 +2,9 @@
 
 All forms are understood: a buffer; [buf, type]; [buf, count]; [buf, count, type]; [buf, (count, displ), type];
 [buf, count, displ, type]; a type is an ``MPI.Datatype`` or a type code. A datatype that is not its own bytes (a derived
-one, or a pair with a gap) is packed before and unpacked after. What this module returns None for (``MPI.BOTTOM``,
-device memory, memory that is not contiguous, an unknown type) belongs to the MPI library, its errors included.
+one, or a pair with a gap) is packed before and unpacked after; operands of a reduction keep their gaps, and only what
+the type names goes back. What this module returns None for (``MPI.BOTTOM``, device memory, memory that is not
+contiguous, an unknown type) belongs to the MPI library, its errors included.
 """
 
 from __future__ import annotations
@@ -35,33 +36,42 @@ class Buffer:
     count: int
     datatype: MPI.Datatype
     itemsize: int
-    source: Bytes | None = None
-    """The caller's memory, if ``data`` is a packed copy."""
-
-    @property
-    def packed(self) -> bool:
-        """Whether ``data`` is a packed copy."""
-        return self.source is not None
+    source: MPI.buffer | None = None
+    """The caller's memory, if ``data`` is a copy: as long as the elements' extents."""
+    gaps: bool = False
+    """Whether the copy has the gaps of the datatype, not packed."""
 
     def unpack(self) -> None:
-        """Bring a packed copy back into the caller's memory."""
-        if self.source is not None:
-            self.datatype.Unpack(self.data, 0, self.source, MPI.COMM_SELF)
+        """Bring a copy back into the caller's memory."""
+        if self.source is None:
+            return
+        data: Any = self.data
+        if self.gaps:
+            data = np.empty(self.datatype.Pack_size(len(data) // self.itemsize, MPI.COMM_SELF), np.uint8)
+            self.datatype.Pack(self.data, data, 0, MPI.COMM_SELF)
+        self.datatype.Unpack(data, 0, self.source, MPI.COMM_SELF)
 
 
 _plain_size: dict[int, int] = {}
 """Size of predefined datatypes that are their own bytes, by handle."""
-_fast: dict[np.dtype[Any], tuple[MPI.Datatype, int]] = {}
+_fast: dict[tuple[str, str], tuple[MPI.Datatype, int]] = {}
 """Datatype and size of the elements of arrays seen before: the way of almost every call."""
-_by_dtype: dict[np.dtype[Any], MPI.Datatype | None] = {}
+_by_dtype: dict[tuple[str, str], MPI.Datatype | None] = {}
+
+
+def _dtype_key(dtype: np.dtype[Any]) -> tuple[str, str]:
+    """What tells dtypes apart as MPI does: equal ones may be two MPI types, as ``long`` and ``long long`` are."""
+    return dtype.char, dtype.str
 
 
 def _of_dtype(dtype: np.dtype[Any]) -> MPI.Datatype | None:
+    key = _dtype_key(dtype)
     try:
-        return _by_dtype[dtype]
+        return _by_dtype[key]
     except KeyError:
-        found = _of_code(dtype.char) if dtype.isnative and dtype.kind in "biufc" else None
-        _by_dtype[dtype] = found
+        code = "c" if dtype.str == "|S1" else dtype.char
+        found = _of_code(code) if dtype.isnative and (dtype.kind in "biufc" or code == "c") else None
+        _by_dtype[key] = found
         return found
 
 
@@ -133,15 +143,15 @@ def _size(datatype: MPI.Datatype) -> int:
     return size
 
 
-def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
-    """Read a buffer argument that holds ``blocks`` blocks.
+def parse(spec: Any, blocks: int, writable: bool, name: str, operand: bool = False) -> Buffer | None:
+    """Read a buffer argument that holds ``blocks`` blocks; ``operand``: of elements to be reduced.
 
     Returns None if it is for the MPI library. Raises BufferError, which names the argument by ``name``, if the buffer
     is too short for its count.
     """
-    if type(spec) is np.ndarray and spec.dtype in _fast and spec.flags.c_contiguous:
-        known = _fast[spec.dtype]
-        if blocks == 1 and (not writable or spec.flags.writeable):
+    if type(spec) is np.ndarray and blocks == 1 and spec.flags.c_contiguous:
+        known = _fast.get(_dtype_key(spec.dtype))
+        if known is not None and (not writable or spec.flags.writeable):
             return Buffer(spec.reshape(-1).view(np.uint8), spec.size, *known)
     parts = _split(spec)
     if parts is None:
@@ -167,7 +177,7 @@ def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
             )
         count = entries // max(blocks, 1)
         if itemsize and isinstance(buf, np.ndarray) and code is None:
-            _fast[buf.dtype] = datatype, itemsize
+            _fast[_dtype_key(buf.dtype)] = datatype, itemsize
     count = int(count)
     needed = count * max(blocks, 1)
     if itemsize:
@@ -177,7 +187,7 @@ def parse(spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
                 "(blocks × count)"
             )
         return Buffer(memory[: needed * itemsize], count, datatype, itemsize)
-    return _packed(memory, datatype, count, needed, extent, name)
+    return _derived(memory, datatype, count, needed, name, operand)
 
 
 def _extent(datatype: MPI.Datatype) -> int:
@@ -192,18 +202,26 @@ def _whole_numbers(*values: Any) -> bool:
     return True
 
 
-def _packed(memory: Bytes, datatype: MPI.Datatype, count: int, needed: int, extent: int, name: str) -> Buffer | None:
+def _derived(memory: Bytes, datatype: MPI.Datatype, count: int, needed: int, name: str, operand: bool) -> Buffer | None:
     """A buffer of a datatype with gaps or in another order: its elements in one piece."""
+    extent = _extent(datatype)
     true_lb, true_extent = datatype.Get_true_extent()
     span = (needed - 1) * extent + true_lb + true_extent if needed else 0
-    if true_lb < 0:
-        return None
     if span > len(memory):
         raise BufferError(f"{name} holds {len(memory)} bytes, needs {span} for {needed} elements of its datatype")
+    # the gap after the last element may lie outside of the caller's memory; no byte of it is touched
+    source = MPI.buffer.fromaddress(memory.ctypes.data, needed * extent) if needed else None
+    if operand:
+        if true_lb < 0 or true_lb + true_extent > extent:
+            return None
+        if datatype.Get_size() == extent:
+            return Buffer(memory[:span], count, datatype, extent)
+        data = np.zeros(needed * extent, np.uint8)
+        data[:span] = memory[:span]
+        return Buffer(data, count, datatype, extent, source, gaps=True)
     itemsize = int(datatype.Get_size())
     data = np.empty(max(datatype.Pack_size(needed, MPI.COMM_SELF), needed * itemsize), np.uint8)
-    source = memory[: needed * extent]
-    end = datatype.Pack(source, data, 0, MPI.COMM_SELF) if needed else 0
+    end = datatype.Pack(source, data, 0, MPI.COMM_SELF) if source is not None else 0
     if end != needed * itemsize:
         return None
     return Buffer(data[:end], count, datatype, itemsize, source)

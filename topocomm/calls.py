@@ -15,7 +15,7 @@ from mpi4py import MPI
 from topocomm.buffers import EMPTY, Buffer, parse
 from topocomm.errors import BufferError
 from topocomm.plan import Bytes
-from topocomm.runtime import Bound, Call, Runtime
+from topocomm.runtime import NO_PLAN, Bound, Call, Runtime
 
 __all__ = [
     "allgather",
@@ -41,11 +41,38 @@ def _refuse(rt: Runtime, collective: str, message: str) -> NoReturn:
     raise AssertionError("unreachable")
 
 
-def _read(rt: Runtime, collective: str, spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
+def _read(
+    rt: Runtime, collective: str, spec: Any, blocks: int, writable: bool, name: str, operand: bool = False
+) -> Buffer | None:
     try:
-        return parse(spec, blocks, writable, name)
+        buffer = parse(spec, blocks, writable, name, operand)
     except BufferError as e:
         _refuse(rt, collective, str(e))
+    if buffer is None:
+        error = _library_error(spec, writable)
+        if error is not None:
+            rt.tell(f"{collective} on rank {rt.rank}: {name}: {error}")
+            raise error
+        rt.forward(collective.lower())
+    return buffer
+
+
+def _library_error(spec: Any, writable: bool) -> Exception | None:
+    """What mpi4py itself has to say against a buffer argument."""
+    try:
+        start = MPI.COMM_SELF.Recv_init if writable else MPI.COMM_SELF.Send_init
+        start(spec, 0).Free()
+    except Exception as e:
+        return e
+    return None
+
+
+def _bad_root(rt: Runtime, collective: str, root: int) -> bool:
+    """Whether there is no such root; the other ranks learn of it, and the MPI library is to raise its error."""
+    if 0 <= root < rt.size:
+        return False
+    rt.tell(f"{collective} on rank {rt.rank}: root {root} is not a rank; the communicator has {rt.size}")
+    return True
 
 
 def _same_memory(a: Bytes, b: Bytes) -> bool:
@@ -67,7 +94,10 @@ def _bound(rt: Runtime, key: tuple[Hashable, ...], call: Any, in_place: bool = F
     """The plan for ``key``; ``call()`` says what it is when it is new."""
     bound = rt.plans.get(key)
     if bound is None or rt.settings.check_always:
-        bound = rt.plans[key] = rt.bind(call(), in_place)
+        bound = rt.bind(call(), in_place)
+        if bound is None:
+            return NO_PLAN
+        rt.plans[key] = bound
     return bound
 
 
@@ -122,10 +152,12 @@ def alltoall(rt: Runtime, sendbuf: Any, recvbuf: Any, algorithm: str | None) -> 
 
 def gather(rt: Runtime, sendbuf: Any, recvbuf: Any, root: int, algorithm: str | None) -> bool:
     """MPI_Gather."""
+    if _bad_root(rt, "Gather", root):
+        return False
     at_root = rt.rank == root
     recv = _read(rt, "Gather", recvbuf, rt.size, True, "recvbuf") if at_root else None
     here = at_root and in_place(sendbuf)
-    if not 0 <= root < rt.size or (at_root and recv is None):
+    if at_root and recv is None:
         return False
     send = None if here else _read(rt, "Gather", sendbuf, 1, False, "sendbuf")
     if send is None and not here:
@@ -147,10 +179,12 @@ def gather(rt: Runtime, sendbuf: Any, recvbuf: Any, root: int, algorithm: str | 
 
 def scatter(rt: Runtime, sendbuf: Any, recvbuf: Any, root: int, algorithm: str | None) -> bool:
     """MPI_Scatter."""
+    if _bad_root(rt, "Scatter", root):
+        return False
     at_root = rt.rank == root
     send = _read(rt, "Scatter", sendbuf, rt.size, False, "sendbuf") if at_root else None
     here = at_root and in_place(recvbuf)
-    if not 0 <= root < rt.size or (at_root and send is None):
+    if at_root and send is None:
         return False
     recv = None if here else _read(rt, "Scatter", recvbuf, 1, True, "recvbuf")
     if recv is None and not here:
@@ -171,7 +205,7 @@ def scatter(rt: Runtime, sendbuf: Any, recvbuf: Any, root: int, algorithm: str |
 
 def bcast(rt: Runtime, buf: Any, root: int, algorithm: str | None) -> bool:
     """MPI_Bcast."""
-    if not 0 <= root < rt.size:
+    if _bad_root(rt, "Bcast", root):
         return False
     data = _read(rt, "Bcast", buf, 1, rt.rank != root, "buf")
     if data is None:
@@ -182,7 +216,9 @@ def bcast(rt: Runtime, buf: Any, root: int, algorithm: str | None) -> bool:
     )
     if bound.plan is None:
         return False
-    rt.run(bound, data.data, data.data)
+    # a schedule may write the root's own blocks once more: never into memory that is only to be read
+    memory = data.data if data.data.flags.writeable else data.data.copy()
+    rt.run(bound, memory, memory)
     if rt.rank != root:
         data.unpack()
     return True
@@ -216,14 +252,20 @@ def _reducible(op: MPI.Op, datatype: MPI.Datatype) -> bool:
             found = True
         except MPI.Exception:
             found = False
-        _works[op.handle, datatype.handle] = found
+        if datatype.is_predefined:
+            _works[op.handle, datatype.handle] = found
     return found
+
+
+def _kind(buffer: Buffer, op: MPI.Op) -> tuple[int, ...]:
+    """What a plan knows of type and operation. Handles are used again when a type or an operation is freed."""
+    commutes = op.is_predefined or op.Is_commutative()
+    return buffer.datatype.handle, buffer.itemsize, op.handle, commutes
 
 
 def _operand(rt: Runtime, collective: str, spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
     """A buffer whose elements can be reduced where they are."""
-    buffer = _read(rt, collective, spec, blocks, writable, name)
-    return None if buffer is None or buffer.packed else buffer
+    return _read(rt, collective, spec, blocks, writable, name, operand=True)
 
 
 def _agree_on_elements(rt: Runtime, collective: str, send: Buffer, recv: Buffer, blocks: int = 1) -> None:
@@ -236,8 +278,16 @@ def _agree_on_elements(rt: Runtime, collective: str, send: Buffer, recv: Buffer,
 def _call(
     collective: str, counts: int | tuple[int, ...], buffer: Buffer, op: MPI.Op, root: int, algorithm: str | None
 ) -> Call:
-    kind = f"{buffer.datatype.name}, {_op_name(op)}"
+    kind = f"{_type_name(buffer)}, {_op_name(op)}"
     return Call(collective, counts, buffer.itemsize, root, op.Is_commutative(), kind, algorithm)
+
+
+def _type_name(buffer: Buffer) -> str:
+    """The type as all ranks must have it: ``long`` and ``long long`` of equal size are alike."""
+    if not buffer.datatype.is_predefined:
+        return f"derived type of {buffer.itemsize} bytes"
+    code = buffer.datatype.typestr
+    return buffer.datatype.name if code.startswith("V") else code
 
 
 def _op_name(op: MPI.Op) -> str:
@@ -253,36 +303,43 @@ def allreduce(rt: Runtime, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: st
     """MPI_Allreduce."""
     recv = _operand(rt, "Allreduce", recvbuf, 1, True, "recvbuf")
     here = in_place(sendbuf)
-    send = recv if here else _operand(rt, "Allreduce", sendbuf, 1, False, "sendbuf")
+    send = recv if here or recv is None else _operand(rt, "Allreduce", sendbuf, 1, False, "sendbuf")
     if recv is None or send is None or not _reducible(op, recv.datatype):
         return False
     if not here:
         _agree_on_elements(rt, "Allreduce", send, recv)
         here = _same_memory(send.data, recv.data)
-    key = ("allreduce", recv.count, recv.datatype.handle, op.handle, here, algorithm)
+    key = ("allreduce", recv.count, *_kind(recv, op), here, algorithm)
     bound = _bound(rt, key, lambda: _call("allreduce", recv.count, recv, op, 0, algorithm), here)
     if bound.plan is None:
         return False
     rt.run(bound, send.data, recv.data, op, recv.datatype)
+    recv.unpack()
     return True
 
 
 def reduce(rt: Runtime, sendbuf: Any, recvbuf: Any, op: MPI.Op, root: int, algorithm: str | None) -> bool:
     """MPI_Reduce."""
+    if _bad_root(rt, "Reduce", root):
+        return False
     at_root = rt.rank == root
     recv = _operand(rt, "Reduce", recvbuf, 1, True, "recvbuf") if at_root else None
     here = at_root and in_place(sendbuf)
+    if at_root and recv is None:
+        return False
     send = recv if here else _operand(rt, "Reduce", sendbuf, 1, False, "sendbuf")
-    if not 0 <= root < rt.size or send is None or (at_root and recv is None) or not _reducible(op, send.datatype):
+    if send is None or (at_root and recv is None) or not _reducible(op, send.datatype):
         return False
     if recv is not None and not here:
         _agree_on_elements(rt, "Reduce", send, recv)
         here = _same_memory(send.data, recv.data)
-    key = ("reduce", send.count, send.datatype.handle, op.handle, root, here, algorithm)
+    key = ("reduce", send.count, *_kind(send, op), root, here, algorithm)
     bound = _bound(rt, key, lambda: _call("reduce", send.count, send, op, root, algorithm), here)
     if bound.plan is None:
         return False
     rt.run(bound, send.data, recv.data if recv is not None else EMPTY, op, send.datatype)
+    if recv is not None:
+        recv.unpack()
     return True
 
 
@@ -290,40 +347,57 @@ def reduce_scatter_block(rt: Runtime, sendbuf: Any, recvbuf: Any, op: MPI.Op, al
     """MPI_Reduce_scatter_block."""
     here = in_place(sendbuf)
     recv = _operand(rt, "Reduce_scatter_block", recvbuf, rt.size if here else 1, True, "recvbuf")
-    send = recv if here else _operand(rt, "Reduce_scatter_block", sendbuf, rt.size, False, "sendbuf")
+    send = recv if here or recv is None else _operand(rt, "Reduce_scatter_block", sendbuf, rt.size, False, "sendbuf")
     if recv is None or send is None or not _reducible(op, recv.datatype):
         return False
     if not here:
         _agree_on_elements(rt, "Reduce_scatter_block", send, recv)
         here = _same_memory(send.data, recv.data)
-    key = ("reduce_scatter_block", send.count, send.datatype.handle, op.handle, here, algorithm)
+    key = ("reduce_scatter_block", send.count, *_kind(send, op), here, algorithm)
     bound = _bound(rt, key, lambda: _call("reduce_scatter_block", send.count, send, op, 0, algorithm), here)
     if bound.plan is None:
         return False
     rt.run(bound, send.data, recv.data, op, recv.datatype)
+    recv.unpack()
     return True
 
 
-def _receive_counts(rt: Runtime, recvcounts: Any, recv: Buffer, here: bool) -> tuple[int, ...] | None:
-    """The counts of every rank; gathered, as mpi4py does, if the caller gives none. None if they are for mpi4py to
-    refuse."""
-    if recvcounts is None:
-        return None if here else tuple(rt.private.allgather(recv.count))
+def _receive_counts(rt: Runtime, recvcounts: Any) -> tuple[int, ...] | None:
+    """The counts of every rank, as given. None if they are for mpi4py to refuse."""
     try:
         counts = tuple(int(c) for c in recvcounts)
     except (TypeError, ValueError):
-        return None
-    return counts if len(counts) == rt.size and min(counts) >= 0 else None
+        counts = ()
+    if len(counts) == rt.size and min(counts) >= 0:
+        return counts
+    rt.tell(f"Reduce_scatter on rank {rt.rank}: recvcounts are {recvcounts!r}, need {rt.size} whole numbers")
+    return None
+
+
+def _gather_counts(rt: Runtime, recvbuf: Any) -> tuple[int, ...]:
+    """The counts of every rank, gathered as mpi4py does if the caller gives none. A bad buffer is known to all."""
+    found: int | str
+    try:
+        recv = parse(recvbuf, 1, True, "recvbuf", operand=True)
+        found = recv.count if recv is not None else f"recvbuf cannot be read: {_library_error(recvbuf, True)}"
+    except BufferError as e:
+        found = str(e)
+    counts = rt.private.allgather(found)
+    for rank, count in enumerate(counts):
+        if isinstance(count, str):
+            raise BufferError(f"Reduce_scatter on rank {rank}: {count}")
+    return tuple(counts)
 
 
 def reduce_scatter(rt: Runtime, sendbuf: Any, recvbuf: Any, recvcounts: Any, op: MPI.Op, algorithm: str | None) -> bool:
     """MPI_Reduce_scatter."""
     here = in_place(sendbuf)
+    gathered = None if here or recvcounts is not None else _gather_counts(rt, recvbuf)
     recv = _operand(rt, "Reduce_scatter", recvbuf, 1, True, "recvbuf")
-    send = recv if here else _operand(rt, "Reduce_scatter", sendbuf, 1, False, "sendbuf")
+    send = recv if here or recv is None else _operand(rt, "Reduce_scatter", sendbuf, 1, False, "sendbuf")
     if recv is None or send is None or not _reducible(op, recv.datatype):
         return False
-    counts = _receive_counts(rt, recvcounts, recv, here)
+    counts = gathered if gathered is not None else _receive_counts(rt, recvcounts)
     if counts is None:
         return False
     if send.count != sum(counts):
@@ -338,9 +412,10 @@ def reduce_scatter(rt: Runtime, sendbuf: Any, recvbuf: Any, recvcounts: Any, op:
         if send.datatype != recv.datatype:
             _agree_on_elements(rt, "Reduce_scatter", send, recv)
         here = _same_memory(send.data, recv.data)
-    key = ("reduce_scatter", counts, send.datatype.handle, op.handle, here, algorithm)
+    key = ("reduce_scatter", counts, *_kind(send, op), here, algorithm)
     bound = _bound(rt, key, lambda: _call("reduce_scatter", counts, send, op, 0, algorithm), here)
     if bound.plan is None:
         return False
     rt.run(bound, send.data, recv.data, op, recv.datatype)
+    recv.unpack()
     return True

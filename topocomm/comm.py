@@ -62,7 +62,8 @@ class Comm(MPI.Intracomm):
         when first needed and freed with it.
     algorithm
         Name for every collective that knows it, or mapping from collective to name; ``"native"`` is the MPI library's
-        own. None: as the environment says, else automatic.
+        own. None: as the environment says, else automatic. A communicator derived from this one takes it over; if the
+        algorithm cannot run on so many ranks, the call raises AlgorithmError on every rank: it is never replaced.
     engine
         ``"p2p"``, or None for the default.
     topology
@@ -101,7 +102,10 @@ class Comm(MPI.Intracomm):
         plain = MPI.Intracomm(comm)
         settings = _settings(plain, algorithm, engine)
         where = _topology(plain, topology, settings)
-        self = MPI.Intracomm.__new__(cls, comm)
+        kind = cls
+        if cls is Comm:  # a Cartesian communicator keeps its calls
+            kind = next((_WRAPPED[shaped] for shaped in _SHAPED if isinstance(comm, shaped)), cls)
+        self = kind._of(comm)
         self._runtime = Runtime(plain, lambda: where, settings)
         return self
 
@@ -137,12 +141,14 @@ class Comm(MPI.Intracomm):
     @property
     def _state(self) -> Runtime:
         if self._runtime is None:
-            raise Error("this communicator was not made by topocomm.Comm(comm)")
+            raise Error("this communicator was freed, or not made by topocomm.Comm(comm)")
         return self._runtime
 
     def _is_native(self, collective: str, algorithm: str | None) -> bool:
         """Whether a call goes to the MPI library whatever its other arguments."""
         if algorithm is not None:
+            if algorithm == NATIVE and self._runtime is not None:
+                self._runtime.agree_on_native(collective)
             return algorithm == NATIVE
         if self._native is None:
             rt = self._runtime
@@ -210,6 +216,22 @@ class Comm(MPI.Intracomm):
         """MPI_Barrier."""
         if self._is_native("barrier", algorithm) or not calls.barrier(self._state, algorithm):
             _MPI.Barrier(self)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def Free(self) -> None:
+        """MPI_Comm_free, of the private communicator too."""
+        _MPI.Free(self)
+        self._forget()
+
+    def Disconnect(self) -> None:
+        """MPI_Comm_disconnect."""
+        _MPI.Disconnect(self)
+        self._forget()
+
+    def _forget(self) -> None:
+        """After the end every call is the MPI library's, which refuses it."""
+        self._runtime, self._native = None, frozenset(COLLECTIVES)
 
     # -- communicators made from this one stay wrapped, with their settings --------------------------------------
 
@@ -333,14 +355,27 @@ class Intercomm(MPI.Intercomm):
     _settings: Settings | None = None
 
     def Merge(self, high: bool = False) -> Any:
-        """MPI_Intercomm_merge: wrapped, with the settings of this side; the topology is discovered."""
+        """MPI_Intercomm_merge: wrapped; the topology is that of the file, or discovered.
+
+        Both sides must have been wrapped. Raises AlgorithmError on every rank if their settings differ.
+        """
         merged = MPI.Intercomm(self).Merge(high)
         if self._settings is None:
             return merged
+        everyone = merged.allgather(self._settings)
+        if any(settings != everyone[0] for settings in everyone):
+            merged.Free()
+            raise AlgorithmError("the two sides of the intercommunicator are wrapped with different settings")
         wrapped = Comm._of(merged)
-        where = discover(merged)
+        where = _topology(merged, None, self._settings)
         wrapped._runtime = Runtime(merged, lambda: where, self._settings)
         return wrapped
+
+    def Dup(self, info: MPI.Info | None = None) -> Any:
+        """MPI_Comm_dup."""
+        made = Intercomm(MPI.Intercomm(self).Dup(info))
+        made._settings = self._settings
+        return made
 
 
 _WRAPPED: dict[type, type[Comm]] = {
@@ -349,3 +384,5 @@ _WRAPPED: dict[type, type[Comm]] = {
     MPI.Graphcomm: Graphcomm,
     MPI.Distgraphcomm: Distgraphcomm,
 }
+
+_SHAPED = (MPI.Cartcomm, MPI.Graphcomm, MPI.Distgraphcomm)

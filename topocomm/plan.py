@@ -22,7 +22,19 @@ import numpy.typing as npt
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Slots
 from topocomm.topology.topology import IntArray
 
-__all__ = ["RECV", "SCRATCH", "SEND", "Message", "Move", "Plan", "PlanRound", "Reduction", "block_cuts", "make_plan"]
+__all__ = [
+    "LARGEST",
+    "RECV",
+    "SCRATCH",
+    "SEND",
+    "Message",
+    "Move",
+    "Plan",
+    "PlanRound",
+    "Reduction",
+    "block_cuts",
+    "make_plan",
+]
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Regions: TypeAlias = tuple[Bytes, Bytes, Bytes]
@@ -30,6 +42,8 @@ Regions: TypeAlias = tuple[Bytes, Bytes, Bytes]
 
 SEND, RECV, SCRATCH = 0, 1, 2
 _ALIGN = 64
+LARGEST = 1 << 30
+"""Bytes of the largest message; a longer one goes in pieces, because an MPI count may be an int of 32 bits."""
 _FEW = 8
 """Up to so many pieces are copied one by one; more of them by one indexed copy."""
 
@@ -254,7 +268,8 @@ class _Binder:
             message, staged = self._message(r.peer, slots, nbytes)
             recvs.append(message)
             unpack += self._gather(slots, message.offset, back=True) if staged else ()
-        return PlanRound(tuple(pack), tuple(sends), tuple(recvs), self._local(rnd), tuple(unpack), tuple(reductions))
+        send, recv = _in_pieces(sends), _in_pieces(recvs)
+        return PlanRound(tuple(pack), send, recv, self._local(rnd), tuple(unpack), tuple(reductions))
 
     def _reduction(self, r: Recv, slots: IntArray, nbytes: int) -> Reduction:
         received = Message(r.peer, SCRATCH, self._new_stage(nbytes), nbytes)
@@ -282,6 +297,17 @@ class _Binder:
                 piece = (int(self.offset[s]), int(self.offset[t]), nbytes)
                 moves.append(Move(int(self.region[s]), int(self.region[t]), (piece,)))
         return moves
+
+
+def _in_pieces(messages: list[Message]) -> tuple[Message, ...]:
+    """The same messages, none larger than LARGEST."""
+    if all(m.nbytes <= LARGEST for m in messages):
+        return tuple(messages)
+    return tuple(
+        Message(m.peer, m.region, m.offset + at, min(LARGEST, m.nbytes - at))
+        for m in messages
+        for at in range(0, max(m.nbytes, 1), LARGEST)
+    )
 
 
 def _offsets(sizes: IntArray) -> IntArray:

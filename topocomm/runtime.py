@@ -22,10 +22,13 @@ from topocomm.select import NATIVE, Decision, decide, has_distance
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
 
-__all__ = ["Bound", "Call", "Runtime", "private_communicator"]
+__all__ = ["NO_PLAN", "Bound", "Call", "Runtime", "private_communicator"]
 
 _GRACE_SECONDS = 5.0
 """How long a rank with a bad argument waits for the others, so that they learn of it."""
+
+_FINE, _FORWARD, _WRONG = 0, 1, 2
+_LOWEST = int(np.iinfo(np.int64).min)
 
 _keyval: list[int] = []
 
@@ -94,6 +97,10 @@ class Bound:
     scratch: Bytes
 
 
+NO_PLAN = Bound(Decision("", 0, NATIVE, NATIVE, ""), None, np.empty(0, np.uint8))
+"""What a call is bound to that the MPI library does this once."""
+
+
 def _block_counts(call: Call, schedule: Schedule) -> int | Sequence[int] | IntArray:
     """Elements of the blocks into which the schedule cuts the call's vector."""
     if isinstance(call.counts, tuple) or call.collective in _PER_BLOCK:
@@ -118,6 +125,7 @@ class Runtime:
         self.plans: dict[tuple[Hashable, ...], Bound] = {}
         self._made: dict[tuple[Call, bool], Bound] = {}
         self._agreed: set[Call] = set()
+        self._natives: set[str] = set()
         self.decisions: list[Decision] = []
         self._private: MPI.Intracomm | None = None
 
@@ -150,21 +158,41 @@ class Runtime:
 
     # -- agreement ---------------------------------------------------------------------------------------------
 
-    def agree(self, call: Call) -> None:
-        """See to it that all ranks make the same call, when it is new. Raises Error on every rank if they do not."""
+    def agree(self, call: Call) -> bool:
+        """See to it that all ranks make the same call, when it is new. Raises Error on every rank if they do not.
+
+        False if some rank's arguments are for the MPI library; then the call is, on all ranks.
+        """
         if call in self._agreed and not self.settings.check_always:
-            return
+            return True
+        named = call.named or self.settings.named.get(call.collective)
         text = f"{call.describe()}, topology {self.topology.signature}"
-        digest = int.from_bytes(hashlib.sha256(repr((call, text)).encode()).digest()[:7], "big")
-        mine = np.array([digest, -digest, 0], np.int64)
+        digest = int.from_bytes(hashlib.sha256(repr((call, named, text)).encode()).digest()[:7], "big")
         out = np.empty(3, np.int64)
-        self.private.Allreduce(mine, out, MPI.MAX)
+        self.private.Allreduce(np.array([digest, -digest, _FINE], np.int64), out, MPI.MAX)
+        if out[2] == _FORWARD:
+            return False
         self._raise_disagreement(out, text)
         self._agreed.add(call)
+        return True
+
+    def agree_on_native(self, collective: str) -> None:
+        """See to it, once, that all ranks name the MPI library for a call. Raises Error on every rank if not."""
+        if collective not in self._natives:
+            self.agree(Call(collective, 0, 0, named=NATIVE))
+            self._natives.add(collective)
+
+    def forward(self, collective: str) -> None:
+        """Tell the other ranks, if the call is new to them, that this one's arguments are for the MPI library."""
+        out = np.empty(3, np.int64)
+        self.private.Allreduce(np.array([_LOWEST, _LOWEST, _FORWARD], np.int64), out, MPI.MAX)
+        if out[2] == _WRONG:
+            self._raise_disagreement(out, f"{collective} by the MPI library")
+        self._note(Decision(collective, 0, NATIVE, NATIVE, "a buffer argument that only the MPI library can read"))
 
     def refuse(self, message: str) -> None:
         """Tell the other ranks that this one has a bad argument, if they come to agree; then raise BufferError."""
-        request = self.private.Iallreduce(np.array([0, 0, 1], np.int64), out := np.empty(3, np.int64), MPI.MAX)
+        request = self.private.Iallreduce(np.array([0, 0, _WRONG], np.int64), out := np.empty(3, np.int64), MPI.MAX)
         deadline = time.monotonic() + _GRACE_SECONDS
         while not request.Test():
             if time.monotonic() > deadline:
@@ -172,8 +200,15 @@ class Runtime:
             time.sleep(0.0005)
         self._raise_disagreement(out, message, wrong=True)
 
+    def tell(self, message: str) -> None:
+        """As :meth:`refuse`, but leave it to the caller to raise."""
+        try:
+            self.refuse(message)
+        except BufferError:
+            return
+
     def _raise_disagreement(self, out: Any, text: str, wrong: bool = False) -> None:
-        if not out[2] and out[0] == -out[1]:
+        if out[2] == _FINE and out[0] == -out[1]:
             return
         texts = self.private.allgather((wrong, text))
         bad = [(r, t) for r, (w, t) in enumerate(texts) if w]
@@ -214,9 +249,10 @@ class Runtime:
             commutative=call.commutative,
         )
 
-    def bind(self, call: Call, in_place: bool = False) -> Bound:
-        """The plan for a call; made when the call is new."""
-        self.agree(call)
+    def bind(self, call: Call, in_place: bool = False) -> Bound | None:
+        """The plan for a call; made when the call is new. None if this once it is for the MPI library."""
+        if not self.agree(call):
+            return None
         bound = self._made.get((call, in_place))
         if bound is None:
             bound = self._made[call, in_place] = self._make(call, in_place)

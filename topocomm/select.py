@@ -4,11 +4,13 @@ The automatic rule, in this order:
 
 1. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
    knows shared memory best, and there is no distance to save.
-2. Vectors (bytes as in the table below) up to the limit: the algorithm with the fewest messages between places.
-3. Larger ones: the algorithm with the fewest bytes between places.
-4. Blocks (vector / ranks) of at least 32 KiB on at most 128 ranks, where the table names one: a ring in topology order.
-   It sends at most G / (G - 1) of the fewest bytes between G places, but keeps the links inside and between places busy
-   at the same time, which the level-by-level algorithms do not.
+2. Vectors of at most 512 bytes, barriers included: ``native``. Their cost is latency, of which the interpreter adds
+   more between two rounds than near peers save.
+3. Vectors (bytes as in the table below) up to the limit: the algorithm with the fewest messages between places.
+4. Larger ones: the algorithm with the fewest bytes between places.
+5. Blocks (vector / ranks) of at least 32 KiB on at most 128 ranks: a ring or chain in topology order. The ring sends at
+   most G / (G - 1) of the fewest bytes between G places, the chain the fewest, and both keep the links inside and
+   between places busy at the same time, which the level-by-level algorithms do not.
 
    ============================  ===================  =====================  ====================  ================
    collective                    bytes of             up to the limit        above                 large blocks
@@ -16,15 +18,15 @@ The automatic rule, in this order:
    allreduce                     the vector           recursive_doubling     rabenseifner          ring
    allgather                     the result           bruck                  recursive_doubling    ring
    reduce_scatter(_block)        the whole vector     recursive_halving      recursive_halving     ring
-   alltoall                      a rank's vector      bruck                  pairwise
-   bcast                         the vector           binomial               scatter_allgather
-   reduce                        the vector           binomial               rabenseifner
+   alltoall                      a rank's vector      bruck                  scattered             pairwise
+   bcast                         the vector           binomial               scatter_allgather     pipeline
+   reduce                        the vector           binomial               rabenseifner          pipeline
    gather, scatter               the root's vector    binomial               binomial
-   barrier                                            dissemination          dissemination
+   barrier                       (none)               native
    ============================  ===================  =====================  ====================  ================
 
 An operation that is not commutative takes an algorithm that keeps the order of operands; where ranks do not stand in
-topology order, that is one in the order of ranks. Nothing else ever takes a path that ignores the topology.
+topology order, that is one in the order of ranks. Nothing else above 512 bytes takes a path that ignores the topology.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ __all__ = ["ENGINES", "NATIVE", "Decision", "decide", "has_distance"]
 
 NATIVE = "native"
 ENGINES = ("p2p",)
+TINY = 512
 LARGE_BLOCK = 32768
 RING_RANKS = 128
 
@@ -66,12 +69,11 @@ RULES: Mapping[str, _Rule] = MappingProxyType(
         "allgather": _Rule("bruck", "recursive_doubling", 16384, "ring"),
         "reduce_scatter": _Rule("recursive_halving", "recursive_halving", 0, "ring", ("binomial", "binomial")),
         "reduce_scatter_block": _Rule("recursive_halving", "recursive_halving", 0, "ring", ("binomial", "binomial")),
-        "alltoall": _Rule("bruck", "pairwise", 8192),
-        "bcast": _Rule("binomial", "scatter_allgather", 65536),
-        "reduce": _Rule("binomial", "rabenseifner", 16384, None, ("binomial", "binomial")),
+        "alltoall": _Rule("bruck", "scattered", 8192, "pairwise"),
+        "bcast": _Rule("binomial", "scatter_allgather", 32768, "pipeline"),
+        "reduce": _Rule("binomial", "rabenseifner", 16384, "pipeline", ("binomial", "binomial")),
         "gather": _Rule("binomial", "binomial", 0),
         "scatter": _Rule("binomial", "binomial", 0),
-        "barrier": _Rule("dissemination", "dissemination", 0),
     }
 )
 
@@ -121,6 +123,8 @@ def decide(
     if not has_distance(topology):
         what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near or on one node"
         return Decision(collective, nbytes, NATIVE, NATIVE, f"automatic: {what}, no distance to save")
+    if nbytes <= TINY:
+        return Decision(collective, nbytes, NATIVE, NATIVE, f"automatic: at most {TINY} bytes, latency decides")
     rule = RULES[collective]
     small, large, large_blocks = rule.small, rule.large, rule.large_blocks
     reason = "automatic: "

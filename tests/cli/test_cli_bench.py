@@ -195,6 +195,20 @@ def test_json_fits_its_schema(tmp_path: Path) -> None:
     assert "mpi_library" in document["versions"]
 
 
+def test_a_file_that_cannot_be_written_is_an_error_on_all_ranks() -> None:
+    words = ["bench", "barrier", "--algorithm", "native", "--json", "/proc/topocomm.json", *FEW]
+    done = launch(2, ["-m", "topocomm", *words])
+    assert done.returncode == 2
+    assert done.stderr.count("/proc/topocomm.json: cannot be written") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_help_is_printed_once() -> None:
+    done = launch(2, ["-m", "topocomm", "bench", "--help"])
+    assert done.returncode == 0
+    assert done.stdout.count("usage:") == 1
+
+
 def test_the_schema_refuses_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     bench(2, "barrier", "--algorithm", "native", "--json", str(path))

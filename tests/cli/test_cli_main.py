@@ -21,7 +21,7 @@ def options(*words: str) -> Options:
 
 def topocomm(*words: str, code: str = "") -> subprocess.CompletedProcess[str]:
     program = ["-c", code] if code else ["-m", "topocomm"]
-    launcher = ("PMI", "OMPI_COMM", "SLURM")
+    launcher = ("PMI", "OMPI_COMM", "PALS")
     outside = {name: value for name, value in environment().items() if not name.startswith(launcher)}
     return subprocess.run(
         [sys.executable, *program, *words], capture_output=True, text=True, timeout=60, env=outside, check=False

@@ -21,13 +21,11 @@ from topocomm.algorithms import (
     pairwise,
     rabenseifner,
     recursive_doubling,
-    recursive_halving,
     ring,
-    scatter_allgather,
 )
 from topocomm.compose import Flat, reduce_scatter_rounds
 from topocomm.layout import Layout, near_first_layout
-from topocomm.schedule import RankSchedule, Recv, Round, Schedule, Send, Slots, compact, relabel, reverse_rounds
+from topocomm.schedule import RankSchedule, Round, Schedule, Slots, compact, relabel, reverse_rounds
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
 from topocomm.tree import Tree
@@ -52,16 +50,16 @@ RankRounds: TypeAlias = Callable[[int], tuple[Round, ...]]
 """The rounds of one (virtual) rank."""
 
 
-def _one(x: int) -> range:
+def one(x: int) -> range:
     return range(x, x + 1)
 
 
-def _virtual(topology: Topology, rounds: RankRounds) -> RankRounds:
+def by_virtual_rank(topology: Topology, rounds: RankRounds) -> RankRounds:
     """Rounds of a rank from rounds of its virtual rank."""
     return lambda r: relabel(rounds(int(topology.virtual[r])), topology.order, None)
 
 
-def _rank_order(topology: Topology) -> Topology:
+def rank_order(topology: Topology) -> Topology:
     """The same ranks as equals, in the order of the communicator."""
     return Topology.flat(topology.size)
 
@@ -118,7 +116,7 @@ def textbook_allgather(rounds: Flat) -> Builder:
 
     def build(topology: Topology, root: int, options: Options) -> Schedule:
         p = topology.size
-        return Schedule(p, p, lambda r: RankSchedule(_one(r), rounds(p, r), range(p)))
+        return Schedule(p, p, lambda r: RankSchedule(one(r), rounds(p, r), range(p)))
 
     return build
 
@@ -128,7 +126,7 @@ def textbook_reduce_scatter(rounds: Flat) -> Builder:
 
     def build(topology: Topology, root: int, options: Options) -> Schedule:
         p = topology.size
-        return Schedule(p, p, lambda r: RankSchedule(range(p), rounds(p, r), _one(r)))
+        return Schedule(p, p, lambda r: RankSchedule(range(p), rounds(p, r), one(r)))
 
     return build
 
@@ -161,7 +159,7 @@ def composed_allreduce(flat: Flat) -> Builder:
             there = reduce_scatter_rounds(layout, flat, v)
             return there + reverse_rounds(there)
 
-        return _all_slots(topology, topology.size, _virtual(topology, rounds))
+        return _all_slots(topology, topology.size, by_virtual_rank(topology, rounds))
 
     return build
 
@@ -169,7 +167,7 @@ def composed_allreduce(flat: Flat) -> Builder:
 def ring_allreduce(topology: Topology, root: int, options: Options) -> Schedule:
     """A ring in topology order, around twice."""
     p = topology.size
-    return _all_slots(topology, p, _virtual(topology, lambda v: _there_and_back(ring.reduce_scatter(p, v))))
+    return _all_slots(topology, p, by_virtual_rank(topology, lambda v: _there_and_back(ring.reduce_scatter(p, v))))
 
 
 def _there_and_back(rounds: tuple[Round, ...]) -> tuple[Round, ...]:
@@ -207,13 +205,15 @@ def leaders_allreduce(topology: Topology, root: int, options: Options) -> Schedu
     def rounds(v: int) -> tuple[Round, ...]:
         return _among_leaders(layout, v, recursive_doubling.allreduce, WHOLE)
 
-    return _all_slots(topology, 1, _virtual(topology, rounds), in_order=topology.is_sorted)
+    return _all_slots(topology, 1, by_virtual_rank(topology, rounds), in_order=topology.is_sorted)
 
 
 def leaders_barrier(topology: Topology, root: int, options: Options) -> Schedule:
     """Dissemination among the leaders of the outermost places, binomial trees inside."""
     layout = near_first_layout(topology)
-    return _all_slots(topology, 0, _virtual(topology, lambda v: _among_leaders(layout, v, dissemination.barrier, NONE)))
+    return _all_slots(
+        topology, 0, by_virtual_rank(topology, lambda v: _among_leaders(layout, v, dissemination.barrier, NONE))
+    )
 
 
 def textbook_barrier(topology: Topology, root: int, options: Options) -> Schedule:
@@ -226,7 +226,7 @@ def textbook_barrier(topology: Topology, root: int, options: Options) -> Schedul
 
 
 def pairwise_alltoall(topology: Topology, root: int, options: Options) -> Schedule:
-    """Every block straight to its destination, near ones first in topology order."""
+    """Every block straight to its destination, one after the other, near ones first in topology order."""
     p, order = topology.size, topology.order
     slots = np.concatenate((order, p + order))
 
@@ -235,6 +235,17 @@ def pairwise_alltoall(topology: Topology, root: int, options: Options) -> Schedu
         return RankSchedule(range(p), body, range(p, 2 * p))
 
     return Schedule(p, 2 * p, part)
+
+
+def scattered_alltoall(topology: Topology, root: int, options: Options) -> Schedule:
+    """The same, many at a time."""
+    one_by_one = pairwise_alltoall(topology, root, options)
+
+    def part(r: int) -> RankSchedule:
+        alone = one_by_one.part(r)
+        return RankSchedule(alone.load, pairwise.scattered(alone.rounds), alone.store)
+
+    return Schedule(one_by_one.size, one_by_one.nslots, part)
 
 
 def regular_extents(topology: Topology) -> tuple[int, ...]:
@@ -271,136 +282,6 @@ def bruck_alltoall(default_radix: int) -> Builder:
     return build
 
 
-# -- with a root ---------------------------------------------------------------------------------------------------
-
-
-def _at_root(slots: Slots, r: int, root: int) -> Slots:
-    return slots if r == root else NONE
-
-
-def binomial_bcast(topology: Topology, root: int, options: Options) -> Schedule:
-    """Down the binomial tree over places."""
-    tree = Tree(near_first_layout(topology), int(topology.virtual[root]))
-    rounds = _virtual(topology, lambda v: reverse_rounds(binomial.reduce(tree, v, WHOLE)))
-    return Schedule(topology.size, 1, lambda r: RankSchedule(_at_root(WHOLE, r, root), rounds(r), WHOLE), root)
-
-
-def binomial_reduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """Up the binomial tree over places; in the order of ranks, if it must be, to rank 0 and from there to the root."""
-    if options.ordered and root:
-        return _ordered_reduce(topology, root)
-    if options.ordered and not topology.is_sorted:
-        topology = _rank_order(topology)
-    tree = Tree(near_first_layout(topology), int(topology.virtual[root]))
-    rounds = _virtual(topology, lambda v: binomial.reduce(tree, v, WHOLE))
-
-    def part(r: int) -> RankSchedule:
-        return RankSchedule(WHOLE, rounds(r), _at_root(WHOLE, r, root))
-
-    return Schedule(topology.size, 1, part, root, in_order=root == 0 and topology.is_sorted)
-
-
-def _ordered_reduce(topology: Topology, root: int) -> Schedule:
-    to_zero = binomial_reduce(topology, 0, Options(ordered=True))
-    hop = {0: Round((Send(root, WHOLE),)), root: Round((), (Recv(0, WHOLE),))}
-
-    def part(r: int) -> RankSchedule:
-        rounds = to_zero.part(r).rounds + ((hop[r],) if r in hop else ())
-        return RankSchedule(WHOLE, rounds, _at_root(WHOLE, r, root))
-
-    return Schedule(topology.size, 1, part, root, in_order=True)
-
-
-def binomial_reduce_scatter(topology: Topology, root: int, options: Options) -> Schedule:
-    """Reduce to rank 0 in the order of ranks, then scatter: for operations that are not commutative."""
-    if not topology.is_sorted:
-        topology = _rank_order(topology)
-    p, tree = topology.size, Tree(near_first_layout(topology))
-
-    def part(r: int) -> RankSchedule:
-        rounds = binomial.reduce(tree, r, range(p)) + reverse_rounds(binomial.gather(tree, r))
-        return RankSchedule(range(p), rounds, _one(r))
-
-    return Schedule(p, p, part, in_order=True)
-
-
-def blocks_bcast(topology: Topology, root: int, options: Options) -> Schedule:
-    """Scatter down the tree over places, then the composed allgather."""
-    reduce = blocks_reduce(topology, root, options)
-
-    def part(r: int) -> RankSchedule:
-        back = reduce.part(r)
-        return RankSchedule(back.store, reverse_rounds(back.rounds), back.load)
-
-    return Schedule(topology.size, topology.size, part, root)
-
-
-def blocks_reduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """The composed reduce-scatter, then a gather up the tree over places."""
-    layout, p = near_first_layout(topology), topology.size
-    tree = Tree(layout, int(topology.virtual[root]))
-
-    def rounds(v: int) -> tuple[Round, ...]:
-        there = reduce_scatter_rounds(layout, rabenseifner.reduce_scatter, v)
-        return there + relabel(binomial.gather(tree, v), None, layout.home)
-
-    by_rank = _virtual(topology, rounds)
-
-    def part(r: int) -> RankSchedule:
-        return RankSchedule(range(p), by_rank(r), _at_root(range(p), r, root))
-
-    return Schedule(p, p, part, root)
-
-
-def textbook_blocks_bcast(topology: Topology, root: int, options: Options) -> Schedule:
-    """Scatter down the binomial tree, then the ring allgather, in the order of ranks."""
-    p = topology.size
-    tree = Tree(near_first_layout(_rank_order(topology)), root)
-
-    def part(r: int) -> RankSchedule:
-        return RankSchedule(_at_root(range(p), r, root), scatter_allgather.textbook_bcast(tree, p, r), range(p))
-
-    return Schedule(p, p, part, root)
-
-
-def textbook_blocks_reduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """Far-first recursive halving, then a gather up the binomial tree, in the order of ranks."""
-    p = topology.size
-    tree = Tree(near_first_layout(_rank_order(topology)), root)
-
-    def part(r: int) -> RankSchedule:
-        body = recursive_halving.textbook_reduce_scatter(p, r) + binomial.gather(tree, r)
-        return RankSchedule(range(p), body, _at_root(range(p), r, root))
-
-    return Schedule(p, p, part, root)
-
-
-def binomial_gather(topology: Topology, root: int, options: Options) -> Schedule:
-    """Up the binomial tree over places, blocks in topology order (``local``) or in rank order (``direct``)."""
-    p, order, virtual = topology.size, topology.order, topology.virtual
-    tree = Tree(near_first_layout(topology), int(virtual[root]))
-    way = reorder.resolve(options.way, virtual)
-    slots, everything = (order, range(p)) if way == "direct" else (None, compact(virtual))
-
-    def part(r: int) -> RankSchedule:
-        own = r if way == "direct" else int(virtual[r])
-        body = relabel(binomial.gather(tree, int(virtual[r])), order, slots)
-        return RankSchedule(_one(own), body, _at_root(everything, r, root))
-
-    return Schedule(p, p, part, root, reordering=way)
-
-
-def binomial_scatter(topology: Topology, root: int, options: Options) -> Schedule:
-    """The gather reversed."""
-    gather = binomial_gather(topology, root, options)
-
-    def part(r: int) -> RankSchedule:
-        back = gather.part(r)
-        return RankSchedule(back.store, reverse_rounds(back.rounds), back.load)
-
-    return Schedule(topology.size, topology.size, part, root, reordering=gather.reordering)
-
-
 def in_rank_order(builder: Builder) -> Builder:
     """The textbook form of a tree algorithm: the same over equals in the order of ranks."""
-    return lambda topology, root, options: builder(_rank_order(topology), root, options)
+    return lambda topology, root, options: builder(rank_order(topology), root, options)

@@ -12,7 +12,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import MappingProxyType
 
-from topocomm.algorithms import circulant, forms, pairwise, rabenseifner, recursive_doubling, recursive_halving
+from topocomm.algorithms import (
+    circulant,
+    forms,
+    pairwise,
+    pipeline,
+    rabenseifner,
+    recursive_doubling,
+    recursive_halving,
+    rooted,
+)
 from topocomm.algorithms.forms import Builder, Options
 from topocomm.errors import AlgorithmError
 from topocomm.reorder import WAYS
@@ -120,6 +129,16 @@ def _twice(p: int) -> Fraction:
     return 2 * _share(p)
 
 
+def _segments(p: int) -> int:
+    """Rounds of a rank in the middle of a chain."""
+    return pipeline.SEGMENTS * min(p - 1, 1) + (p > 2)
+
+
+def _reduce_and_scatter(p: int) -> Fraction:
+    """A vector to the parent, and its subtree's blocks but its own, back to its children."""
+    return 1 + _subtree(p) - Fraction(1, p) if p > 1 else Fraction(0)
+
+
 _direct = ("none", "local", "direct")
 
 _ENTRIES = (
@@ -162,8 +181,8 @@ _ENTRIES = (
     Algorithm("ring", "reduce_scatter", "a ring in topology order",
               forms.ring_reduce_scatter, lambda p: p - 1, _share, ways=WAYS),
     Algorithm("binomial", "reduce_scatter", "reduce to rank 0 and scatter, in the order of ranks",
-              forms.binomial_reduce_scatter, lambda p: 2 * _lg(p),
-              lambda p: Fraction(min(p - 1, 1)) + _subtree(p), in_order=True),
+              rooted.binomial_reduce_scatter, lambda p: 2 * _lg(p),
+              _reduce_and_scatter, in_order=True),
     Algorithm("textbook_recursive_halving", "reduce_scatter", "half of the vector to the farthest rank; folds other p",
               forms.textbook_reduce_scatter(recursive_halving.textbook_reduce_scatter),
               lambda p: _floor_lg(p) + 2 * _folded(p), lambda p: max(_share(p), Fraction(_folded(p)))),
@@ -174,37 +193,43 @@ _ENTRIES = (
               forms.bruck_alltoall(8), _rounds_8, _sent_8, ways=("local",), radix=True),
     Algorithm("pairwise", "alltoall", "every block straight to its destination, near ones first",
               forms.pairwise_alltoall, lambda p: p, _share),
+    Algorithm("scattered", "alltoall", "every block straight to its destination, 32 at a time",
+              forms.scattered_alltoall, lambda p: -(-p // pairwise.WINDOW), _share),
     Algorithm("textbook_bruck", "alltoall", "few messages: along the bits of the offset, in the order of ranks",
               forms.in_rank_order(forms.bruck_alltoall(2)), _rounds_2, _sent_2, ways=("local",), radix=True),
     Algorithm("textbook_pairwise", "alltoall", "every block straight to its destination, in the order of ranks",
               forms.in_rank_order(forms.pairwise_alltoall), lambda p: p, _share),
     # bcast and reduce
     Algorithm("binomial", "bcast", "small vectors: a binomial tree over places",
-              forms.binomial_bcast, _lg, lambda p: Fraction(_lg(p))),
+              rooted.reversed_reduce(rooted.binomial_reduce), _lg, lambda p: Fraction(_lg(p))),
     Algorithm("scatter_allgather", "bcast", "large vectors: scatter over places, then the near-last allgather",
-              forms.blocks_bcast, lambda p: 2 * _lg(p), _twice),
+              rooted.reversed_reduce(rooted.blocks_reduce), lambda p: 2 * _lg(p), _twice),
+    Algorithm("pipeline", "bcast", "very large vectors: segments along a chain over places",
+              rooted.reversed_reduce(rooted.pipeline_reduce), _segments, lambda p: Fraction(min(p - 1, 1))),
     Algorithm("textbook_binomial", "bcast", "a binomial tree in the order of ranks",
-              forms.in_rank_order(forms.binomial_bcast), _lg, lambda p: Fraction(_lg(p))),
+              forms.in_rank_order(rooted.reversed_reduce(rooted.binomial_reduce)), _lg, lambda p: Fraction(_lg(p))),
     Algorithm("textbook_scatter_allgather", "bcast", "scatter in the order of ranks, then a ring",
-              forms.textbook_blocks_bcast, lambda p: _lg(p) + p - 1, _twice),
+              rooted.textbook_blocks_bcast, lambda p: _lg(p) + p - 1, _twice),
     Algorithm("binomial", "reduce", "small vectors: a binomial tree over places",
-              forms.binomial_reduce, _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
+              rooted.binomial_reduce, _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
     Algorithm("rabenseifner", "reduce", "large vectors: near-first reduce-scatter, then gather over places",
-              forms.blocks_reduce, lambda p: 2 * _lg(p), lambda p: _share(p) + _subtree(p)),
+              rooted.blocks_reduce, lambda p: 2 * _lg(p), lambda p: _share(p) + _subtree(p)),
+    Algorithm("pipeline", "reduce", "very large vectors: segments along a chain over places",
+              rooted.pipeline_reduce, _segments, lambda p: Fraction(min(p - 1, 1))),
     Algorithm("textbook_binomial", "reduce", "a binomial tree in the order of ranks",
-              forms.in_rank_order(forms.binomial_reduce), _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
+              forms.in_rank_order(rooted.binomial_reduce), _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
     Algorithm("textbook_rabenseifner", "reduce", "far-first halving, then gather, in the order of ranks",
-              forms.textbook_blocks_reduce, lambda p: _floor_lg(p) + 2 * _folded(p) + _lg(p),
+              rooted.textbook_blocks_reduce, lambda p: _floor_lg(p) + 2 * _folded(p) + _lg(p),
               lambda p: max(_share(p), Fraction(_folded(p))) + _subtree(p)),
     # gather, scatter, barrier
     Algorithm("binomial", "gather", "a binomial tree over places",
-              forms.binomial_gather, _lg, _subtree, ways=_direct),
+              rooted.binomial_gather, _lg, _subtree, ways=_direct),
     Algorithm("textbook_binomial", "gather", "a binomial tree in the order of ranks",
-              forms.in_rank_order(forms.binomial_gather), _lg, _subtree),
+              forms.in_rank_order(rooted.binomial_gather), _lg, _subtree),
     Algorithm("binomial", "scatter", "a binomial tree over places",
-              forms.binomial_scatter, _lg, _share, ways=_direct),
+              rooted.binomial_scatter, _lg, _share, ways=_direct),
     Algorithm("textbook_binomial", "scatter", "a binomial tree in the order of ranks",
-              forms.in_rank_order(forms.binomial_scatter), _lg, _share),
+              forms.in_rank_order(rooted.binomial_scatter), _lg, _share),
     Algorithm("dissemination", "barrier", "dissemination among the leaders of places",
               forms.leaders_barrier, _lg, lambda p: Fraction(0)),
     Algorithm("textbook_dissemination", "barrier", "dissemination in the order of ranks",

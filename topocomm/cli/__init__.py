@@ -25,6 +25,8 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: dict[str, str] = {
     "bench": "topocomm.cli.bench",
     "run": "topocomm.cli.run",
+    "list": "topocomm.cli.list",
+    "verify": "topocomm.cli.verify",
     "info": "topocomm.cli.info",
     "plot": "topocomm.cli.plot",
     "explain": "topocomm.cli.explain",

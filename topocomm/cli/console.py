@@ -6,13 +6,16 @@ import argparse
 import os
 import sys
 import time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["PROGRAM", "Parser", "launched_rank", "log", "refuse", "version"]
 
 PROGRAM = "python -m topocomm"
 
-_RANK_VARIABLES = ("PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MPI_LOCALRANKID", "SLURM_PROCID")
+_RANK_VARIABLES = ("PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PALS_RANKID")
 _KILL_GRACE = 2.0
 
 
@@ -23,6 +26,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=prog, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
         )
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        if launched_rank() in (None, 0):
+            super().print_help(file)
 
     def error(self, message: str) -> NoReturn:
         sys.exit(refuse(self.prog, f"{message} (--help lists the arguments)"))

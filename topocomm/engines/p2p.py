@@ -10,6 +10,8 @@ from topocomm.schedule import Combine
 
 __all__ = ["TAG", "run"]
 
+_MAX_COUNT = 1 << 30
+"""Elements reduced by one call: MPI libraries before MPI-4 count them in 31 bits."""
 TAG = 0
 """Messages between two ranks match in the order of the rounds, so one tag is enough."""
 
@@ -51,11 +53,14 @@ def _reduce(red: Reduction, regions: Regions, op: MPI.Op, datatype: MPI.Datatype
     for move in red.gather:
         move.run(regions)
     received, held = red.received.view(regions), red.held.view(regions)
-    if red.order is Combine.BEFORE:
-        op.Reduce_local([received, red.count, datatype], [held, red.count, datatype])
-    else:
-        op.Reduce_local([held, red.count, datatype], [received, red.count, datatype])
-        held[:] = received
+    for first in range(0, red.count, _MAX_COUNT):
+        count = min(_MAX_COUNT, red.count - first)
+        piece = slice(first * len(held) // red.count, (first + count) * len(held) // red.count)
+        if red.order is Combine.BEFORE:
+            op.Reduce_local([received[piece], count, datatype], [held[piece], count, datatype])
+        else:
+            op.Reduce_local([held[piece], count, datatype], [received[piece], count, datatype])
+            held[piece] = received[piece]
     for move in red.scatter:
         move.run(regions)
 

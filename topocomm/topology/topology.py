@@ -164,7 +164,7 @@ class Topology:
         for level in self.levels:
             c = self.counts(level)
             size = f"{c.min()}" if c.min() == c.max() else f"{c.min()}-{c.max()}"
-            plural = "" if len(c) == 1 else "es" if level.endswith("ch") else "s"
+            plural = "" if len(c) == 1 else "es" if level.endswith(("ch", "s", "x")) else "s"
             parts.append(f"{len(c)} {level}{plural} of {size}")
         return ", ".join(parts) + (", in topology order" if self.is_sorted else ", not in topology order")
 

@@ -126,22 +126,26 @@ def _report(run: Run) -> int:
             run.say(f"# Datatype: {datatype.name}.")
         run.say(run.table().header())
         failure = failure or _rows(run, datatype, record)
-    if world.rank == 0:
-        _keep(run.options, record, drawn=failure is None)
+    problem = world.bcast(_keep(run.options, record, drawn=failure is None) if world.rank == 0 else None)
+    if problem:
+        raise UsageError(problem)
     if failure and world.rank == 0:
         print(f"DATA VALIDATION ERROR: {failure}", file=sys.stderr, flush=True)
     world.Barrier()
     return 1 if failure else 0
 
 
-def _keep(options: Options, record: Record, drawn: bool) -> None:
-    """Write the files that were asked for; pictures only of right results."""
-    if options.json:
-        record.write(options.json)
-    if drawn and record.rows:
-        for picture in options.pictures:
+def _keep(options: Options, record: Record, drawn: bool) -> str | None:
+    """Write the files that were asked for, pictures only of right results; why that is not possible, else None."""
+    try:
+        if options.json:
+            record.write(options.json)
+        for picture in options.pictures if drawn and record.rows else ():
             draw(record.document(), picture)
             log(f"wrote {picture}")
+    except OSError as error:
+        return f"{error.filename}: cannot be written: {error.strerror}"
+    return None
 
 
 def _try_smallest(run: Run) -> None:

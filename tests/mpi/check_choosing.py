@@ -1,0 +1,132 @@
+"""Choosing an algorithm, and being told what ran."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from harness import check, raised, topologies, wrap
+from mpi4py import MPI
+
+import topocomm
+from topocomm.algorithms import COLLECTIVES, TABLE
+
+
+def _call(comm: topocomm.Comm, collective: str, **settings: Any) -> int:
+    """Call a collective with three float64 a block; the bytes that explain() counts."""
+    p = comm.Get_size()
+    small, large = np.ones(3), np.ones(3 * p)
+    at = (np.zeros(3), np.zeros(3 * p))
+    args: dict[str, tuple[Any, ...]] = {
+        "allgather": (small, at[1]), "allreduce": (small, at[0]), "reduce_scatter": (large, at[0], [3] * p),
+        "reduce_scatter_block": (large, at[0]), "alltoall": (large, at[1]), "bcast": (small,),
+        "reduce": (small, at[0]), "gather": (small, at[1]), "scatter": (large, at[0]), "barrier": (),
+    }  # fmt: skip
+    getattr(comm, collective.capitalize())(*args[collective], **settings)
+    return 0 if collective == "barrier" else 24 if collective in ("allreduce", "bcast", "reduce") else 24 * p
+
+
+@check()
+def what_is_explained_is_what_runs(world: MPI.Intracomm) -> None:
+    comm = wrap(world, "random3")
+    for collective in COLLECTIVES:
+        for name in [None, *(n for n, a in TABLE[collective].items() if not a.power_of_two)]:
+            before = len(comm.decisions)
+            nbytes = _call(comm, collective, algorithm=name)
+            told = comm.explain(collective, nbytes, algorithm=name)
+            if len(comm.decisions) > before:
+                assert comm.decisions[-1] == told
+                assert len(comm.decisions) == before + 1
+            else:
+                assert name is None, name
+                assert told.algorithm == "native"
+
+
+@check(2)
+def precedence_is_call_then_communicator_then_environment(world: MPI.Intracomm) -> None:
+    os.environ["TOPOCOMM_ALLREDUCE"] = "textbook_ring"
+    os.environ["TOPOCOMM_BCAST"] = "textbook_binomial"
+    try:
+        comm = wrap(world, algorithm={"allreduce": "ring", "reduce": "native"})
+        bare = wrap(world)
+    finally:
+        del os.environ["TOPOCOMM_ALLREDUCE"], os.environ["TOPOCOMM_BCAST"]
+    ran = lambda c, **k: (_call(c, "allreduce", **k), c.decisions[-1])[1]  # noqa: E731
+    assert ran(comm).algorithm == "ring"
+    assert "communicator" in ran(comm).why
+    assert ran(comm, algorithm="rabenseifner").algorithm == "rabenseifner"
+    assert "the call" in comm.decisions[-1].why
+    assert ran(bare).algorithm == "textbook_ring"
+    assert "TOPOCOMM_ALLREDUCE" in bare.decisions[-1].why
+    assert comm.explain("bcast", 8).algorithm == "textbook_binomial"
+    count = len(comm.decisions)
+    _call(comm, "reduce")
+    assert len(comm.decisions) == count
+    assert comm.explain("reduce", 8).algorithm == "native"
+    assert comm.explain("reduce", 8, algorithm="binomial").algorithm == "binomial"
+
+
+@check()
+def one_name_is_for_all_that_know_it(world: MPI.Intracomm) -> None:
+    comm = wrap(world, algorithm="ring")
+    for collective in COLLECTIVES:
+        _call(comm, collective)
+        told = comm.explain(collective, 24)
+        assert (told.algorithm == "ring") == ("ring" in TABLE[collective]), collective
+    native = wrap(world, algorithm="native")
+    for collective in COLLECTIVES:
+        _call(native, collective)
+    assert native.decisions == ()
+
+
+@check()
+def what_is_unknown_or_cannot_run_is_refused(world: MPI.Intracomm) -> None:
+    p = world.size
+    flat = topologies(p)["flat"]
+    wrong: list[tuple[type[Exception], dict[str, Any]]] = [
+        (topocomm.AlgorithmError, {"algorithm": "nonsense"}),
+        (topocomm.AlgorithmError, {"algorithm": {"allreduce": "nonsense"}}),
+        (topocomm.AlgorithmError, {"algorithm": {"nonsense": "ring"}}),
+        (topocomm.AlgorithmError, {"algorithm": 3}),
+        (topocomm.AlgorithmError, {"algorithm": "bruck:radix=1"}),
+        (topocomm.AlgorithmError, {"engine": "nonsense"}),
+        (topocomm.TopologyError, {"topology": "/nowhere.json"}),
+        (topocomm.TopologyError, {"topology": topocomm.Topology.flat(p + 1)}),
+    ]
+    if p > 1:
+        wrong += [
+            (topocomm.AlgorithmError, {"algorithm": "ring" if world.rank else "native"}),
+            (topocomm.AlgorithmError, {"algorithm": None if world.rank else "ring"}),
+            (topocomm.TopologyError, {"topology": None if world.rank else flat}),
+        ]
+    if p & (p - 1):
+        wrong.append((topocomm.AlgorithmError, {"algorithm": {"allgather": "textbook_recursive_doubling"}}))
+    for kind, settings in wrong:
+        error = raised(lambda: topocomm.Comm(world, **settings))
+        assert isinstance(error, kind), f"{settings}: {error!r}"
+        assert isinstance(error, ValueError)
+    comm = wrap(world)
+    for collective in COLLECTIVES:
+        error = raised(lambda: _call(comm, collective, algorithm="nonsense"))
+        assert isinstance(error, topocomm.AlgorithmError), f"{collective}: {error!r}"
+    for variable, value in (("TOPOCOMM_ALLREDUCE", "nonsense"), ("TOPOCOMM_NONSENSE", "1"), ("TOPOCOMM_CHECK", "x")):
+        os.environ[variable] = value
+        assert isinstance(raised(lambda: topocomm.Comm(world)), topocomm.Error), variable
+        del os.environ[variable]
+
+
+@check(3)
+def a_name_that_fits_the_parent_alone_is_refused_by_the_child_at_the_call(world: MPI.Intracomm) -> None:
+    p = world.size
+    if p & (p - 1):
+        return
+    comm = wrap(world, algorithm={"allgather": "textbook_recursive_doubling"})
+    _call(comm, "allgather")
+    child = comm.Split(MPI.UNDEFINED if world.rank == 0 else 0, 0)
+    if child != MPI.COMM_NULL:
+        error = raised(lambda: _call(child, "allgather"))
+        assert isinstance(error, topocomm.AlgorithmError), error
+        _call(child, "allgather", algorithm="bruck")
+        _call(child, "allreduce")
+        child.Free()

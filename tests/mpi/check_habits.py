@@ -1,0 +1,343 @@
+"""What programs written for mpi4py do with a communicator besides the ten collectives."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import check, communicators, raised, topologies, wrap
+from mpi4py import MPI
+
+import topocomm
+
+
+def _works(comm: Any) -> None:
+    """A sum over the ranks of a wrapped communicator is right."""
+    out = np.zeros(3, "i8")
+    comm.Allreduce(np.arange(3) + comm.Get_rank(), out)
+    p = comm.Get_size()
+    assert out.tolist() == [i * p + p * (p - 1) // 2 for i in range(3)]
+
+
+@check()
+def it_is_the_communicator(world: MPI.Intracomm) -> None:
+    comm = wrap(world)
+    assert isinstance(comm, MPI.Intracomm)
+    assert isinstance(comm, MPI.Comm)
+    assert comm == world
+    assert not comm != world
+    assert MPI.Comm.Compare(comm, world) == MPI.IDENT
+    assert (comm.rank, comm.size, comm.Get_rank(), comm.Get_size()) == (world.rank, world.size, world.rank, world.size)
+    assert bool(comm)
+    assert type(raised(lambda: hash(comm))) is type(raised(lambda: hash(world)))
+    comm.Set_name("mine")
+    assert world.Get_name() == comm.name == "mine"
+    assert topocomm.Comm(MPI.COMM_WORLD) == MPI.COMM_WORLD
+    assert pickle.loads(pickle.dumps(topocomm.Comm(MPI.COMM_WORLD))) == MPI.COMM_WORLD
+    assert copy.copy(topocomm.Comm(MPI.COMM_WORLD)) == MPI.COMM_WORLD
+    assert isinstance(raised(lambda: pickle.dumps(comm)), ValueError)
+    assert not topocomm.Comm(MPI.COMM_SELF).Is_inter()
+
+
+@check()
+def attributes_error_handlers_and_groups(world: MPI.Intracomm) -> None:
+    comm = wrap(world)
+    _works(comm)
+    key = MPI.Comm.Create_keyval(copy_fn=lambda c, k, value: value, delete_fn=None)
+    comm.Set_attr(key, {"cached": world.rank})
+    assert world.Get_attr(key) == {"cached": world.rank}
+    twin = comm.Dup()
+    assert twin.Get_attr(key) == {"cached": world.rank}
+    _works(twin)
+    twin.Free()
+    comm.Delete_attr(key)
+    comm.Set_errhandler(MPI.ERRORS_RETURN)
+    handler = comm.Get_errhandler()
+    assert handler == MPI.ERRORS_RETURN
+    group = comm.Get_group()
+    assert group.Get_size() == comm.group.size == world.size
+    group.Free()
+    info = MPI.Info.Create()
+    comm.Set_info(info)
+    comm.Get_info().Free()
+    info.Free()
+
+
+@check()
+def lower_case_calls(world: MPI.Intracomm) -> None:
+    comm = wrap(world)
+    p, r = world.size, world.rank
+    assert comm.allreduce(r) == p * (p - 1) // 2
+    assert comm.allgather({"r": r}) == [{"r": i} for i in range(p)]
+    assert comm.alltoall([(r, i) for i in range(p)]) == [(i, r) for i in range(p)]
+    assert comm.bcast("x" if r == p - 1 else None, root=p - 1) == "x"
+    assert comm.gather(r) == (list(range(p)) if r == 0 else None)
+    assert comm.scatter([i * i for i in range(p)] if r == 0 else None) == r * r
+    assert comm.reduce(r, op=MPI.MAX) == (p - 1 if r == 0 else None)
+    assert comm.scan(1) == r + 1
+    comm.barrier()
+    assert comm.sendrecv(r, (r + 1) % p, source=(r - 1) % p) == (r - 1) % p
+
+
+@check()
+def what_is_not_overridden_works(world: MPI.Intracomm) -> None:
+    comm = wrap(world)
+    p, r = world.size, world.rank
+    _works(comm)
+    one, all_ = np.array([r + 1.0]), np.zeros(p)
+    comm.Iallreduce(one, total := np.zeros(1)).Wait()
+    assert total[0] == p * (p + 1) / 2
+    comm.Ibcast(value := np.array([r * 1.0]), root=p - 1).Wait()
+    assert value[0] == p - 1
+    comm.Ibarrier().Wait()
+    comm.Allgatherv(one, [all_, [1] * p])
+    assert all_.tolist() == [i + 1 for i in range(p)]
+    comm.Alltoallv([np.full(p, r * 1.0), [1] * p], [all_, [1] * p])
+    assert all_.tolist() == list(range(p))
+    comm.Scan(one, total)
+    assert total[0] == (r + 1) * (r + 2) / 2
+    comm.Exscan(one, total)
+    request = comm.Send_init(one, (r + 1) % p, 5)
+    receive = comm.Recv_init(total, (r - 1) % p, 5)
+    MPI.Prequest.Startall([request, receive])
+    MPI.Request.Waitall([request, receive])
+    request.Free()
+    receive.Free()
+    assert total[0] == (r - 1) % p + 1
+    if MPI.Get_version() >= (4, 0):
+        persistent = comm.Allreduce_init(one, total)
+        persistent.Start()
+        persistent.Wait()
+        persistent.Free()
+        assert total[0] == p * (p + 1) / 2
+    wild = np.zeros(1)
+    comm.Isend(one, (r + 1) % p, 9)
+    _works(comm)  # the schedule's messages never match a wildcard of the program
+    comm.Recv(wild, MPI.ANY_SOURCE, MPI.ANY_TAG)
+    assert wild[0] == (r - 1) % p + 1
+
+
+@check()
+def derived_communicators_stay_wrapped(world: MPI.Intracomm) -> None:
+    comm = wrap(world, algorithm={"allreduce": "ring"})
+    for name, made in communicators(comm):
+        assert isinstance(made, topocomm.Comm), name
+        assert made.explain("allreduce", 100).algorithm == "ring", name
+        assert made.machine_topology.size == made.Get_size()
+        _works(made)
+    p, r = world.size, world.rank
+    assert comm.Split(MPI.UNDEFINED) == MPI.COMM_NULL
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    twin, request = comm.Idup()
+    request.Wait()
+    info = MPI.Info.Create()
+    group = comm.Get_group()
+    graph = comm.Create_graph([i + 1 for i in range(p)], [(i + 1) % p for i in range(p)])
+    near = comm.Create_dist_graph_adjacent([(r - 1) % p], [(r + 1) % p])
+    also = comm.Create_dist_graph([r], [1], [(r + 1) % p])
+    made = [node, twin, comm.Clone(), comm.Dup_with_info(info), comm.Create(group), graph, near, also]
+    for child in made:
+        assert isinstance(child, topocomm.Comm), type(child)
+        _works(child)
+        grandchild = child.Split(0, -child.Get_rank())
+        assert grandchild.explain("allreduce", 100).algorithm == "ring"
+        _works(grandchild)
+        grandchild.Free()
+    around = np.zeros(1)
+    near.Neighbor_allgather(np.array([r * 1.0]), around)
+    assert around[0] == (r - 1) % p
+    assert graph.Get_neighbors(r) == [(r + 1) % p]
+    for child in made:
+        child.Free()
+    group.Free()
+    info.Free()
+
+
+@check()
+def cartesian_communicators(world: MPI.Intracomm) -> None:
+    """A halo exchange on a ring of ranks, as in mpi4py's tutorial; also when the Cartesian one is wrapped."""
+    p = world.size
+    native = world.Create_cart([p], periods=[True])
+    for cart in (wrap(world).Create_cart([p], periods=[True]), wrap(native)):
+        assert isinstance(cart, MPI.Cartcomm)
+        assert isinstance(cart, topocomm.Comm)
+        assert cart.Get_coords(cart.rank) == [cart.rank]
+        assert cart.dims == [p]
+        left, right = cart.Shift(0, 1)
+        halo = np.zeros(1)
+        cart.Sendrecv(np.array([cart.rank * 1.0]), right, recvbuf=halo, source=left)
+        assert halo[0] == left == (cart.rank - 1) % p
+        around = np.zeros(2)
+        cart.Neighbor_allgather(np.array([cart.rank * 1.0]), around)
+        assert around.tolist() == [left, right]
+        _works(cart)
+        line = cart.Sub([True])
+        assert isinstance(line, MPI.Cartcomm)
+        _works(line)
+        line.Free()
+        cart.Free()
+
+
+@check(2)
+def intercommunicators_are_the_library_s(world: MPI.Intracomm) -> None:
+    comm = wrap(world)
+    low = world.rank < world.size // 2
+    half = comm.Split(int(not low), world.rank)
+    inter = half.Create_intercomm(0, comm, world.size // 2 if low else 0)
+    assert isinstance(inter, MPI.Intercomm)
+    out = np.zeros(1, "i8")
+    inter.Allreduce(np.array([1]), out)
+    assert out[0] == inter.Get_remote_size()
+    assert isinstance(raised(lambda: topocomm.Comm(inter)), TypeError)
+    twin = inter.Dup()
+    merged = twin.Merge(low)
+    assert isinstance(merged, topocomm.Comm)
+    _works(merged)
+    for made in (merged, twin, inter, half):
+        made.Free()
+
+
+@check(2)
+def sides_with_different_settings_do_not_merge(world: MPI.Intracomm) -> None:
+    low = world.rank < world.size // 2
+    half = world.Split(int(not low), world.rank)
+    mine = topocomm.Comm(half, algorithm="ring" if low else None)
+    inter = mine.Create_intercomm(0, world, world.size // 2 if low else 0)
+    assert isinstance(raised(lambda: inter.Merge(low)), topocomm.AlgorithmError)
+    inter.Free()
+    half.Free()
+
+
+@check()
+def communicators_are_not_used_up(world: MPI.Intracomm) -> None:
+    """MPICH has about 2000 contexts; every private communicator goes with its parent."""
+    for turn in range(1500):
+        comm = world.Dup()
+        wrapped = topocomm.Comm(comm, topology=topologies(world.size)["apart"])
+        if turn % 3 == 0:
+            wrapped.Barrier(algorithm="dissemination")
+            half = wrapped.Split(world.rank % 2)
+            half.Barrier(algorithm="dissemination")
+            half.Free()
+        wrapped.Free()
+
+
+@check()
+def wrapping_again_shares_the_private_communicator(world: MPI.Intracomm) -> None:
+    first = wrap(world)
+    for _ in range(2500):
+        again = topocomm.Comm(world, topology=first.machine_topology)
+    _works(first)
+    first.Barrier(algorithm="dissemination")
+    again.Barrier(algorithm="dissemination")
+    assert first._state.private == again._state.private
+
+
+@check()
+def a_freed_communicator_refuses_like_mpi4py_s(world: MPI.Intracomm) -> None:
+    for used in (False, True):
+        comm = wrap(world.Dup())
+        if used:
+            _works(comm)
+        comm.Free()
+        assert comm == MPI.COMM_NULL
+        plain = world.Dup()
+        plain.Free()
+        for call in (lambda c: c.Barrier(), lambda c: c.Bcast(np.zeros(2)), lambda c: c.Allreduce(MPI.IN_PLACE, b"")):
+            native, ours = raised(lambda: call(plain)), raised(lambda: call(comm))
+            assert type(native) is type(ours), (native, ours)
+
+
+@check()
+def two_threads_on_two_communicators(world: MPI.Intracomm) -> None:
+    if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        return
+    comms = [wrap(world.Dup(), "cyclic"), wrap(world.Dup(), "random3")]
+    trouble: list[BaseException] = []
+
+    def work(comm: Any) -> None:
+        try:
+            for i in range(20):
+                _works(comm)
+                out = np.zeros((comm.size, 5 + i))
+                comm.Allgather(np.full(5 + i, comm.rank * 1.0), out, algorithm="ring")
+                assert (out == np.arange(comm.size)[:, None]).all()
+        except BaseException as e:
+            trouble.append(e)
+
+    threads = [threading.Thread(target=work, args=(comm,)) for comm in comms]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not trouble
+    for comm in comms:
+        comm.Free()
+
+
+@check()
+def windows_and_files(world: MPI.Intracomm) -> None:
+    comm = wrap(world)
+    window = MPI.Win.Allocate(8, 8, comm=comm)
+    memory = np.frombuffer(window.tomemory(), "f8")
+    memory[0] = world.rank
+    window.Fence()
+    value = np.zeros(1)
+    window.Get(value, (world.rank + 1) % world.size)
+    window.Fence()
+    assert value[0] == (world.rank + 1) % world.size
+    window.Free()
+    with tempfile.TemporaryDirectory() as place:
+        path = comm.bcast(str(Path(place) / "data"))
+        file = MPI.File.Open(comm, path, MPI.MODE_CREATE | MPI.MODE_RDWR)
+        file.Write_at_all(8 * world.rank, np.array([world.rank * 1.0]))
+        everything = np.zeros(world.size)
+        file.Sync()
+        comm.Barrier()
+        file.Read_at_all(0, everything)
+        file.Close()
+        assert everything.tolist() == list(range(world.size))
+        comm.Barrier()
+
+
+@check()
+def matrix_times_vector_and_conjugate_gradients(world: MPI.Intracomm) -> None:
+    """mpi4py's tutorial, and a solver on top of it: the right solution on every rank."""
+    comm = wrap(world, "unequal")
+    p, m = world.size, 4
+    n = m * p
+    full = np.diag(np.full(n, 4.0)) - np.diag(np.ones(n - 1), 1) - np.diag(np.ones(n - 1), -1)
+    rows = np.ascontiguousarray(full[comm.rank * m : (comm.rank + 1) * m])
+
+    def times(x: Any) -> Any:
+        whole = np.zeros(n)
+        comm.Allgather([x, MPI.DOUBLE], [whole, MPI.DOUBLE])
+        return rows @ whole
+
+    def dot(x: Any, y: Any) -> float:
+        out = np.zeros(1)
+        comm.Allreduce(np.array([x @ y]), out, op=MPI.SUM)
+        return float(out[0])
+
+    b = np.zeros(m)
+    comm.Scatter(np.arange(1.0, n + 1) if comm.rank == 0 else None, b, root=0)
+    x = np.zeros(m)
+    r = b - times(x)
+    d, rho = r.copy(), dot(r, r)
+    for _ in range(2 * n):
+        q = times(d)
+        alpha = rho / dot(d, q)
+        x, r = x + alpha * d, r - alpha * q
+        rho, old = dot(r, r), rho
+        if rho < 1e-24:
+            break
+        d = r + rho / old * d
+    whole = np.zeros(n) if comm.rank == 0 else None
+    comm.Gather(x, whole, root=0)
+    if whole is not None:
+        assert np.allclose(full @ whole, np.arange(1.0, n + 1))

@@ -1,0 +1,52 @@
+"""Run all checks that fit the number of ranks: ``mpiexec -n 4 python -m mpi4py tests/mpi/program.py [name …]``.
+
+Rank 0 prints a line for every check that passed on every rank; the exit code tells whether all did.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+
+import check_choosing  # noqa: F401
+import check_errors  # noqa: F401
+import check_habits  # noqa: F401
+import check_matrix  # noqa: F401
+import check_operations  # noqa: F401
+import check_types  # noqa: F401
+from harness import CHECKS, Check, expected
+from mpi4py import MPI
+
+
+def run(name: str, function: Check, control: MPI.Intracomm) -> bool:
+    """One check on a communicator of its own; True if it passed on every rank."""
+    world = MPI.COMM_WORLD.Dup()
+    trouble = ""
+    start = time.perf_counter()
+    try:
+        function(world)
+    except Exception:
+        trouble = traceback.format_exc()
+        print(f"rank {control.rank} in {name}: {trouble}", file=sys.stderr, flush=True)
+    everyone = control.allgather(trouble)
+    if any(everyone):
+        return False
+    world.Free()
+    if control.rank == 0:
+        print(f"ok {name}", flush=True)
+        print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    return True
+
+
+def main() -> None:
+    """Run what the command line names, or all."""
+    control = MPI.COMM_WORLD.Dup()
+    names = sys.argv[1:] or expected(control.size)
+    failed = [name for name in names if not run(name, CHECKS[name][1], control)]
+    if failed:
+        raise SystemExit(f"failed: {failed}" if control.rank == 0 else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""No mutant of a schedule that changes result, order or progress passes the verifier."""
+
+from collections import Counter
+
+import pytest
+from mutation import MUTATIONS, is_right, materialise, mutants
+from test_algorithms import ENTRIES, NAMES, ROOTED
+
+from topocomm import ScheduleError, Topology
+from topocomm.algorithms import make_schedule
+from topocomm.topology import groups_of, reorder_ranks
+from topocomm.verify import verify
+
+EACH = 5
+MACHINES = {
+    "2": Topology.flat(2),
+    "3": Topology.flat(3),
+    "4 as 2 + 2 cyclic": reorder_ranks(groups_of([2, 2]), "cyclic"),
+    "5": Topology.flat(5),
+    "6 as 3 + 1 + 2 shuffled": reorder_ranks(groups_of([3, 1, 2]), "random:2"),
+    "8 as 4 + 4": groups_of([4, 4]),
+}
+KILLED: Counter[str] = Counter()
+EQUIVALENT: Counter[str] = Counter()
+NAMELESS: list[str] = []
+"""Messages of the verifier that name no algorithm and rank."""
+
+
+def schedules(algorithm):
+    for name, machine in MACHINES.items():
+        p = machine.size
+        if algorithm.power_of_two and p & (p - 1):
+            continue
+        root = p - 1 if algorithm.collective in ROOTED else 0
+        yield name, make_schedule(algorithm.collective, algorithm.name, machine, root)
+        if algorithm.in_order and (machine.is_sorted or algorithm.name != "recursive_doubling"):
+            yield f"{name}, ordered", make_schedule(algorithm.collective, algorithm.name, machine, root, ordered=True)
+
+
+def passes(schedule):
+    try:
+        verify(schedule)
+    except ScheduleError as e:
+        NAMELESS.extend([str(e)] * (": rank " not in str(e) or schedule.algorithm not in str(e)))
+        return False
+    return True
+
+
+@pytest.mark.parametrize("algorithm", ENTRIES, ids=NAMES)
+def test_no_harmful_mutant_passes(algorithm):
+    killed, equivalent, survivors = Counter(), Counter(), []
+    for where, schedule in schedules(algorithm):
+        blocks = [len(part.load) for part in materialise(schedule)]
+        assert is_right(schedule, blocks), f"{where}: the oracle refuses the original"
+        for mutant in mutants(schedule, EACH, seed=schedule.size):
+            if not passes(mutant.schedule):
+                killed[mutant.kind] += 1
+            elif is_right(mutant.schedule, blocks):
+                equivalent[mutant.kind] += 1
+            else:
+                survivors.append(f"{where}: {mutant.kind}: {mutant.what}")
+    assert survivors == []
+    assert NAMELESS == []
+    assert min(killed[kind] for kind in ("drop a send", "drop a receive", "retarget a peer")) > 0
+    assert killed.total() > 4 * equivalent.total() or algorithm.collective == "barrier"
+    KILLED.update(killed)
+    EQUIVALENT.update(equivalent)
+
+
+def test_every_kind_of_mutant_was_made_and_killed(record_property, request):
+    if len([item for item in request.session.items if "test_no_harmful_mutant" in item.name]) < len(ENTRIES):
+        pytest.skip("needs the whole file")
+    record_property("killed", dict(KILLED))
+    record_property("equivalent", dict(EQUIVALENT))
+    assert set(KILLED) == set(MUTATIONS)
+    print(f"\n{KILLED.total()} mutants caught, {EQUIVALENT.total()} equivalent: {dict(EQUIVALENT)}")
