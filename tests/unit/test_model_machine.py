@@ -11,7 +11,7 @@ from places import topologies
 
 from topocomm.errors import TopologyError
 from topocomm.model import Level, Network, default_machine, dumps_machine, machine, machine_files, parse_machine
-from topocomm.topology import Topology, dragonfly, fat_tree, groups_of, torus
+from topocomm.topology import Topology, dragonfly, fat_tree, groups_of, reorder_ranks, torus
 
 GOOD = {
     "format": "topocomm-machine",
@@ -137,6 +137,20 @@ def test_parallel_links_are_picked_by_destination():
     routes = network.routes(np.zeros(2, np.int64), np.array([6, 7]))
     ups = [{network.link_name(x) for x in row if network.link_name(x).startswith("switch up")} for row in routes]
     assert ups == [{"switch up 0"}, {"switch up 1"}]
+
+
+def test_routes_do_not_depend_on_the_order_of_the_ranks():
+    for described, places in MACHINES.values():
+        topology = reorder_ranks(places, "random:3")
+        where = np.random.default_rng(3).permutation(places.size)
+        pairs = np.indices((places.size, places.size)).reshape(2, -1)
+        pairs = pairs[:, pairs[0] != pairs[1]]
+        ours, theirs = Network(described, topology), Network(described, places)
+        routes = ours.routes(*pairs), theirs.routes(*where[pairs])
+        first = theirs.none - 2 * places.size  # the links of the ranks themselves, which go by the rank
+        links = [np.sort(np.where(r < first, r, theirs.none), axis=1) for r in routes]
+        width = min(links[0].shape[1], links[1].shape[1])
+        assert (links[0][:, :width] == links[1][:, :width]).all()
 
 
 def test_a_dragonfly_takes_at_most_one_global_link():

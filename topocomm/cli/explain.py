@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from topocomm.cli.console import log
-from topocomm.cli.places import ORDERS, add_json, machine_of, placement_of, size_of, write_json
+from topocomm.cli.places import ORDERS, add_json, amount, machine_of, placement_of, size_of, write_json
 from topocomm.cli.plot import KINDS, require_matplotlib
 from topocomm.errors import Error
 from topocomm.model.explain import Explanation, explain
-from topocomm.select import decide
-from topocomm.topology import reorder_ranks
+from topocomm.select import Decision, decide
+from topocomm.topology import Topology, reorder_ranks
 
-__all__ = ["HELP", "add_arguments", "chosen", "run", "table"]
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+__all__ = ["HELP", "add_arguments", "chosen", "decision_of", "run", "table"]
 
 HELP = "candidates, link loads, time and bounds of a collective under a placement"
 
@@ -68,9 +66,14 @@ def check_picture(path: Path) -> None:
         raise Error(f"{path}: there is no directory {str(path.parent)!r}")
 
 
+def decision_of(collective: str, nbytes: int, topology: Topology) -> Decision:
+    """What the library would run; a barrier has no bytes."""
+    return decide(collective, 0 if collective == "barrier" else nbytes, topology)
+
+
 def chosen(found: Explanation) -> dict[str, Any]:
     """What would run, and why; under ``model`` the fastest candidate where that is another one."""
-    decision = decide(found.collective, found.nbytes, found.topology)
+    decision = decision_of(found.collective, found.nbytes, found.topology)
     choice: dict[str, Any] = {"algorithm": decision.algorithm, "why": decision.why}
     fastest = found.fastest
     if fastest.algorithm != decision.algorithm:
@@ -79,14 +82,6 @@ def chosen(found: Explanation) -> dict[str, Any]:
         why = f"shortest time in the model, {fastest.seconds * 1e6:.1f} us; {decision.algorithm} is {beside}"
         choice["model"] = {"algorithm": fastest.algorithm, "why": why}
     return choice
-
-
-def amount(nbytes: float | None) -> str:
-    """Bytes for people."""
-    if nbytes is None:
-        return "-"
-    power = min(int(nbytes).bit_length() // 10, len(_UNITS) - 1)
-    return f"{nbytes:.0f} B" if not power else f"{nbytes / 1024**power:.2f} {_UNITS[power]}"
 
 
 def _over(ratio: float | None) -> str:

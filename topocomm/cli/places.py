@@ -11,10 +11,11 @@ from topocomm.errors import Error, TopologyError
 from topocomm.model import Machine, default_machine, read_machine
 from topocomm.topology import Topology, read_placement
 
-__all__ = ["ORDERS", "add_json", "hosts_of", "machine_of", "placement_of", "size_of", "write_json"]
+__all__ = ["ORDERS", "add_json", "amount", "hosts_of", "machine_of", "placement_of", "size_of", "write_json"]
 
 ORDERS = "given, sorted, cyclic or random:SEED"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_NAMES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SIZE = re.compile(r"(\d{1,18})\s*([kmg]?)(i?b)?", re.IGNORECASE)
 
 
@@ -24,6 +25,12 @@ def size_of(text: str) -> int:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; give bytes, or a number with K, M or G (1024 each)")
     return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def amount(nbytes: float, digits: int = 2) -> str:
+    """Bytes for people: 512 B, 1.50 MiB."""
+    power = min(max(int(nbytes).bit_length() - 1, 0) // 10, len(_NAMES) - 1)
+    return f"{nbytes:.0f} B" if not power else f"{nbytes / 1024**power:.{digits}f} {_NAMES[power]}"
 
 
 def hosts_of(text: str) -> list[str]:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from topocomm.algorithms.table import TABLE, parse_name
 from topocomm.cli.console import log
-from topocomm.cli.explain import check_picture
+from topocomm.cli.explain import check_picture, decision_of
 from topocomm.cli.places import ORDERS, add_json, machine_of, placement_of, size_of, write_json
 from topocomm.errors import AlgorithmError
 from topocomm.model.explain import candidates_of
 from topocomm.model.sweep import Point, sweep
-from topocomm.select import decide
 from topocomm.topology import Topology, reorder_ranks
 
 __all__ = ["HELP", "add_arguments", "run", "sizes_of"]
@@ -98,7 +97,7 @@ def _one(args: argparse.Namespace, path: str, order: str, topology: Topology) ->
     """Sweep one placement in one order, and print its table."""
     machine = machine_of(args.machine, topology)
     found = sweep(args.collective, args.bytes, _names(args, topology), topology, machine, args.root)
-    points = [point.at(path, order, decide(args.collective, point.nbytes, topology).algorithm) for point in found]
+    points = [point.at(path, order, decision_of(args.collective, point.nbytes, topology).algorithm) for point in found]
     if args.json != "-":
         print("\n".join(_table(args, path, order, topology, points)), end="\n\n")
     return points

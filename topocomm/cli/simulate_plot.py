@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from topocomm.cli.places import amount
 from topocomm.model.sweep import Point
 
 __all__ = ["draw"]
@@ -45,8 +46,6 @@ def draw(collective: str, points: list[Point], output: Path) -> None:
 
 
 def _panel(axis: Any, points: list[Point]) -> None:
-    from matplotlib.ticker import EngFormatter
-
     shown = [p for p in points if p.bound > 0]
     for number, name in enumerate(points[0].seconds):
         textbook = name.startswith("textbook_")
@@ -62,6 +61,8 @@ def _panel(axis: Any, points: list[Point]) -> None:
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     axis.grid(which="major", color="#dddddd", linewidth=0.6)
-    axis.xaxis.set_major_formatter(EngFormatter("B"))
+    sizes = [p.nbytes for p in shown]
+    axis.set_xticks(sizes[:: -(-len(sizes) // 5) or 1], minor=False)
+    axis.xaxis.set_major_formatter(lambda size, _position: amount(size, 0))
     axis.set_xlabel("vector")
     axis.set_ylabel("time over bound")
