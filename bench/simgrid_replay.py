@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -36,6 +38,7 @@ ORDERS = ("sorted", "cyclic", "random:1")
 COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "alltoall", "bcast", "reduce")
 FREE = Level("rank", 1e15, 1e15, 0.0)
 LIMIT = 120
+PARALLEL = 4
 
 
 def level(name: str, links: int = 1) -> Level:
@@ -134,11 +137,11 @@ def zone(topology: Topology, description: str) -> str:
     )
 
 
-def replay(folder: Path, size: int, network: Network) -> float:
-    """Simulated seconds of the traces in a folder. Raises RuntimeError if SimGrid does not say."""
+def replay(folder: Path, traces: Path, network: Network) -> float:
+    """Simulated seconds of some traces on the platform in a folder. Raises RuntimeError if SimGrid does not say."""
     options = [f"--cfg={option}" for option in simgrid_options(network)]
     small = ["--cfg=contexts/stack-size:256", "--cfg=contexts/guard-size:0", "--cfg=smpi/display-timing:yes"]
-    command = ["smpirun", "-no-privatize", "-replay", str(folder / "traces.txt"), "-np", str(size)]
+    command = ["smpirun", "-no-privatize", "-replay", str(traces), "-np", str(network.size)]
     command += ["-platform", str(folder / "platform.xml"), "-hostfile", str(folder / "hosts.txt"), REPLAY]
     done = subprocess.run([*command, *options, *small], capture_output=True, text=True, timeout=LIMIT, check=False)
     found = re.search(r"Simulated time: ([0-9.e+-]+) seconds", done.stdout + done.stderr)
@@ -166,14 +169,18 @@ def cases(machine: str, referee: str, order: str, sizes: list[int], collectives:
         if referee == "zone":
             (folder / "platform.xml").write_text(zone(nodes, native), encoding="utf-8")
             (folder / "hosts.txt").write_text("".join(f"n{h}\n" for h in hosts), encoding="ascii")
+
+        def both(collective: str, nbytes: int, algorithm: str) -> tuple[float, float]:
+            traces = write_simgrid(make_schedule(collective, algorithm, topology), nbytes, folder / algorithm)
+            modelled = schedule_time(transfers(collective, algorithm, topology), network, nbytes)
+            return modelled, replay(folder, traces, network)
+
         for collective in collectives:
             for nbytes in sizes:
-                model, simgrid = {}, {}
-                for algorithm in names_of(collective, topology.size):
-                    write_simgrid(make_schedule(collective, algorithm, topology), nbytes, folder)
-                    listed = transfers(collective, algorithm, topology)
-                    model[algorithm] = schedule_time(listed, network, nbytes)
-                    simgrid[algorithm] = replay(folder, topology.size, network)
+                names = names_of(collective, topology.size)
+                with ThreadPoolExecutor(PARALLEL) as pool:
+                    times = dict(zip(names, pool.map(partial(both, collective, nbytes), names), strict=True))
+                model, simgrid = {n: t[0] for n, t in times.items()}, {n: t[1] for n, t in times.items()}
                 yield Case(machine, referee, order, collective, nbytes, model, simgrid)
 
 

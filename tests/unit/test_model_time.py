@@ -1,5 +1,7 @@
 """Fair sharing and the time of schedules."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -130,6 +132,15 @@ def test_windows_change_little(order):
         t = transfers("allreduce", name, topology)
         exact = schedule_time(t, network, 1 << 20, 0.0)
         assert schedule_time(t, network, 1 << 20, 0.1) == pytest.approx(exact, rel=0.1)
+
+
+def test_very_many_messages_take_about_as_long_as_told_one_by_one():
+    topology = reorder_ranks(fat_tree(4, 8, 8), "random:1")
+    network = Network(default_machine(topology), topology)
+    t = transfers("alltoall", "textbook_pairwise", topology)
+    assert t.sample is not None
+    every = schedule_time(dataclasses.replace(t, sample=None), network, 1 << 24)
+    assert schedule_time(t, network, 1 << 24) == pytest.approx(every, rel=0.15)
 
 
 def test_messages_within_a_window_take_no_less_than_the_links_need():

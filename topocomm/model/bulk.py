@@ -13,10 +13,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from topocomm.algorithms import circulant, pairwise, rabenseifner
+from topocomm.algorithms import circulant, pairwise, pipeline, rabenseifner
 from topocomm.algorithms.bruck import alltoall_hops
 from topocomm.algorithms.forms import regular_extents
 from topocomm.algorithms.recursive_doubling import allreduce as doubling
+from topocomm.algorithms.rooted import chain_order
 from topocomm.algorithms.table import find, make_schedule
 from topocomm.compose import Flat
 from topocomm.layout import near_first_layout
@@ -33,10 +34,12 @@ Bulk: TypeAlias = Callable[[Topology, int], Transfers]
 
 LISTED = 1 << 21
 """Up to so many messages are listed one by one where a rank sends to every other; beyond, a sample of the rounds."""
-SAMPLE = 48
-"""So many rounds are enough for the time of an exchange between all pairs."""
-FEWER = 1 << 12, 16
-"""Beyond so many ranks so many rounds."""
+SAMPLE = 16
+"""So many rounds, evenly spread, are enough for the time of an exchange between all pairs."""
+LISTED_RANKS = 128
+"""Up to so many ranks all rounds are used for the time, too."""
+SAMPLED = 1 << 17
+"""A sample of rounds that overlap has so many messages."""
 
 
 def make(p: int, vector: int, source: IntArray, target: IntArray, number: IntArray, blocks: IntArray) -> Transfers:
@@ -62,12 +65,41 @@ def all_pairs(p: int) -> Transfers:
 
     steps = np.arange(1, p, dtype=np.int64)
     ones = np.ones_like(steps)
-    if p - 1 <= 2 * SAMPLE:
+    if p <= LISTED_RANKS:
         return rounds(steps, ones, None, True)
-    picked = SAMPLE if p <= FEWER[0] else FEWER[1]
-    cuts = np.linspace(1, p, picked + 1).astype(np.int64)
+    cuts = np.linspace(1, p, SAMPLE + 1).astype(np.int64)
     sample = rounds((cuts[:-1] + cuts[1:]) // 2, np.diff(cuts), None, False)
     return rounds(steps, ones, sample, True) if p * (p - 1) <= LISTED else sample
+
+
+def scattered(p: int, most: int) -> Transfers:
+    """The same with ``WINDOW`` rounds as one; of more than ``most`` messages a sample of the rounds for time."""
+    window = pairwise.WINDOW
+    rounds = -(-p // window)
+
+    def some(numbers: IntArray, weight: IntArray, sample: Transfers | None, exact: bool) -> Transfers:
+        steps = (numbers[:, None] * window + np.arange(window)).ravel()
+        times = np.repeat(weight, window)[(steps > 0) & (steps < p)]
+        steps = steps[(steps > 0) & (steps < p)]
+        source = np.tile(np.arange(p, dtype=np.int64), len(steps))
+        number, repeat, step = np.repeat(steps // window, p), np.repeat(times, p), np.repeat(steps, p)
+        return Transfers(p, p, source, (source + step) % p, number, number, repeat, repeat, sample, exact)
+
+    every = np.arange(rounds, dtype=np.int64)
+    picked = max(1, most // (p * window))
+    if picked >= rounds:
+        return some(every, np.ones_like(every), None, True)
+    cuts = np.linspace(0, rounds, picked + 1).astype(np.int64)
+    sample = some((cuts[:-1] + cuts[1:]) // 2, np.diff(cuts), None, False)
+    return some(every, np.ones_like(every), sample, True) if p * p <= LISTED else sample
+
+
+def chain_up(p: int) -> Transfers:
+    """Segments along a chain to its head: position q hands segment k to q − 1 in the round after it came."""
+    q = np.repeat(np.arange(1, p, dtype=np.int64), pipeline.SEGMENTS)
+    k = np.tile(np.arange(pipeline.SEGMENTS, dtype=np.int64), max(p - 1, 0))
+    ones = np.ones_like(q)
+    return Transfers(p, pipeline.SEGMENTS, q, q - 1, k + (q < p - 1), k, ones, ones)
 
 
 def tree_up(tree: Tree, whole: bool) -> Transfers:
@@ -135,6 +167,18 @@ def _tree(whole: bool, down: bool, sorted_ranks: bool) -> Bulk:
         seen = topology if sorted_ranks else _flat(topology.size)
         up = tree_up(Tree(near_first_layout(seen), int(seen.virtual[root])), whole)
         return (up.reversed() if down else up).relabelled(seen.order)
+
+    return bulk
+
+
+def _scattered(topology: Topology, root: int) -> Transfers:
+    return scattered(topology.size, SAMPLED).relabelled(topology.order)
+
+
+def _pipeline(down: bool) -> Bulk:
+    def bulk(topology: Topology, root: int) -> Transfers:
+        up = chain_up(topology.size)
+        return (up.reversed() if down else up).relabelled(chain_order(topology, root))
 
     return bulk
 
@@ -253,18 +297,21 @@ BULK: Mapping[str, Mapping[str, Bulk]] = MappingProxyType(
         "alltoall": {
             "bruck": _bruck_alltoall(8, True),
             "pairwise": _pairs(True),
+            "scattered": _scattered,
             "textbook_bruck": _bruck_alltoall(2, False),
             "textbook_pairwise": _pairs(False),
         },
         "bcast": {
             "binomial": _tree(True, True, True),
             "scatter_allgather": _then(_tree(False, True, True), _near_first_back),
+            "pipeline": _pipeline(True),
             "textbook_binomial": _tree(True, True, False),
             "textbook_scatter_allgather": _then(_tree(False, True, False), _ring(False, True, False)),
         },
         "reduce": {
             "binomial": _tree(True, False, True),
             "rabenseifner": _then(_near_first, _tree(False, False, True)),
+            "pipeline": _pipeline(False),
             "textbook_binomial": _tree(True, False, False),
             "textbook_rabenseifner": _halving_and_gather,
         },

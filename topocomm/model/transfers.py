@@ -56,6 +56,8 @@ class Transfers:
     @cached_property
     def rounds(self) -> int:
         """The largest number of rounds of a rank in which it sends or receives."""
+        if self.sample:
+            return self.sample.rounds
         rank, sender, receiver = self.nodes
         times = np.zeros(len(rank), np.int64)
         times[sender] = self.repeat
