@@ -116,6 +116,7 @@ def test_machine_and_pictures(tmp_path, capsys):
         (["alltoallw", "--bytes", "8"], "unknown collective"),
         (["bcast", "--bytes", "lots"], "no size"),
         (["bcast", "--bytes", "-1"], ""),
+        (["bcast", "--bytes", "999999999999999999G"], "too large"),
         (["bcast", "--bytes", "8", "--order", "backwards"], "unknown order"),
         (["bcast", "--bytes", "8", "--order", "random:x"], "unknown order"),
         (["bcast", "--bytes", "8", "--root", "99"], "root below 8"),
@@ -142,6 +143,14 @@ def test_unfit_hosts_and_machines_are_refused(nodes, tmp_path, capsys):
     for words in (["--hosts", "n0:0"], ["--hosts", "n9"], ["--machine", str(described)]):
         assert main(["simulate", "bcast", "--placement", nodes, *words]) == 2
     assert capsys.readouterr().err.count("error:") == 3
+
+
+def test_nothing_is_no_picture(placement, tmp_path, capsys):
+    picture = tmp_path / "x.png"
+    assert main(["explain", "barrier", "--bytes", "0", "--placement", placement, "--plot", str(picture)]) == 0
+    assert picture.exists()
+    assert main(["simulate", "bcast", "--bytes", "0", "--placement", placement, "--plot", str(picture)]) == 2
+    assert "nothing to draw" in capsys.readouterr().err
 
 
 def test_pair_loads_add_up():

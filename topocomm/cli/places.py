@@ -15,6 +15,7 @@ __all__ = ["ORDERS", "add_json", "amount", "hosts_of", "machine_of", "placement_
 
 ORDERS = "given, sorted, cyclic or random:SEED"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+MOST_BYTES = 1 << 50
 _NAMES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SIZE = re.compile(r"(\d{1,18})\s*([kmg]?)(i?b)?", re.IGNORECASE)
 
@@ -24,7 +25,10 @@ def size_of(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; give bytes, or a number with K, M or G (1024 each)")
-    return int(match[1]) * _UNITS[match[2].lower()]
+    size = int(match[1]) * _UNITS[match[2].lower()]
+    if size > MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is too large; at most {amount(MOST_BYTES)}")
+    return size
 
 
 def amount(nbytes: float, digits: int = 2) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from topocomm.cli.places import amount
+from topocomm.errors import Error
 from topocomm.model.sweep import Point
 
 __all__ = ["draw"]
@@ -15,7 +16,10 @@ _MARKERS = "osD^vP"
 
 
 def draw(collective: str, points: list[Point], output: Path) -> None:
-    """Draw; the name of `output` decides the kind of picture."""
+    """Draw; the name of `output` decides the kind of picture. Raises topocomm.Error if there is nothing to draw."""
+    points = [p for p in points if p.nbytes and p.bound > 0]
+    if not points:
+        raise Error("nothing to draw: no size above 0 bytes, or one rank only")
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -46,12 +50,11 @@ def draw(collective: str, points: list[Point], output: Path) -> None:
 
 
 def _panel(axis: Any, points: list[Point]) -> None:
-    shown = [p for p in points if p.bound > 0]
     for number, name in enumerate(points[0].seconds):
         textbook = name.startswith("textbook_")
         axis.plot(
-            [p.nbytes for p in shown],
-            [p.seconds[name] / p.bound for p in shown],
+            [p.nbytes for p in points],
+            [p.seconds[name] / p.bound for p in points],
             label=name,
             color=_COLOURS[number % len(_COLOURS)],
             marker=_MARKERS[number % len(_MARKERS)],
@@ -61,7 +64,7 @@ def _panel(axis: Any, points: list[Point]) -> None:
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     axis.grid(which="major", color="#dddddd", linewidth=0.6)
-    sizes = [p.nbytes for p in shown]
+    sizes = [p.nbytes for p in points]
     axis.set_xticks(sizes[:: -(-len(sizes) // 5) or 1], minor=False)
     axis.xaxis.set_major_formatter(lambda size, _position: amount(size, 0))
     axis.set_xlabel("vector")
