@@ -1,5 +1,8 @@
-"""Build script: metadata is in pyproject.toml; the C core (csrc/) is added here when it is built."""
+"""Build script: metadata is in pyproject.toml; this adds the C core (csrc/) as the extension topocomm.rma._core."""
 
 from setuptools import setup
 
-setup()
+setup(
+    cffi_modules=["csrc/build_cffi.py:ffibuilder"],
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)

@@ -16,6 +16,7 @@ from topocomm.topology import Topology
 
 if TYPE_CHECKING:
     from topocomm.comm import Comm as Comm
+    from topocomm.rma.win import Win as Win
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "ScheduleError",
     "Topology",
     "TopologyError",
+    "Win",
     "__version__",
 ]
 
@@ -36,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from topocomm.comm import Comm
 
         return Comm
+    if name == "Win":
+        from topocomm.rma.win import Win
+
+        return Win
     raise AttributeError(f"module 'topocomm' has no attribute {name!r}")

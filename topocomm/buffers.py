@@ -92,6 +92,7 @@ def _bytes_of(obj: Any, writable: bool) -> Bytes | None:
             return obj.reshape(-1).view(np.uint8)
         return obj.T.reshape(-1).view(np.uint8) if obj.flags.f_contiguous else None
     try:
+        memoryview(obj).release()  # memory of a device has none, though mpi4py's buffer would take it
         raw = MPI.buffer.frombuffer(obj, readonly=not writable)
     except (TypeError, ValueError, builtins.BufferError):
         return None

@@ -88,6 +88,24 @@ def _child_order(outer: IntArray, inner: IntArray) -> IntArray:
     return positions[inner]
 
 
+def _merged(
+    outer: IntArray, inner: IntArray, first_outer: IntArray, first_inner: IntArray, position: IntArray
+) -> IntArray:
+    """The ranks of every outer place in the order of its slots, from their positions in the inner ones.
+
+    The children's orders are merged by fractional position, ties spread over the children in their order.
+    """
+    child, sizes = _child_order(outer, inner), np.diff(first_inner)
+    head = inner[first_outer[:-1]]  # the first child of every outer place
+    if (np.minimum.reduceat(sizes, head) == np.maximum.reduceat(sizes, head)).all():  # nothing but ties: count
+        children = np.diff(head, append=len(sizes))
+        order = np.empty_like(outer)
+        order[first_outer[outer] + position * children[outer] + child] = np.arange(len(outer))
+        return order
+    fraction = (2 * position + 1) / (2 * sizes[inner])
+    return np.lexsort((child, fraction, outer)).astype(np.int64)
+
+
 def near_first_layout(topology: Topology) -> Layout:
     """The layout for a topology. Cost O(size · levels · log size), independent of any one rank."""
     places = tuple(topology.nesting)
@@ -95,10 +113,8 @@ def near_first_layout(topology: Topology) -> Layout:
     first = tuple(_first_of_place(pl) for pl in places)
     position = np.zeros(p, np.int64)
     by_slot: list[IntArray] = [np.arange(p, dtype=np.int64)]
-    for d in range(depth - 1, -1, -1):  # merge the children's orders by fractional position, ties spread over children
-        inner_size = np.diff(first[d + 1])[places[d + 1]]
-        fraction = (2 * position + 1) / (2 * inner_size)
-        order = np.lexsort((_child_order(places[d], places[d + 1]), fraction, places[d]))
+    for d in range(depth - 1, -1, -1):
+        order = _merged(places[d], places[d + 1], first[d], first[d + 1], position)
         position = np.empty(p, np.int64)
         position[order] = np.arange(p) - first[d][places[d][order]]
         by_slot.insert(0, order)

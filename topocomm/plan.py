@@ -45,7 +45,9 @@ _ALIGN = 64
 LARGEST = 1 << 30
 """Bytes of the largest message; a longer one goes in pieces, because an MPI count may be an int of 32 bits."""
 _FEW = 8
-"""Up to so many pieces are copied one by one; more of them by one indexed copy."""
+"""Up to so many pieces are copied one by one; more of them by one indexed copy,"""
+_LONG = 64
+"""unless they are longer than so many units: then an index for every unit would cost more than it saves."""
 
 
 def block_cuts(count: int, blocks: int) -> IntArray:
@@ -196,12 +198,12 @@ class _Binder:
         ends = np.flatnonzero((np.diff(source_at) != sizes[:-1]) | (np.diff(target_at) != sizes[:-1]))
         first = np.concatenate(([0], ends + 1))
         length = np.add.reduceat(sizes, first)
-        if len(first) <= _FEW:
-            pieces = zip(source_at[first].tolist(), target_at[first].tolist(), length.tolist(), strict=True)
-            return Move(source, target, tuple(pieces))
         unit = self.uniform
         if not unit or (source_at % unit).any() or (target_at % unit).any():
             unit = self.itemsize
+        if len(first) <= _FEW or int(sizes.sum()) // unit > _LONG * len(first):
+            pieces = zip(source_at[first].tolist(), target_at[first].tolist(), length.tolist(), strict=True)
+            return Move(source, target, tuple(pieces))
         per = sizes // unit
         within = np.arange(int(per.sum())) - np.repeat(_offsets(per), per)
         take = np.repeat(source_at // unit, per) + within

@@ -28,6 +28,7 @@ _GRACE_SECONDS = 5.0
 """How long a rank with a bad argument waits for the others, so that they learn of it."""
 
 _FINE, _FORWARD, _WRONG = 0, 1, 2
+_AGREE = p2p.TAG + 1
 _LOWEST = int(np.iinfo(np.int64).min)
 
 _keyval: list[int] = []
@@ -168,13 +169,31 @@ class Runtime:
         named = call.named or self.settings.named.get(call.collective)
         text = f"{call.describe()}, topology {self.topology.signature}"
         digest = int.from_bytes(hashlib.sha256(repr((call, named, text)).encode()).digest()[:7], "big")
-        out = np.empty(3, np.int64)
-        self.private.Allreduce(np.array([digest, -digest, _FINE], np.int64), out, MPI.MAX)
+        out = self._largest([digest, -digest, _FINE])
+        assert out is not None
         if out[2] == _FORWARD:
             return False
         self._raise_disagreement(out, text)
         self._agreed.add(call)
         return True
+
+    def _largest(self, mine: list[int], deadline: float | None = None) -> IntArray | None:
+        """The largest of every number over all ranks; None if not all ranks come until the deadline.
+
+        By dissemination with messages, because MPI matches no blocking collective, which has no deadline, with a
+        non-blocking one, and because not every library's non-blocking ones stand several threads.
+        """
+        held, got, distance = np.array(mine, np.int64), np.empty(len(mine), np.int64), 1
+        while distance < self.size:
+            there, here = (self.rank + distance) % self.size, (self.rank - distance) % self.size
+            requests = [self.private.Irecv(got, here, _AGREE), self.private.Isend(held, there, _AGREE)]
+            while deadline is not None and not MPI.Request.Testall(requests):
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(0.0005)
+            MPI.Request.Waitall(requests)
+            held, distance = np.maximum(held, got), 2 * distance
+        return held
 
     def agree_on_native(self, collective: str) -> None:
         """See to it, once, that all ranks name the MPI library for a call. Raises Error on every rank if not."""
@@ -184,20 +203,17 @@ class Runtime:
 
     def forward(self, collective: str) -> None:
         """Tell the other ranks, if the call is new to them, that this one's arguments are for the MPI library."""
-        out = np.empty(3, np.int64)
-        self.private.Allreduce(np.array([_LOWEST, _LOWEST, _FORWARD], np.int64), out, MPI.MAX)
+        out = self._largest([_LOWEST, _LOWEST, _FORWARD])
+        assert out is not None
         if out[2] == _WRONG:
             self._raise_disagreement(out, f"{collective} by the MPI library")
         self._note(Decision(collective, 0, NATIVE, NATIVE, "a buffer argument that only the MPI library can read"))
 
     def refuse(self, message: str) -> None:
         """Tell the other ranks that this one has a bad argument, if they come to agree; then raise BufferError."""
-        request = self.private.Iallreduce(np.array([0, 0, _WRONG], np.int64), out := np.empty(3, np.int64), MPI.MAX)
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while not request.Test():
-            if time.monotonic() > deadline:
-                raise BufferError(f"{message} (the other ranks did not make a new call; they may wait for this one)")
-            time.sleep(0.0005)
+        out = self._largest([0, 0, _WRONG], time.monotonic() + _GRACE_SECONDS)
+        if out is None:
+            raise BufferError(f"{message} (the other ranks did not make a new call; they may wait for this one)")
         self._raise_disagreement(out, message, wrong=True)
 
     def tell(self, message: str) -> None:

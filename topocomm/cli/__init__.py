@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(name: str, words: list[str]) -> int:
+    if name == "bench" and words and words[0].startswith("put_"):
+        return int(import_module("topocomm.cli.put").main(words))
     module = import_module(COMMANDS[name])
     parser = Parser(prog=f"{PROGRAM} {name}", description=module.HELP)
     module.add_arguments(parser)

@@ -40,6 +40,11 @@ def run(args: argparse.Namespace) -> int:
         width = max(map(len, facts)) + 1
         for key, value in facts.items():
             print(f"{key + ':':<{width}} {value}")
+        if _core_is_built():
+            from topocomm.rma.capabilities import report
+
+            print("transports of notified RMA:")
+            print(report())
     return 0
 
 

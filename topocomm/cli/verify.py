@@ -167,14 +167,13 @@ def _variants(task: Task, topology: Topology) -> Iterator[Schedule]:
         reorders = make_schedule(task.collective, task.algorithm, topology).reordering != "none"
         texts += [f"{task.algorithm}:{way}" for way in algorithm.ways if reorders and way not in ("none", "local")]
         texts += [f"{task.algorithm}:radix={q}" for q in (3, 4) if algorithm.radix]
-    combos = [(t, r, o) for t in texts for r in _roots(task) for o in (False, True)[: 1 + algorithm.in_order]]
+    keeps_order = algorithm.in_order and (algorithm.name != "recursive_doubling" or topology.is_sorted)
+    combos = [(t, r, o) for t in texts for r in _roots(task) for o in (False, True)[: 1 + keeps_order]]
     if task.seed is not None:
         draw = np.random.default_rng((task.seed, task.size, len(combos)))
         combos = [combos[int(draw.integers(len(combos)))]]
     for text, root, ordered in combos:
-        unordered = ordered and task.algorithm.startswith("recursive_doubling") and not topology.is_sorted
-        if not unordered:
-            yield make_schedule(task.collective, text, topology, root, ordered)
+        yield make_schedule(task.collective, text, topology, root, ordered)
 
 
 def prove(task: Task) -> Finding:

@@ -85,7 +85,9 @@ class Topology:
     @cached_property
     def order(self) -> IntArray:
         """The rank at every virtual rank: members of a place stand together, places by their lowest rank."""
-        return np.lexsort((np.arange(self.size), *self.places.T[::-1])).astype(np.int64)
+        if not self.levels:
+            return np.arange(self.size, dtype=np.int64)
+        return np.lexsort(self.places.T[::-1]).astype(np.int64)
 
     @cached_property
     def virtual(self) -> IntArray:

@@ -30,7 +30,7 @@ def it_is_the_communicator(world: MPI.Intracomm) -> None:
     assert isinstance(comm, MPI.Intracomm)
     assert isinstance(comm, MPI.Comm)
     assert comm == world
-    assert not comm != world
+    assert not comm != world  # noqa: SIM202
     assert MPI.Comm.Compare(comm, world) == MPI.IDENT
     assert (comm.rank, comm.size, comm.Get_rank(), comm.Get_size()) == (world.rank, world.size, world.rank, world.size)
     assert bool(comm)
@@ -216,21 +216,20 @@ def sides_with_different_settings_do_not_merge(world: MPI.Intracomm) -> None:
 @check()
 def communicators_are_not_used_up(world: MPI.Intracomm) -> None:
     """MPICH has about 2000 contexts; every private communicator goes with its parent."""
-    for turn in range(1500):
+    for _ in range(1100 if world.size == 2 else 10):
         comm = world.Dup()
         wrapped = topocomm.Comm(comm, topology=topologies(world.size)["apart"])
-        if turn % 3 == 0:
-            wrapped.Barrier(algorithm="dissemination")
-            half = wrapped.Split(world.rank % 2)
-            half.Barrier(algorithm="dissemination")
-            half.Free()
+        wrapped.Barrier(algorithm="dissemination")
+        half = wrapped.Split(world.rank % 2)
+        half.Barrier(algorithm="dissemination")
+        half.Free()
         wrapped.Free()
 
 
 @check()
 def wrapping_again_shares_the_private_communicator(world: MPI.Intracomm) -> None:
     first = wrap(world)
-    for _ in range(2500):
+    for _ in range(2500 if world.size == 2 else 10):
         again = topocomm.Comm(world, topology=first.machine_topology)
     _works(first)
     first.Barrier(algorithm="dissemination")
@@ -275,7 +274,7 @@ def two_threads_on_two_communicators(world: MPI.Intracomm) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not trouble
+    assert not trouble, trouble
     for comm in comms:
         comm.Free()
 

@@ -200,10 +200,8 @@ class Arguments:
     def _reduce_scatter(self) -> None:
         n = self.case.count
         counts = [(n + 2 * i) % (n + 3) for i in range(self.p)]
-        if self.place == "apart" and self.case.sendform in ("array", "type", "count only"):
-            mine = None  # mpi4py gathers them
-        else:
-            mine = counts
+        gathered = self.place == "apart" and self.case.sendform in ("array", "type", "count only")
+        mine = None if gathered else counts  # mpi4py gathers them
         total, own = sum(counts), counts[self.rank]
         here = self.place != "apart"
         self._two(total, own, slice(0, total), (total, total if here else own))

@@ -52,7 +52,7 @@ def a_bad_buffer_on_one_rank_is_known_to_all(world: MPI.Intracomm) -> None:
         "no buffer": (TypeError, lambda c: c.Bcast(3 if odd else np.zeros(3))),
         "no root": (MPI.Exception, lambda c: c.Bcast(np.zeros(3), root=p if odd else 0)),
         "read-only": (Exception, lambda c: c.Bcast(bytes(3) if odd else bytearray(3))),
-        "scatter": (ValueError, lambda c: c.Scatter(np.zeros(3 * p), np.zeros(3 - odd))),
+        "scatter": (topocomm.Error, lambda c: c.Scatter(np.zeros(3 * p), np.zeros(3 - odd))),
         "counts": (ValueError, lambda c: c.Reduce_scatter(np.zeros(3 * p), np.zeros(3), [3] * (p + odd))),
         "counts of all": (Exception, lambda c: c.Reduce_scatter(np.zeros(3 * p), b"xx" if odd else np.zeros(3))),
         "reduce": (ValueError, lambda c: c.Reduce(np.zeros(3), np.zeros(3 + odd), root=p - 1)),

@@ -1,4 +1,4 @@
-"""Run all checks that fit the number of ranks: ``mpiexec -n 4 python -m mpi4py tests/mpi/program.py [name …]``.
+"""Run all checks that fit the number of ranks: ``mpiexec -n 4 python -m mpi4py tests/conformance/program.py [name …]``.
 
 Rank 0 prints a line for every check that passed on every rank; the exit code tells whether all did.
 """

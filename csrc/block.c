@@ -1,0 +1,231 @@
+/* Blocks: issued by the receiver, shipped as bytes, opened as targets by the one rank they were issued to. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "internal.h"
+
+#define BLOCK_MAGIC 0x544b4c42u
+#define BLOCK_VERSION 1u
+
+uint64_t checksum(const void *data, size_t bytes) { /* FNV-1a */
+    const unsigned char *p = data;
+    uint64_t h = 0xcbf29ce484222325ull;
+    for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 0x100000001b3ull;
+    return h;
+}
+
+/* Freed slots are used again oldest first, so that a late notification finds its old generation as long as possible. */
+static int take_block(tc_context *context, tc_block **out) {
+    tc_block *block;
+    if (context->block_count < context->options.blocks) {
+        block = calloc(1, sizeof *block);
+        if (!block) return TC_ERR_NO_MEMORY;
+        block->context = context;
+        block->index = context->block_count;
+        block->shared = &context->view.blocks[block->index];
+        context->blocks[context->block_count++] = block;
+    } else {
+        block = context->free_first;
+        if (!block) return TC_ERR_LIMIT;
+        context->free_first = block->next;
+        if (!context->free_first) context->free_last = NULL;
+    }
+    *out = block;
+    return TC_OK;
+}
+
+static void give_back(tc_block *block) {
+    tc_context *context = block->context;
+    block->live = false;
+    block->next = NULL;
+    if (context->free_last) context->free_last->next = block;
+    else context->free_first = block;
+    context->free_last = block;
+}
+
+static void reset_shared(tc_block *block, const tc_memory *memory, const tc_signal *signal) {
+    seg_block *s = block->shared;
+    s->source = block->source;
+    s->signal = signal->index;
+    s->tag = block->tag;
+    s->stream = signal->kind == TC_STREAM;
+    s->memory_kind = memory->kind;
+    atomic_store(&s->arrived, 0);
+    for (uint32_t i = 0; i < LANES; i++) {
+        atomic_store(&s->piece[i], 0);
+        atomic_store(&s->number[i], 0);
+        atomic_store(&s->told[i], 0);
+    }
+    atomic_store(&s->published, atomic_load(&signal->shared->epoch));
+    block->generation = atomic_fetch_add(&s->generation, 1) + 1;
+}
+
+int tc_block_issue(tc_memory *memory, const tc_layout *layout, tc_signal *signal, uint32_t source, uint32_t tag,
+                   tc_block **out) {
+    tc_block *block;
+    if (!memory || !layout || !signal || !out || memory->context != signal->context) return TC_ERR_ARGUMENT;
+    if (!memory->live || !signal->live) return TC_ERR_FREED;
+    tc_context *context = memory->context;
+    if (source >= context->options.size) return TC_ERR_ARGUMENT;
+    if (!layout_fits(layout, memory->bytes)) return TC_ERR_RANGE;
+    if (signal->kind == TC_STREAM && !layout_contiguous(layout)) return TC_ERR_RANGE;
+    if (signal->kind == TC_IDENTIFIED && (signal->blocks + 1) * LANES > context->options.queue_depth) return TC_ERR_LIMIT;
+    tc_memory *landing = NULL;
+    if (context->ofi && !layout_contiguous(layout)) {
+        int status = tc_memory_allocate(context, layout_bytes(layout), &landing);
+        if (status) return status;
+    }
+    int status = take_block(context, &block);
+    if (status) {
+        if (landing) tc_memory_free(landing);
+        return status;
+    }
+    block->source = source;
+    block->tag = tag;
+    block->memory = memory;
+    block->landing = landing;
+    block->signal = signal;
+    block->layout = *layout;
+    block->bytes = layout_bytes(layout);
+    block->first_epoch = atomic_load(&signal->shared->epoch);
+    reset_shared(block, memory, signal);
+    block->live = true;
+    memory->blocks++;
+    signal->blocks++;
+    if (signal->kind != TC_STREAM) atomic_fetch_add(&signal->shared->expected, 1);
+    *out = block;
+    return TC_OK;
+}
+
+int tc_block_export(tc_block *block, void *bytes, size_t capacity, size_t *length) {
+    wire_block wire;
+    if (!block || !bytes || !length || capacity < sizeof wire) return TC_ERR_ARGUMENT;
+    if (!block->live) return TC_ERR_FREED;
+    const tc_context *context = block->context;
+    memset(&wire, 0, sizeof wire);
+    wire.magic = BLOCK_MAGIC;
+    wire.version = BLOCK_VERSION;
+    wire.owner = context->options.rank;
+    wire.source = block->source;
+    wire.block = block->index;
+    wire.generation = block->generation;
+    wire.signal = block->signal->index;
+    wire.tag = block->tag;
+    wire.stream = block->signal->kind == TC_STREAM;
+    wire.memory_kind = block->memory->kind;
+    wire.descriptor = block->memory->descriptor;
+    wire.nonce = context->nonce;
+    wire.epoch = block->first_epoch;
+    wire.base = (uint64_t)(uintptr_t)block->memory->base;
+    wire.memory_bytes = block->memory->bytes;
+    wire.bytes = block->bytes;
+    wire.layout = block->layout;
+    wire.landing = block->landing != NULL;
+    ofi_wire(block->landing ? block->landing : block->memory, &wire);
+    wire.check = checksum(&wire, offsetof(wire_block, check));
+    memcpy(bytes, &wire, sizeof wire);
+    *length = sizeof wire;
+    return TC_OK;
+}
+
+int tc_block_free(tc_block *block) {
+    if (!block) return TC_ERR_ARGUMENT;
+    if (!block->live) return TC_ERR_FREED;
+    atomic_fetch_add(&block->shared->generation, 1); /* even: senders that can see this stop here */
+    block->memory->blocks--;
+    block->signal->blocks--;
+    if (block->signal->kind != TC_STREAM) atomic_fetch_sub(&block->signal->shared->expected, 1);
+    tc_memory *landing = block->landing;
+    block->landing = NULL;
+    give_back(block);
+    return landing ? tc_memory_free(landing) : TC_OK;
+}
+
+/* --- targets ------------------------------------------------------------------------------------------------- */
+static int read_wire(tc_context *context, const void *bytes, size_t length, wire_block *wire) {
+    if (length < sizeof *wire) return TC_ERR_BLOCK;
+    memcpy(wire, bytes, sizeof *wire);
+    if (wire->magic != BLOCK_MAGIC || wire->version != BLOCK_VERSION ||
+        wire->check != checksum(wire, offsetof(wire_block, check)) || wire->owner >= context->options.size)
+        return TC_ERR_BLOCK;
+    const peer *p = &context->peers[wire->owner];
+    if (!p->connected) return TC_ERR_UNREACHABLE;
+    if (wire->nonce != p->address.nonce) return TC_ERR_BLOCK;
+    return wire->source == context->options.rank ? TC_OK : TC_ERR_NOT_YOURS;
+}
+
+/* Shared memory of a peer is mapped here; private memory is not, except in the same process. */
+static int map_target(const peer *p, tc_target *target) {
+    const wire_block *wire = &target->wire;
+    void *base = NULL;
+    target->block = &p->view.blocks[wire->block];
+    target->signal = &p->view.signals[wire->signal];
+    if (atomic_load(&target->block->generation) != wire->generation) return TC_ERR_STALE;
+    if (p->here) {
+        base = (void *)(uintptr_t)wire->base;
+    } else if (wire->memory_kind == TC_SHARED) {
+        int status = map_descriptor(p->address.pid, wire->descriptor, wire->memory_bytes, &base);
+        if (status) return status;
+    } else if (!p->cma) {
+        return TC_ERR_DENIED;
+    }
+    target->mapped = base;
+    return TC_OK;
+}
+
+int tc_target_open(tc_context *context, const void *bytes, size_t length, tc_target **out) {
+    wire_block wire;
+    if (!context || !bytes || !out) return TC_ERR_ARGUMENT;
+    int status = read_wire(context, bytes, length, &wire);
+    if (status) return status;
+    peer *p = &context->peers[wire.owner];
+    tc_target *target = context->free_targets;
+    if (target) context->free_targets = target->next;
+    else target = malloc(sizeof *target);
+    if (!target) return TC_ERR_NO_MEMORY;
+    memset(target, 0, sizeof *target);
+    target->context = context;
+    target->peer = wire.owner;
+    target->wire = wire;
+    target->epoch = wire.epoch;
+    if (p->inner->kind == TC_SHM) {
+        status = map_target(p, target);
+        if (status) {
+            target->next = context->free_targets;
+            context->free_targets = target;
+            return status;
+        }
+    }
+    target->proof.published = target->block ? &target->block->published : &target->proof.copy[0];
+    target->proof.told = target->block ? target->block->told : &target->proof.copy[1];
+    target->live = true;
+    target->next = context->targets;
+    context->targets = target;
+    *out = target;
+    return TC_OK;
+}
+
+int tc_target_info(tc_target *target, uint32_t *owner, uint32_t *tag, uint64_t *bytes) {
+    if (!target || !owner || !tag || !bytes) return TC_ERR_ARGUMENT;
+    if (!target->live) return TC_ERR_FREED;
+    *owner = target->peer;
+    *tag = target->wire.tag;
+    *bytes = target->wire.bytes;
+    return TC_OK;
+}
+
+int tc_target_close(tc_target *target) {
+    if (!target) return TC_ERR_ARGUMENT;
+    if (!target->live) return TC_ERR_FREED;
+    if (target->busy) return TC_ERR_BUSY;
+    tc_context *context = target->context;
+    tc_target **link = &context->targets;
+    while (*link && *link != target) link = &(*link)->next;
+    if (*link) *link = target->next;
+    if (target->mapped && !context->peers[target->peer].here) munmap(target->mapped, target->wire.memory_bytes);
+    target->live = false;
+    target->next = context->free_targets;
+    context->free_targets = target;
+    return TC_OK;
+}

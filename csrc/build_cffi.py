@@ -1,0 +1,64 @@
+"""Describes the extension module ``topocomm.rma._core`` to cffi: the C core, behind the same header C callers read.
+
+libfabric is used when its headers are found. ``TOPOCOMM_LIBFABRIC=0`` builds without it, ``=1`` insists on it.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import cffi
+
+HERE = Path(__file__ if "__file__" in globals() else "csrc/build_cffi.py").resolve().parent
+CALLBACKS = """
+extern "Python" int topocomm_send(void *user, uint32_t peer, const void *data, size_t bytes);
+extern "Python" int topocomm_poll(void *user);
+"""
+
+
+def declarations(header: str) -> str:
+    """The header without the lines only a preprocessor understands."""
+    text = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    directives = r"#(include|ifndef|endif|define TOPOCOMM_H)"
+    return "\n".join(line for line in text.splitlines() if not re.match(directives, line))
+
+
+def libfabric_flags() -> list[str] | None:
+    """Compiler arguments for libfabric's headers, or None to build without it; the library is opened at run time."""
+    wish = os.environ.get("TOPOCOMM_LIBFABRIC", "")
+    if wish == "0":
+        return None
+    try:
+        command = ["pkg-config", "--cflags", "libfabric"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        if Path("/usr/include/rdma/fabric.h").exists():
+            return []
+        if wish == "1":
+            message = "TOPOCOMM_LIBFABRIC=1, but neither pkg-config nor /usr/include knows libfabric"
+            raise RuntimeError(message) from None
+        return None
+
+
+def builder() -> cffi.FFI:
+    """The cffi builder; sources are named relative to the project's root, as setuptools wants them."""
+    ffi = cffi.FFI()
+    ffi.cdef(declarations((HERE / "topocomm.h").read_text()) + CALLBACKS)
+    flags = libfabric_flags()
+    left_out = "ofi.c" if flags is None else "ofi_absent.c"
+    sources = sorted(f"csrc/{path.name}" for path in HERE.glob("*.c") if path.name != left_out)
+    compile_args = flags or []
+    ffi.set_source(
+        "topocomm.rma._core",
+        '#include "topocomm.h"\n',
+        sources=sources,
+        include_dirs=["csrc"],
+        extra_compile_args=["-std=gnu11", "-O2", *compile_args],
+        extra_link_args=["-pthread"],
+        py_limited_api=True,
+    )
+    return ffi
+
+
+ffibuilder = builder()

@@ -1,0 +1,61 @@
+/* Checked mode: a put for epoch k is safe if something was received that the target's owner sent after it had
+ * consumed (re-armed) epoch k - 1 of that block. Every message carries a number; the owner notes in which message it
+ * first told how far it has consumed each block; the sender looks for such a message among those it has seen arrive.
+ * That the target happens to be free by now is not accepted: the next run may be slower.
+ */
+#include "internal.h"
+
+/* The latest message of `peer_rank` that arrived in an epoch seen complete here. */
+static uint64_t latest_seen(const tc_context *context, uint32_t peer_rank) {
+    uint64_t seen = 0;
+    for (uint32_t i = 0; i < context->block_count; i++) {
+        const tc_block *block = context->blocks[i];
+        if (!block->live || block->source != peer_rank) continue;
+        for (uint32_t lane = 0; lane < LANES; lane++) {
+            uint64_t word = atomic_load_explicit(&block->shared->number[lane], memory_order_acquire);
+            if (word >> 32 && word >> 32 <= block->signal->observed && (word & 0xffffffff) > seen)
+                seen = word & 0xffffffff;
+        }
+    }
+    return seen;
+}
+
+static bool is_proven(const tc_target *target, uint64_t seen) {
+    uint64_t needed = target->epoch;
+    if (needed == target->wire.epoch) return true; /* never used: free since it was issued */
+    if (atomic_load_explicit(target->proof.published, memory_order_acquire) < needed) return false;
+    for (uint32_t lane = 0; lane < LANES; lane++) {
+        uint64_t word = atomic_load_explicit(&target->proof.told[lane], memory_order_relaxed);
+        if ((word & 0xffffffff) && word >> 32 >= needed && (word & 0xffffffff) <= seen) return true;
+    }
+    return false;
+}
+
+/* Over a network the proof is a message of its own and may come after the data: give it time. */
+int check_proof(tc_context *context, const tc_target *target) {
+    patience p;
+    bool check;
+    if (target->wire.stream) return TC_OK;
+    if (is_proven(target, latest_seen(context, target->peer))) return TC_OK;
+    if (target->block) return TC_ERR_NOT_PROVEN;
+    patience_start(&p, 0.25);
+    do {
+        int status = progress(context);
+        if (status < 0) return status;
+        if (is_proven(target, latest_seen(context, target->peer))) return TC_OK;
+    } while (patience_step(context, &p, &check) == TC_OK);
+    return TC_ERR_NOT_PROVEN;
+}
+
+/* Message `number` to this peer tells how far its blocks have been consumed here. */
+void publish_consumed(tc_context *context, uint32_t peer_rank, uint64_t number) {
+    for (uint32_t i = 0; i < context->block_count; i++) {
+        const tc_block *block = context->blocks[i];
+        if (!block->live || block->source != peer_rank) continue;
+        uint64_t consumed = atomic_load_explicit(&block->signal->shared->epoch, memory_order_relaxed);
+        if (atomic_load_explicit(&block->shared->published, memory_order_relaxed) == consumed) continue;
+        atomic_store_explicit(&block->shared->told[consumed % LANES], consumed << 32 | (number & 0xffffffff),
+                              memory_order_relaxed);
+        atomic_store_explicit(&block->shared->published, consumed, memory_order_release);
+    }
+}

@@ -1,0 +1,335 @@
+/* Contexts: options, peers, the choice of transport, progress and patience. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define ADDRESS_MAGIC 0x54434144u
+#define ADDRESS_VERSION 1u
+
+const char *tc_status_text(int status) {
+    static const char *const text[] = {
+        "done", "an argument has no meaning", "no memory or descriptor from the operating system",
+        "a table of the context is full", "outside its memory, or lengths differ", "block freed by its owner",
+        "handle already freed", "still in use", "not a block of a connected peer", "issued to another rank",
+        "no transport leads there", "the peer died or closed its context", "the limit of the wait has passed",
+        "more notifications than this epoch expects", "not proven free", "value too large for the transport",
+        "not supported here", "the network library failed", "identified notifications were lost",
+        "the kernel forbids cross-memory attach"};
+    if (status == TC_AGAIN) return "not yet";
+    if (status == TC_FULL) return "no room in a bounded queue yet";
+    return status <= 0 && status >= TC_ERR_DENIED ? text[-status] : "unknown status";
+}
+
+double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void tc_options_default(tc_options *options) {
+    if (!options) return;
+    *options = (tc_options){.size = 1, .signals = 1024, .blocks = 8192, .queues = 16, .queue_depth = 256,
+                            .outstanding = 256, .transports = TC_SHM | TC_OFI | TC_MSG, .stripe_from = 65536};
+}
+
+static bool sensible(const tc_options *o) {
+    return o->size > 0 && o->rank < o->size && o->signals > 0 && o->blocks > 0 && o->blocks <= 8192 &&
+           o->queues <= 256 && o->queue_depth > 0 && (o->queue_depth & (o->queue_depth - 1)) == 0 && o->outstanding > 0;
+}
+
+static void *drive(void *user) {
+    tc_context *context = user;
+    while (!atomic_load_explicit(&context->stop, memory_order_relaxed)) {
+        progress(context);
+        sched_yield();
+    }
+    return NULL;
+}
+
+static int open_parts(tc_context *context) {
+    const tc_options *o = &context->options;
+    if (getrandom(&context->nonce, sizeof context->nonce, 0) != sizeof context->nonce) return TC_ERR_NO_MEMORY;
+    context->node = node_identity();
+    context->cores = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    context->peers = calloc(o->size, sizeof *context->peers);
+    context->signals = calloc(o->signals, sizeof(tc_signal *));
+    context->blocks = calloc(o->blocks, sizeof(tc_block *));
+    if (!context->peers || !context->signals || !context->blocks) return TC_ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < o->size; i++) context->peers[i].pidfd = context->peers[i].live = -1;
+    int status = seg_create(context);
+    if (status == TC_OK) status = shm_open_transport(context, &context->shm);
+    if (status == TC_OK && (o->transports & TC_OFI)) {
+        status = ofi_open_transport(context, &context->ofi); /* absent is no error while others are allowed */
+        if (status == TC_ERR_UNSUPPORTED && o->transports != TC_OFI) status = TC_OK;
+    }
+    if (status == TC_OK && context->ofi) status = live_open(context);
+    if (status == TC_OK && o->progress_thread) {
+        context->threaded = pthread_create(&context->thread, NULL, drive, context) == 0;
+        if (!context->threaded) status = TC_ERR_NO_MEMORY;
+    }
+    return status;
+}
+
+int tc_context_open(const tc_options *options, tc_context **out) {
+    if (!options || !out || !sensible(options)) return TC_ERR_ARGUMENT;
+    tc_context *context = calloc(1, sizeof *context);
+    if (!context) return TC_ERR_NO_MEMORY;
+    context->options = *options;
+    context->descriptor = context->listener = -1;
+    pthread_mutex_init(&context->lock, NULL);
+    int status = open_parts(context);
+    if (status) {
+        tc_context_close(context);
+        return status;
+    }
+    *out = context;
+    return TC_OK;
+}
+
+int tc_context_address(tc_context *context, void *address, size_t capacity, size_t *bytes) {
+    wire_address wire;
+    if (!context || !address || !bytes || capacity < sizeof wire) return TC_ERR_ARGUMENT;
+    memset(&wire, 0, sizeof wire);
+    wire.magic = ADDRESS_MAGIC;
+    wire.version = ADDRESS_VERSION;
+    wire.rank = context->options.rank;
+    wire.kinds = context->options.transports;
+    wire.node = context->node;
+    wire.nonce = context->nonce;
+    wire.probe = (uint64_t)(uintptr_t)&context->nonce;
+    wire.nonce_address = (uint64_t)(uintptr_t)context->view.head;
+    wire.segment_bytes = context->view.bytes;
+    wire.pid = (int32_t)getpid();
+    wire.descriptor = context->descriptor;
+    wire.checked = context->options.checked;
+    int status = context->ofi ? ofi_address(context->ofi, &wire) : TC_OK;
+    if (status == TC_OK && context->ofi) status = live_address(context, &wire);
+    if (status) return status;
+    memcpy(address, &wire, sizeof wire);
+    *bytes = sizeof wire;
+    return TC_OK;
+}
+
+/* May this process write into that one? Asked by reading a number only the right process has. */
+static bool may_cross(const wire_address *a) {
+    uint64_t nonce = 0;
+    struct iovec here = {&nonce, sizeof nonce}, there = {(void *)(uintptr_t)a->probe, sizeof nonce};
+    return process_vm_readv(a->pid, &here, 1, &there, 1, 0) == sizeof nonce && nonce == a->nonce;
+}
+
+static int choose(tc_context *context, peer *p) {
+    const wire_address *a = &p->address;
+    uint32_t allowed = context->options.transports & a->kinds;
+    p->here = a->pid == (int32_t)getpid() && a->node == context->node && may_cross(a);
+    if ((allowed & TC_SHM) && a->node == context->node && seg_attach(p) == TC_OK) {
+        p->inner = context->shm;
+        p->cma = p->here || may_cross(a);
+    } else if ((allowed & TC_OFI) && context->ofi && a->rails && ofi_connect(context->ofi, p) == TC_OK) {
+        p->inner = context->ofi;
+    } else if ((allowed & TC_MSG) && context->msg) {
+        p->inner = context->msg;
+    } else {
+        return TC_ERR_UNREACHABLE;
+    }
+    p->transport = context->sim ? context->sim : p->inner;
+    if (p->transport != context->shm) context->driven = true;
+    if (a->node == context->node) {
+        context->local++;
+        if (p->pidfd < 0 && !p->here) p->pidfd = (int)syscall(SYS_pidfd_open, a->pid, 0);
+    }
+    return TC_OK;
+}
+
+int tc_context_connect(tc_context *context, uint32_t rank, const void *address, size_t bytes) {
+    wire_address wire;
+    if (!context || !address || rank >= context->options.size) return TC_ERR_ARGUMENT;
+    if (bytes < sizeof wire) return TC_ERR_BLOCK;
+    memcpy(&wire, address, sizeof wire);
+    if (wire.magic != ADDRESS_MAGIC || wire.version != ADDRESS_VERSION || wire.rank != rank) return TC_ERR_BLOCK;
+    if (wire.checked != context->options.checked) return TC_ERR_ARGUMENT; /* all checked, or none */
+    peer *p = &context->peers[rank];
+    if (p->connected) return TC_ERR_BUSY;
+    p->address = wire;
+    int status = choose(context, p);
+    p->connected = status == TC_OK;
+    return status;
+}
+
+int tc_context_messages(tc_context *context, tc_send_function send, tc_poll_function poll, void *user) {
+    if (!context || !send || !poll) return TC_ERR_ARGUMENT;
+    if (context->msg) return TC_ERR_BUSY;
+    return msg_open_transport(context, send, poll, user, &context->msg);
+}
+
+int tc_context_faults(tc_context *context, const tc_faults *faults) {
+    if (!context || !faults || faults->pieces > TC_MAX_PIECES) return TC_ERR_ARGUMENT;
+    if (context->sim) return TC_ERR_BUSY;
+    for (uint32_t i = 0; i < context->options.size; i++)
+        if (context->peers[i].connected) return TC_ERR_BUSY; /* before any peer is connected */
+    return sim_open_transport(context, faults, &context->sim);
+}
+
+int progress(tc_context *context) {
+    tc_transport *const all[] = {context->sim, context->ofi, context->msg};
+    if (pthread_mutex_trylock(&context->lock)) return TC_OK;
+    int status = TC_OK;
+    for (size_t i = 0; i < 3 && status >= 0; i++)
+        if (all[i]) status = all[i]->progress(all[i]);
+    pthread_mutex_unlock(&context->lock);
+    if (status < 0) return status;
+    return atomic_load_explicit(&context->error, memory_order_relaxed);
+}
+
+int tc_context_progress(tc_context *context) {
+    return context ? progress(context) : TC_ERR_ARGUMENT;
+}
+
+static bool idle(tc_context *context) {
+    tc_transport *const all[] = {context->sim, context->ofi, context->msg};
+    bool quiet = true;
+    pthread_mutex_lock(&context->lock);
+    for (size_t i = 0; i < 3; i++)
+        if (all[i] && !all[i]->idle(all[i])) quiet = false;
+    pthread_mutex_unlock(&context->lock);
+    return quiet;
+}
+
+/* Drives everything until no operation of this rank is under way. */
+int tc_context_flush(tc_context *context, double seconds) {
+    patience p;
+    bool check;
+    if (!context) return TC_ERR_ARGUMENT;
+    patience_start(&p, seconds);
+    while (!idle(context)) {
+        int status = progress(context);
+        if (status < 0) return status;
+        status = patience_step(context, &p, &check);
+        if (status) return status;
+    }
+    return TC_OK;
+}
+
+static void free_handles(tc_context *context) {
+    while (context->targets) {
+        context->targets->busy = 0;
+        tc_target_close(context->targets);
+    }
+    for (uint32_t i = 0; i < context->block_count; i++)
+        if (context->blocks[i]->live) tc_block_free(context->blocks[i]);
+    while (context->memories) tc_memory_free(context->memories);
+    for (tc_target *t = context->free_targets, *next; t; t = next) next = t->next, free(t);
+    for (tc_memory *m = context->free_memories, *next; m; m = next) next = m->next, free(m);
+    for (uint32_t i = 0; i < context->block_count; i++) free(context->blocks[i]);
+    for (uint32_t i = 0; i < context->signal_count; i++) free(context->signals[i]);
+}
+
+/* Frees every handle of the context but plans, which are freed before it. */
+int tc_context_close(tc_context *context) {
+    if (!context) return TC_ERR_ARGUMENT;
+    atomic_store(&context->stop, 1);
+    if (context->threaded) pthread_join(context->thread, NULL);
+    if (context->view.head) atomic_store(&context->view.head->closed, 1);
+    free_handles(context);
+    tc_transport *const all[] = {context->sim, context->msg};
+    for (size_t i = 0; i < 2; i++)
+        if (all[i]) all[i]->close(all[i]);
+    live_close(context);
+    for (uint32_t i = 0; context->peers && i < context->options.size; i++) {
+        seg_detach(&context->peers[i]);
+        if (context->peers[i].pidfd >= 0) close(context->peers[i].pidfd);
+        ofi_disconnect(&context->peers[i]);
+    }
+    if (context->ofi) context->ofi->close(context->ofi);
+    context->ofi = NULL;
+    if (context->shm) context->shm->close(context->shm);
+    if (context->view.head) munmap(context->view.head, context->view.bytes);
+    if (context->descriptor >= 0) close(context->descriptor);
+    free(context->peers);
+    free(context->signals);
+    free(context->blocks);
+    pthread_mutex_destroy(&context->lock);
+    free(context);
+    return TC_OK;
+}
+
+int tc_context_stats(tc_context *context, tc_stats *stats) {
+    if (!context || !stats) return TC_ERR_ARGUMENT;
+    *stats = context->stats;
+    return TC_OK;
+}
+
+/* --- who lives ---------------------------------------------------------------------------------------------- */
+static bool process_gone(const peer *p) {
+    if (p->here) return false;
+    if (p->pidfd >= 0) {
+        struct pollfd ready = {.fd = p->pidfd, .events = POLLIN};
+        return poll(&ready, 1, 0) == 1;
+    }
+    return kill(p->address.pid, 0) != 0 && errno == ESRCH;
+}
+
+int tc_peer_alive(tc_context *context, uint32_t rank) {
+    if (!context || rank >= context->options.size) return TC_ERR_ARGUMENT;
+    peer *p = &context->peers[rank];
+    if (!p->connected) return TC_ERR_UNREACHABLE;
+    if (p->lost) return TC_ERR_PEER_LOST;
+    if (p->mapped) return atomic_load(&p->view.head->closed) || process_gone(p) ? TC_ERR_PEER_LOST : TC_OK;
+    if (p->address.node == context->node) return process_gone(p) ? TC_ERR_PEER_LOST : TC_OK;
+    return p->inner == context->ofi && !live_check(context, rank) ? TC_ERR_PEER_LOST : TC_OK;
+}
+
+int lose(tc_context *context, uint32_t rank) {
+    context->peers[rank].lost = true;
+    context->lost = rank;
+    return TC_ERR_PEER_LOST;
+}
+
+int tc_context_lost(tc_context *context, uint32_t *rank) {
+    if (!context || !rank) return TC_ERR_ARGUMENT;
+    if (!context->peers[context->lost].lost) return TC_AGAIN;
+    *rank = context->lost;
+    return TC_OK;
+}
+
+int tc_peer_transport(tc_context *context, uint32_t rank, uint32_t *kind) {
+    if (!context || !kind || rank >= context->options.size) return TC_ERR_ARGUMENT;
+    if (!context->peers[rank].connected) return TC_ERR_UNREACHABLE;
+    *kind = context->peers[rank].inner->kind;
+    return TC_OK;
+}
+
+/* --- patience ------------------------------------------------------------------------------------------------ */
+void patience_start(patience *p, double seconds) {
+    double start = now();
+    *p = (patience){start + seconds, start + CHECK_SECONDS, start + SPIN_SECONDS, 0};
+}
+
+/* With a core per rank a waiter spins for a while before it offers its core to others; with fewer it offers at once. */
+int patience_step(tc_context *context, patience *p, bool *check_peers) {
+    *check_peers = false;
+    if (++p->spins % SPINS) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+        return TC_OK;
+    }
+    double time = now();
+    if (context->local > context->cores || time >= p->yield_from) sched_yield();
+    if (time >= p->next_check) {
+        p->next_check = time + CHECK_SECONDS;
+        *check_peers = true;
+    }
+    return time >= p->limit ? TC_ERR_TIMEOUT : TC_OK;
+}

@@ -1,0 +1,312 @@
+/* What the files of the core share with each other and with nobody else. */
+#ifndef TOPOCOMM_INTERNAL_H
+#define TOPOCOMM_INTERNAL_H
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "topocomm.h"
+
+#define LANES 4u                  /* epochs a signal can tell apart: finished, current, two early ones */
+#define AHEAD 2u                  /* epochs a sender may run ahead of its receiver */
+#define SEGMENT_MAGIC 0x746f706f636f6d31ull
+#define CHECK_SECONDS 0.02        /* how often a waiter asks whether its peers live */
+#define SPIN_SECONDS 1e-3         /* how long a waiter with a core of its own keeps it */
+#define SPINS 200u                /* tests between looks at the clock */
+
+/* --- what other processes of the node see: one segment per context ---------------------------------------- */
+typedef struct seg_signal {       /* one cache line */
+    _Atomic uint64_t lane[LANES]; /* messages arrived for epoch e, in lane e % LANES */
+    _Atomic uint64_t epoch;
+    _Atomic uint32_t generation;
+    _Atomic uint32_t queue;       /* 1 + index of the queue of an identified signal */
+    _Atomic uint64_t expected;
+    _Atomic uint64_t surplus;
+} seg_signal;
+
+typedef struct seg_block {            /* two cache lines: written by its one sender */
+    _Atomic uint32_t generation;      /* odd while issued */
+    uint32_t source, signal, tag, stream, memory_kind;
+    _Atomic uint64_t arrived;         /* messages that came in whole, for naming the missing ones */
+    _Atomic uint64_t piece[LANES];    /* (epoch + 1) << 16 | pieces << 8 | mask of those that arrived */
+    _Atomic uint64_t number[LANES];   /* checked: (epoch + 1) << 32 | number of the sender's message */
+    /* written by its owner; checked: what it told the block's source, and in which message */
+    _Atomic uint64_t published;       /* epochs consumed, as last told */
+    _Atomic uint64_t told[LANES];     /* (epochs consumed) << 32 | number of the message that told it */
+} seg_block;
+
+typedef struct seg_event {
+    _Atomic uint64_t turn;
+    tc_event event;
+} seg_event;
+
+typedef struct seg_queue {
+    _Atomic uint64_t tail, head;
+    uint64_t pad[6];
+} seg_queue;
+
+typedef struct segment {
+    uint64_t magic, nonce;
+    uint32_t signals, blocks, queues, depth;
+    _Atomic uint32_t closed;
+    uint64_t pad[3];
+} segment;
+
+typedef struct seg_view { /* a segment as mapped into this process */
+    segment *head;
+    seg_signal *signals;
+    seg_block *blocks;
+    char *queues;
+    size_t bytes;
+} seg_view;
+
+/* --- bytes that travel ------------------------------------------------------------------------------------ */
+typedef struct wire_rail {
+    uint64_t address, key;
+} wire_rail;
+
+typedef struct wire_block {
+    uint32_t magic, version, owner, source;
+    uint32_t block, generation, signal, tag;
+    uint32_t stream, memory_kind, rails, landing;
+    int32_t descriptor;
+    uint32_t spare;
+    uint64_t nonce, epoch, base, memory_bytes, bytes;
+    tc_layout layout;
+    wire_rail rail[TC_MAX_RAILS];
+    uint64_t check;
+} wire_block;
+_Static_assert(sizeof(wire_block) <= TC_BLOCK_BYTES, "TC_BLOCK_BYTES too small");
+
+#define RAIL_NAME_BYTES 64
+typedef struct wire_address {
+    uint32_t magic, version, rank, kinds;
+    uint64_t node, nonce, probe, nonce_address, segment_bytes;
+    int32_t pid, descriptor;
+    uint32_t checked, rails;
+    uint8_t live[32];
+    uint32_t live_bytes, spare;
+    uint8_t rail[TC_MAX_RAILS][RAIL_NAME_BYTES];
+    uint32_t rail_bytes[TC_MAX_RAILS];
+} wire_address;
+_Static_assert(sizeof(wire_address) <= TC_ADDRESS_BYTES, "TC_ADDRESS_BYTES too small");
+
+/* --- handles ---------------------------------------------------------------------------------------------- */
+typedef struct tc_transport tc_transport;
+
+struct tc_memory {
+    tc_context *context;
+    bool live;
+    uint32_t kind, blocks;
+    void *base;
+    uint64_t bytes;
+    int descriptor;
+    void *rail[TC_MAX_RAILS]; /* the network library's registrations */
+    tc_memory *next;
+};
+
+struct tc_signal {
+    tc_context *context;
+    bool live;
+    uint32_t kind, index, blocks;
+    uint64_t observed; /* checked: epochs that this rank has seen complete */
+    seg_signal *shared;
+    tc_signal *next;
+};
+
+struct tc_block {
+    tc_context *context;
+    bool live;
+    uint32_t index, generation, source, tag;
+    tc_memory *memory, *landing; /* landing: where a network puts a strided block before it is spread out */
+    tc_signal *signal;
+    tc_layout layout;
+    uint64_t bytes, first_epoch, heard, overtaken;
+    seg_block *shared;
+    tc_block *next;
+};
+
+typedef struct proof { /* what a peer said of one of its blocks; in its segment, or a copy of that */
+    _Atomic uint64_t *published, *told;
+    _Atomic uint64_t copy[1 + LANES];
+} proof;
+
+struct tc_target {
+    tc_context *context;
+    bool live;
+    uint32_t peer, busy;
+    wire_block wire;
+    char *mapped; /* start of the peer's memory here, or NULL where it cannot be mapped */
+    uint64_t epoch;
+    seg_block *block;   /* in the peer's segment, or NULL */
+    seg_signal *signal;
+    proof proof;
+    tc_target *next;
+};
+
+typedef struct tc_item {
+    tc_target *target;
+    char *local;
+    tc_layout layout;
+    tc_layout layout_there;
+    uint64_t value, bytes;
+    bool get;
+} tc_item;
+
+struct tc_plan {
+    tc_context *context;
+    bool running, remote;
+    uint32_t items, capacity, next, culprit;
+    tc_item *item;
+    _Atomic uint64_t outstanding;
+    _Atomic int error;
+};
+
+/* One piece of one message, on its way. */
+typedef struct tc_op {
+    tc_plan *plan;
+    tc_target *target;
+    const tc_layout *layout, *there; /* of the local side, and of the remote one */
+    char *local;
+    uint64_t epoch, value, number;
+    uint64_t from, bytes;    /* the part of the message this piece carries */
+    uint64_t total;          /* bytes of the whole message */
+    uint32_t piece, pieces;
+    bool get, track, remote; /* track: note each piece, so that one coming twice is seen */
+} tc_op;
+
+/* A transport: what it takes to bring a piece and its notification to a peer. */
+struct tc_transport {
+    uint32_t kind, value_bits;
+    int (*post)(tc_transport *, const tc_op *); /* 0 done · TC_AGAIN: op_done() follows · TC_FULL · error */
+    int (*progress)(tc_transport *);
+    bool (*idle)(tc_transport *);
+    int (*prove)(tc_transport *, tc_target *, uint64_t number, uint64_t epoch); /* checked mode, where it cannot be read */
+    void (*close)(tc_transport *);
+    tc_context *context;
+};
+
+typedef struct peer {
+    bool connected, mapped, here, cma, lost; /* here: in this very process */
+    tc_transport *transport, *inner;
+    wire_address address;
+    seg_view view;
+    int pidfd, live;
+    uint64_t sent, observed; /* checked: messages sent to it; the latest of its messages that was seen to arrive */
+    void *network;
+} peer;
+
+struct tc_context {
+    tc_options options;
+    seg_view view;
+    int descriptor, listener;
+    uint64_t nonce, node;
+    peer *peers;
+    uint32_t lost, local, cores; /* local: connected ranks of this node */
+    tc_memory *memories, *free_memories;
+    tc_signal **signals, *free_signals;
+    tc_block **blocks, *free_first, *free_last;
+    tc_target *targets, *free_targets;
+    uint32_t signal_count, block_count, queue_used;
+    bool queue_taken[256];
+    tc_transport *shm, *ofi, *msg, *sim;
+    bool driven; /* some transport needs progress calls */
+    pthread_mutex_t lock;
+    pthread_t thread;
+    _Atomic int stop;
+    bool threaded;
+    tc_stats stats;
+    char note[160]; /* why a transport is absent */
+    _Atomic int error;
+};
+
+/* segment.c */
+size_t seg_bytes(const tc_options *options);
+void seg_layout(seg_view *view, void *base);
+int seg_create(tc_context *context);
+int seg_attach(peer *p);
+void seg_detach(peer *p);
+uint64_t node_identity(void);
+int map_descriptor(int32_t pid, int32_t descriptor, uint64_t bytes, void **base);
+int queue_reserve(const seg_view *view, uint32_t queue, uint64_t *ticket);
+void queue_publish(const seg_view *view, uint32_t queue, uint64_t ticket, const tc_event *event);
+int queue_take(const seg_view *view, uint32_t queue, tc_event *event);
+
+/* arrive.c */
+int arrive_piece(seg_block *block, uint64_t epoch, uint32_t piece, uint32_t pieces);
+void arrive_message(seg_signal *signal, seg_block *block, uint64_t epoch);
+typedef struct arrival {
+    uint32_t block, generation, generation_mask;
+    uint32_t piece, pieces;
+    uint64_t epoch, value;
+} arrival;
+int arrive(tc_context *context, const arrival *a);
+tc_block *block_of(tc_context *context, uint32_t index, uint32_t generation, uint32_t mask);
+uint64_t full_epoch(const seg_signal *signal, uint32_t low_bits);
+
+/* layout.c */
+uint64_t layout_bytes(const tc_layout *layout);
+bool layout_fits(const tc_layout *layout, uint64_t room);
+bool layout_contiguous(const tc_layout *layout);
+tc_layout layout_simple(uint64_t offset, uint64_t bytes);
+typedef int (*run_function)(void *user, uint64_t left, uint64_t right, uint64_t bytes);
+int layout_pairs(const tc_layout *left, const tc_layout *right, uint64_t from, uint64_t bytes, run_function run,
+                 void *user);
+void layout_copy(char *to, const tc_layout *to_layout, const char *from, const tc_layout *from_layout, uint64_t start,
+                 uint64_t bytes);
+
+/* check.c: checked mode */
+int check_proof(tc_context *context, const tc_target *target);
+void publish_consumed(tc_context *context, uint32_t peer_rank, uint64_t number);
+
+/* context.c, plan.c, live.c */
+double now(void);
+int progress(tc_context *context);
+int lose(tc_context *context, uint32_t peer_rank);
+void op_done(tc_plan *plan, int status);
+int live_open(tc_context *context);
+int live_address(tc_context *context, wire_address *address);
+bool live_check(tc_context *context, uint32_t peer_rank);
+void live_close(tc_context *context);
+uint64_t checksum(const void *data, size_t bytes);
+int plan_advance(tc_plan *plan);
+
+/* A wait: spins, then yields, looks at the clock and at the peers now and then. */
+typedef struct patience {
+    double limit, next_check, yield_from;
+    uint32_t spins;
+} patience;
+void patience_start(patience *p, double seconds);
+int patience_step(tc_context *context, patience *p, bool *check_peers);
+
+/* --- messages (message.c): how the emulated transport speaks, and proofs over a network ----------------------- */
+enum message_kind { MESSAGE_PUT = 1, MESSAGE_GET, MESSAGE_REPLY, MESSAGE_DONE, MESSAGE_PROOF };
+typedef struct message {
+    uint32_t magic, kind, origin, block, generation, piece, pieces, wanted; /* wanted: answer with MESSAGE_DONE */
+    uint64_t epoch, value, number;
+    uint64_t offset, from, bytes; /* into the block; of the message; of this piece */
+    uint64_t ticket;
+} message;
+typedef struct told { /* what follows a proof */
+    uint32_t block, generation;
+    uint64_t consumed;
+} told;
+int message_handle(tc_context *context, const void *data, size_t bytes);
+int message_proof(tc_context *context, const tc_target *target, uint64_t number, uint64_t epoch, void **data,
+                  size_t *bytes);
+
+/* transports */
+int shm_open_transport(tc_context *context, tc_transport **transport);
+int msg_open_transport(tc_context *context, tc_send_function send, tc_poll_function poll, void *user,
+                       tc_transport **transport);
+int sim_open_transport(tc_context *context, const tc_faults *faults, tc_transport **transport);
+int ofi_open_transport(tc_context *context, tc_transport **transport);
+int ofi_address(tc_transport *transport, wire_address *address);
+int ofi_connect(tc_transport *transport, peer *p);
+void ofi_disconnect(peer *p);
+int ofi_register(tc_transport *transport, tc_memory *memory);
+void ofi_unregister(tc_memory *memory);
+void ofi_wire(tc_memory *memory, wire_block *wire);
+int ofi_capabilities(tc_context *context, tc_capability *list, uint32_t capacity, uint32_t *count);
+#endif

@@ -1,0 +1,92 @@
+/* Registered memory: ours (a memory file that peers on the node map), or the caller's (reached by cross-memory attach). */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static tc_memory *take_handle(tc_context *context) {
+    tc_memory *memory = context->free_memories;
+    if (memory) context->free_memories = memory->next;
+    else memory = malloc(sizeof *memory);
+    if (memory) *memory = (tc_memory){.context = context, .live = true, .descriptor = -1};
+    return memory;
+}
+
+static void put_handle(tc_memory *memory) {
+    memory->live = false;
+    memory->next = memory->context->free_memories;
+    memory->context->free_memories = memory;
+}
+
+static int finish(tc_memory *memory, tc_memory **out) {
+    tc_context *context = memory->context;
+    int status = context->ofi ? ofi_register(context->ofi, memory) : TC_OK;
+    if (status) {
+        if (memory->descriptor >= 0) {
+            munmap(memory->base, memory->bytes);
+            close(memory->descriptor);
+        }
+        put_handle(memory);
+        return status;
+    }
+    memory->next = context->memories;
+    context->memories = memory;
+    *out = memory;
+    return TC_OK;
+}
+
+int tc_memory_allocate(tc_context *context, uint64_t bytes, tc_memory **out) {
+    if (!context || !out || bytes > (1ull << 46)) return TC_ERR_ARGUMENT;
+    uint64_t size = bytes ? bytes : 1;
+    int fd = memfd_create("topocomm-memory", MFD_CLOEXEC);
+    if (fd < 0) return TC_ERR_NO_MEMORY;
+    void *base = ftruncate(fd, (off_t)size) ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    tc_memory *memory = base == MAP_FAILED ? NULL : take_handle(context);
+    if (!memory) {
+        if (base != MAP_FAILED) munmap(base, size);
+        close(fd);
+        return TC_ERR_NO_MEMORY;
+    }
+    memory->kind = TC_SHARED;
+    memory->base = base;
+    memory->bytes = size;
+    memory->descriptor = fd;
+    return finish(memory, out);
+}
+
+int tc_memory_register(tc_context *context, void *base, uint64_t bytes, tc_memory **out) {
+    if (!context || !out || (!base && bytes)) return TC_ERR_ARGUMENT;
+    tc_memory *memory = take_handle(context);
+    if (!memory) return TC_ERR_NO_MEMORY;
+    memory->kind = TC_PRIVATE;
+    memory->base = base;
+    memory->bytes = bytes;
+    return finish(memory, out);
+}
+
+int tc_memory_base(tc_memory *memory, void **base, uint64_t *bytes) {
+    if (!memory || !base || !bytes) return TC_ERR_ARGUMENT;
+    if (!memory->live) return TC_ERR_FREED;
+    *base = memory->base;
+    *bytes = memory->bytes;
+    return TC_OK;
+}
+
+int tc_memory_free(tc_memory *memory) {
+    if (!memory) return TC_ERR_ARGUMENT;
+    if (!memory->live) return TC_ERR_FREED;
+    if (memory->blocks) return TC_ERR_BUSY;
+    tc_context *context = memory->context;
+    tc_memory **link = &context->memories;
+    while (*link && *link != memory) link = &(*link)->next;
+    if (*link) *link = memory->next;
+    ofi_unregister(memory);
+    if (memory->kind == TC_SHARED) {
+        munmap(memory->base, memory->bytes);
+        close(memory->descriptor);
+    }
+    put_handle(memory);
+    return TC_OK;
+}

@@ -1,0 +1,245 @@
+/* The emulated transport: a put is a message that the target copies into place when it calls in; a get is asked for
+ * and answered. The messages are carried by two functions of the caller (mpi4py's, for instance).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define MESSAGE_MAGIC 0x54434d31u
+
+typedef struct pending { /* a get, or a put whose arrival was asked for */
+    struct pending *next;
+    uint64_t ticket;
+    tc_op op;
+} pending;
+
+typedef struct msg_transport {
+    tc_transport base;
+    tc_send_function send;
+    tc_poll_function poll;
+    void *user;
+    pending *waiting;
+    uint64_t tickets;
+} msg_transport;
+
+static int expect(msg_transport *t, const tc_op *op, uint64_t *ticket) {
+    pending *entry = malloc(sizeof *entry);
+    if (!entry) return TC_ERR_NO_MEMORY;
+    *entry = (pending){t->waiting, ++t->tickets, *op};
+    t->waiting = entry;
+    *ticket = entry->ticket;
+    return TC_OK;
+}
+
+static bool resolve(msg_transport *t, uint64_t ticket, tc_op *op) {
+    for (pending **link = &t->waiting; *link; link = &(*link)->next) {
+        if ((*link)->ticket != ticket) continue;
+        pending *entry = *link;
+        *op = entry->op;
+        *link = entry->next;
+        free(entry);
+        return true;
+    }
+    return false;
+}
+
+static int msg_post(tc_transport *transport, const tc_op *op) {
+    msg_transport *t = (msg_transport *)transport;
+    const tc_target *target = op->target;
+    uint64_t payload = op->get ? 0 : op->bytes;
+    char *data = malloc(sizeof(message) + payload);
+    if (!data) return TC_ERR_NO_MEMORY;
+    message head = {.magic = MESSAGE_MAGIC, .kind = op->get ? MESSAGE_GET : MESSAGE_PUT,
+                    .origin = transport->context->options.rank, .block = target->wire.block,
+                    .generation = target->wire.generation, .piece = op->piece, .pieces = op->pieces,
+                    .wanted = op->remote, .epoch = op->epoch, .value = op->value, .number = op->number,
+                    .offset = op->there->offset - target->wire.layout.offset, .from = op->from, .bytes = op->bytes};
+    bool answered = op->get || op->remote;
+    int status = answered ? expect(t, op, &head.ticket) : TC_OK;
+    if (status == TC_OK) {
+        tc_layout plain = layout_simple(0, op->total);
+        memcpy(data, &head, sizeof head);
+        if (payload) layout_copy(data + sizeof head - op->from, &plain, op->local, op->layout, op->from, payload);
+        status = t->send(t->user, target->peer, data, sizeof head + payload);
+        transport->context->stats.pieces++;
+    }
+    free(data);
+    tc_op forgotten;
+    if (status != TC_OK && answered) resolve(t, head.ticket, &forgotten);
+    return status == TC_OK && answered ? TC_AGAIN : status;
+}
+
+static int msg_progress(tc_transport *transport) {
+    msg_transport *t = (msg_transport *)transport;
+    return t->poll(t->user);
+}
+
+static bool msg_idle(tc_transport *transport) {
+    return ((msg_transport *)transport)->waiting == NULL;
+}
+
+static int answer(tc_context *context, const message *request, uint32_t kind, const char *data, uint64_t bytes) {
+    msg_transport *t = (msg_transport *)context->msg;
+    message head = *request;
+    char *reply = malloc(sizeof head + bytes);
+    if (!reply) return TC_ERR_NO_MEMORY;
+    head.kind = kind;
+    head.origin = context->options.rank;
+    memcpy(reply, &head, sizeof head);
+    if (bytes) memcpy(reply + sizeof head, data, bytes);
+    int status = t->send(t->user, request->origin, reply, sizeof head + bytes);
+    context->stats.control++;
+    free(reply);
+    return status;
+}
+
+/* The part of the block a message speaks of, or false if it reaches outside. */
+static bool part_of(const tc_block *block, const message *m, tc_layout *layout) {
+    uint64_t end;
+    if (__builtin_add_overflow(m->from, m->bytes, &end) || __builtin_add_overflow(end, m->offset, &end)) return false;
+    if (end > block->bytes) return false;
+    *layout = block->layout;
+    if (!layout_contiguous(&block->layout)) return m->offset == 0;
+    *layout = layout_simple(block->layout.offset + m->offset, block->bytes - m->offset);
+    return true;
+}
+
+static int count(tc_context *context, const message *m) {
+    arrival a = {.block = m->block, .generation = m->generation, .generation_mask = ~0u, .piece = m->piece,
+                 .pieces = m->pieces, .epoch = m->epoch, .value = m->value};
+    arrive(context, &a); /* what it refuses is in the statistics and at the signal */
+    return m->wanted && context->msg ? answer(context, m, MESSAGE_DONE, NULL, 0) : TC_OK;
+}
+
+static int take_put(tc_context *context, const message *m, const char *payload) {
+    tc_layout plain = layout_simple(0, m->from + m->bytes), layout;
+    tc_block *block = block_of(context, m->block, m->generation, ~0u);
+    if (block && !part_of(block, m, &layout)) return TC_ERR_BLOCK;
+    if (block && m->bytes) layout_copy(block->memory->base, &layout, payload - m->from, &plain, m->from, m->bytes);
+    if (block && m->number)
+        atomic_store(&block->shared->number[m->epoch % LANES], (m->epoch + 1) << 32 | (m->number & 0xffffffff));
+    return count(context, m);
+}
+
+static int take_get(tc_context *context, const message *m) {
+    tc_layout plain = layout_simple(0, m->from + m->bytes), layout;
+    tc_block *block = block_of(context, m->block, m->generation, ~0u);
+    if (!block || !part_of(block, m, &layout)) return answer(context, m, MESSAGE_DONE, NULL, 0);
+    char *data = malloc(m->bytes + 1);
+    if (!data) return TC_ERR_NO_MEMORY;
+    layout_copy(data - m->from, &plain, block->memory->base, &layout, m->from, m->bytes);
+    int status = answer(context, m, MESSAGE_REPLY, data, m->bytes);
+    free(data);
+    if (status) return status;
+    message read = *m;
+    read.wanted = 0;
+    return count(context, &read);
+}
+
+static int take_reply(tc_context *context, const message *m, const char *payload) {
+    tc_op op;
+    if (!context->msg || !resolve((msg_transport *)context->msg, m->ticket, &op)) return TC_ERR_BLOCK;
+    tc_layout plain = layout_simple(0, op.from + op.bytes);
+    bool whole = m->kind == MESSAGE_REPLY && m->bytes == op.bytes;
+    if (whole) layout_copy(op.local, op.layout, payload - op.from, &plain, op.from, op.bytes);
+    op_done(op.plan, whole || !op.get ? TC_OK : TC_ERR_STALE);
+    return TC_OK;
+}
+
+/* --- proofs --------------------------------------------------------------------------------------------------- */
+int message_proof(tc_context *context, const tc_target *target, uint64_t number, uint64_t epoch, void **data,
+                  size_t *bytes) {
+    message head = {.magic = MESSAGE_MAGIC, .kind = MESSAGE_PROOF, .origin = context->options.rank,
+                    .block = target->wire.block, .generation = target->wire.generation, .epoch = epoch,
+                    .number = number};
+    uint64_t n = 0;
+    char *out = malloc(sizeof head + context->block_count * sizeof(told));
+    if (!out) return TC_ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < context->block_count; i++) {
+        const tc_block *block = context->blocks[i];
+        if (!block->live || block->source != target->peer) continue;
+        told entry = {i, block->generation, atomic_load(&block->shared->published)};
+        memcpy(out + sizeof head + n++ * sizeof entry, &entry, sizeof entry);
+    }
+    head.bytes = n * sizeof(told);
+    memcpy(out, &head, sizeof head);
+    *data = out;
+    *bytes = sizeof head + head.bytes;
+    context->stats.control++;
+    return TC_OK;
+}
+
+static int msg_prove(tc_transport *transport, tc_target *target, uint64_t number, uint64_t epoch) {
+    msg_transport *t = (msg_transport *)transport;
+    void *data;
+    size_t bytes;
+    int status = message_proof(transport->context, target, number, epoch, &data, &bytes);
+    if (status) return status;
+    status = t->send(t->user, target->peer, data, bytes);
+    free(data);
+    return status;
+}
+
+static void learn(tc_target *target, uint64_t consumed, uint64_t number) {
+    if (consumed <= atomic_load(target->proof.published) && consumed != 0) return;
+    atomic_store(&target->proof.told[consumed % LANES], consumed << 32 | (number & 0xffffffff));
+    atomic_store(target->proof.published, consumed);
+}
+
+static int take_proof(tc_context *context, const message *m, const char *payload) {
+    tc_block *block = block_of(context, m->block, m->generation, ~0u);
+    if (block)
+        atomic_store(&block->shared->number[m->epoch % LANES], (m->epoch + 1) << 32 | (m->number & 0xffffffff));
+    for (uint64_t i = 0; i < m->bytes / sizeof(told); i++) {
+        told entry;
+        memcpy(&entry, payload + i * sizeof entry, sizeof entry);
+        for (tc_target *target = context->targets; target; target = target->next)
+            if (target->peer == m->origin && target->wire.block == entry.block &&
+                target->wire.generation == entry.generation)
+                learn(target, entry.consumed, m->number);
+    }
+    return TC_OK;
+}
+
+/* --- in ---------------------------------------------------------------------------------------------------------- */
+int message_handle(tc_context *context, const void *data, size_t bytes) {
+    message m;
+    if (bytes < sizeof m) return TC_ERR_BLOCK;
+    memcpy(&m, data, sizeof m);
+    const char *payload = (const char *)data + sizeof m;
+    bool carries = m.kind == MESSAGE_PUT || m.kind == MESSAGE_REPLY || m.kind == MESSAGE_PROOF;
+    if (m.magic != MESSAGE_MAGIC || m.origin >= context->options.size) return TC_ERR_BLOCK;
+    if (carries && m.kind != MESSAGE_REPLY && bytes - sizeof m != m.bytes) return TC_ERR_BLOCK;
+    switch (m.kind) {
+    case MESSAGE_PUT: return take_put(context, &m, payload);
+    case MESSAGE_GET: return take_get(context, &m);
+    case MESSAGE_REPLY:
+    case MESSAGE_DONE: return take_reply(context, &m, payload);
+    case MESSAGE_PROOF: return take_proof(context, &m, payload);
+    default: return TC_ERR_BLOCK;
+    }
+}
+
+int tc_message_in(tc_context *context, const void *data, size_t bytes) {
+    return context && data ? message_handle(context, data, bytes) : TC_ERR_ARGUMENT;
+}
+
+static void msg_close(tc_transport *transport) {
+    msg_transport *t = (msg_transport *)transport;
+    for (pending *entry = t->waiting, *next; entry; entry = next) next = entry->next, free(entry);
+    free(t);
+}
+
+int msg_open_transport(tc_context *context, tc_send_function send, tc_poll_function poll, void *user,
+                       tc_transport **out) {
+    msg_transport *t = calloc(1, sizeof *t);
+    if (!t) return TC_ERR_NO_MEMORY;
+    t->base = (tc_transport){.kind = TC_MSG, .value_bits = 64, .post = msg_post, .progress = msg_progress,
+                             .idle = msg_idle, .prove = msg_prove, .close = msg_close, .context = context};
+    t->send = send;
+    t->poll = poll;
+    t->user = user;
+    *out = &t->base;
+    return TC_OK;
+}

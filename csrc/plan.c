@@ -1,0 +1,241 @@
+/* Plans: transfers built once and started often. Starting checks everything, then hands over as much as the
+ * transports take; what back-pressure holds back goes out from test and wait. */
+#include <stdlib.h>
+
+#include "internal.h"
+
+int tc_plan_create(tc_context *context, uint32_t flag, tc_plan **out) {
+    if (!context || !out || flag > TC_REMOTE) return TC_ERR_ARGUMENT;
+    tc_plan *plan = calloc(1, sizeof *plan);
+    if (!plan) return TC_ERR_NO_MEMORY;
+    plan->context = context;
+    plan->remote = flag == TC_REMOTE;
+    *out = plan;
+    return TC_OK;
+}
+
+static int grow(tc_plan *plan) {
+    if (plan->items < plan->capacity) return TC_OK;
+    uint32_t capacity = plan->capacity ? 2 * plan->capacity : 4;
+    tc_item *item = realloc(plan->item, capacity * sizeof *item);
+    if (!item) return TC_ERR_NO_MEMORY;
+    plan->item = item;
+    plan->capacity = capacity;
+    return TC_OK;
+}
+
+static int value_fits(const tc_target *target, uint64_t value) {
+    uint32_t bits = target->context->peers[target->peer].inner->value_bits;
+    return bits >= 64 || value >> bits == 0 ? TC_OK : TC_ERR_VALUE;
+}
+
+static int add(tc_plan *plan, const tc_item *item) {
+    const tc_target *target = item->target;
+    if (plan->running) return TC_ERR_BUSY;
+    for (uint32_t i = 0; i < plan->items && !target->wire.stream; i++)
+        if (plan->item[i].target == target) return TC_ERR_ARGUMENT; /* one message per epoch */
+    int status = value_fits(target, item->value);
+    if (status == TC_OK) status = grow(plan);
+    if (status != TC_OK) return status;
+    plan->item[plan->items++] = *item;
+    item->target->busy++;
+    return TC_OK;
+}
+
+static int whole(tc_plan *plan, tc_target *target, void *local, const tc_layout *layout, uint64_t value, bool get) {
+    if (!plan || !target || !layout || target->context != plan->context) return TC_ERR_ARGUMENT;
+    if (!target->live) return TC_ERR_FREED;
+    if (layout_bytes(layout) != target->wire.bytes) return TC_ERR_RANGE;
+    tc_item item = {target, local, *layout, target->wire.layout, value, target->wire.bytes, get};
+    return item.bytes && !local ? TC_ERR_ARGUMENT : add(plan, &item);
+}
+
+static int part(tc_plan *plan, tc_target *target, uint64_t offset, void *local, const tc_layout *layout, uint64_t value,
+                bool get) {
+    if (!plan || !target || !layout || target->context != plan->context) return TC_ERR_ARGUMENT;
+    if (!target->live) return TC_ERR_FREED;
+    uint64_t bytes = layout_bytes(layout);
+    if (!layout_contiguous(&target->wire.layout) || offset > target->wire.bytes || bytes > target->wire.bytes - offset)
+        return TC_ERR_RANGE;
+    tc_item item = {target, local, *layout, layout_simple(target->wire.layout.offset + offset, bytes), value, bytes, get};
+    return bytes && !local ? TC_ERR_ARGUMENT : add(plan, &item);
+}
+
+int tc_plan_put(tc_plan *plan, tc_target *target, const void *source, const tc_layout *layout, uint64_t value) {
+    return whole(plan, target, (void *)(uintptr_t)source, layout, value, false);
+}
+
+int tc_plan_get(tc_plan *plan, tc_target *target, void *destination, const tc_layout *layout, uint64_t value) {
+    return whole(plan, target, destination, layout, value, true);
+}
+
+int tc_plan_put_part(tc_plan *plan, tc_target *target, uint64_t offset, const void *source, const tc_layout *layout,
+                     uint64_t value) {
+    return part(plan, target, offset, (void *)(uintptr_t)source, layout, value, false);
+}
+
+int tc_plan_get_part(tc_plan *plan, tc_target *target, uint64_t offset, void *destination, const tc_layout *layout,
+                     uint64_t value) {
+    return part(plan, target, offset, destination, layout, value, true);
+}
+
+int tc_plan_value(tc_plan *plan, uint32_t item, uint64_t value) {
+    if (!plan || item >= plan->items) return TC_ERR_ARGUMENT;
+    if (plan->running) return TC_ERR_BUSY;
+    int status = value_fits(plan->item[item].target, value);
+    if (status == TC_OK) plan->item[item].value = value;
+    return status;
+}
+
+/* Everything that can be refused is refused here, before a byte of any item has moved. */
+static int check_item(tc_context *context, const tc_item *item) {
+    const tc_target *target = item->target;
+    const peer *p = &context->peers[target->peer];
+    if (!target->live) return TC_ERR_FREED;
+    if (p->lost) return TC_ERR_PEER_LOST;
+    if (target->block) {
+        if (atomic_load_explicit(&target->block->generation, memory_order_acquire) != target->wire.generation)
+            return atomic_load(&p->view.head->closed) ? TC_ERR_PEER_LOST : TC_ERR_STALE;
+        int64_t ahead = (int64_t)(target->epoch - atomic_load_explicit(&target->signal->epoch, memory_order_relaxed));
+        if (!target->wire.stream && ahead > (int64_t)AHEAD) {
+            context->stats.full++;
+            return TC_FULL;
+        }
+    }
+    return context->options.checked ? check_proof(context, target) : TC_OK;
+}
+
+static int post_item(tc_plan *plan, tc_item *item) {
+    tc_context *context = plan->context;
+    tc_target *target = item->target;
+    peer *p = &context->peers[target->peer];
+    tc_op op = {.plan = plan, .target = target, .layout = &item->layout, .there = &item->layout_there,
+                .local = item->local, .epoch = target->epoch, .value = item->value, .bytes = item->bytes,
+                .total = item->bytes, .pieces = 1, .get = item->get, .remote = plan->remote};
+    if (context->options.checked) {
+        op.number = p->sent + 1;
+        publish_consumed(context, target->peer, op.number);
+    }
+    atomic_fetch_add_explicit(&plan->outstanding, 1, memory_order_relaxed);
+    int status = p->transport->post(p->transport, &op);
+    if (status != TC_AGAIN) atomic_fetch_sub_explicit(&plan->outstanding, 1, memory_order_relaxed);
+    if (status == TC_FULL) context->stats.full++;
+    if (status != TC_OK && status != TC_AGAIN) return status;
+    target->epoch++;
+    context->stats.messages++;
+    context->stats.bytes += item->bytes;
+    if (context->options.checked) {
+        p->sent++;
+        if (p->inner->prove) return p->inner->prove(p->inner, target, op.number, op.epoch);
+    }
+    return TC_OK;
+}
+
+static int post_some(tc_plan *plan) {
+    while (plan->next < plan->items) {
+        int status = post_item(plan, &plan->item[plan->next]);
+        if (status == TC_FULL) return TC_AGAIN;
+        if (status != TC_OK) {
+            plan->culprit = plan->next;
+            return status;
+        }
+        plan->next++;
+    }
+    return TC_OK;
+}
+
+/* Hands over more; TC_OK once everything is complete. After an error it waits out what is under way. */
+int plan_advance(tc_plan *plan) {
+    tc_context *context = plan->context;
+    int error = atomic_load_explicit(&plan->error, memory_order_relaxed);
+    if (error == TC_OK) {
+        if (context->driven) pthread_mutex_lock(&context->lock);
+        int status = post_some(plan);
+        if (context->driven) pthread_mutex_unlock(&context->lock);
+        if (status == TC_AGAIN) return status;
+        if (status < 0) atomic_store(&plan->error, status);
+    }
+    if (atomic_load_explicit(&plan->outstanding, memory_order_acquire)) return TC_AGAIN;
+    plan->running = false;
+    return atomic_load(&plan->error);
+}
+
+int tc_plan_start(tc_plan *plan) {
+    if (!plan) return TC_ERR_ARGUMENT;
+    if (plan->running) return TC_ERR_BUSY;
+    for (uint32_t i = 0; i < plan->items; i++) {
+        int status = check_item(plan->context, &plan->item[i]);
+        if (status == TC_OK) continue;
+        plan->culprit = i;
+        return status;
+    }
+    plan->next = 0;
+    atomic_store_explicit(&plan->error, TC_OK, memory_order_relaxed);
+    plan->running = true;
+    int status = plan_advance(plan);
+    return status == TC_AGAIN ? TC_OK : status;
+}
+
+int tc_plan_start_after(tc_plan *plan, tc_signal *signal) {
+    if (!plan) return TC_ERR_ARGUMENT;
+    if (plan->running) return TC_ERR_BUSY;
+    int status = tc_signal_rearm(signal);
+    if (status != TC_OK) return status == TC_AGAIN ? TC_ERR_BUSY : status;
+    return tc_plan_start(plan);
+}
+
+int tc_plan_test(tc_plan *plan) {
+    if (!plan) return TC_ERR_ARGUMENT;
+    if (!plan->running) return atomic_load(&plan->error);
+    int status = plan_advance(plan);
+    if (status == TC_AGAIN && plan->context->driven) {
+        int driven = progress(plan->context);
+        if (driven < 0) return driven;
+        status = plan_advance(plan);
+    }
+    return status;
+}
+
+static int check_owners(tc_plan *plan) {
+    for (uint32_t i = 0; i < plan->items; i++) {
+        uint32_t owner = plan->item[i].target->peer;
+        if (tc_peer_alive(plan->context, owner) == TC_ERR_PEER_LOST) return lose(plan->context, owner);
+    }
+    return TC_OK;
+}
+
+int tc_plan_wait(tc_plan *plan, double seconds) {
+    patience p;
+    if (!plan) return TC_ERR_ARGUMENT;
+    patience_start(&p, seconds);
+    for (;;) {
+        bool check = false;
+        int status = tc_plan_test(plan);
+        if (status != TC_AGAIN) return status;
+        status = patience_step(plan->context, &p, &check);
+        if (check && check_owners(plan) != TC_OK) return TC_ERR_PEER_LOST;
+        if (status != TC_OK) return status;
+    }
+}
+
+void op_done(tc_plan *plan, int status) {
+    if (status < 0) atomic_store(&plan->error, status);
+    atomic_fetch_sub_explicit(&plan->outstanding, 1, memory_order_release);
+}
+
+int tc_plan_culprit(tc_plan *plan, uint32_t *item, uint32_t *peer_rank, uint32_t *tag) {
+    if (!plan || !item || !peer_rank || !tag || plan->culprit >= plan->items) return TC_ERR_ARGUMENT;
+    *item = plan->culprit;
+    *peer_rank = plan->item[plan->culprit].target->peer;
+    *tag = plan->item[plan->culprit].target->wire.tag;
+    return TC_OK;
+}
+
+int tc_plan_free(tc_plan *plan) {
+    if (!plan) return TC_ERR_ARGUMENT;
+    if (plan->running && plan_advance(plan) == TC_AGAIN) return TC_ERR_BUSY;
+    for (uint32_t i = 0; i < plan->items; i++) plan->item[i].target->busy--;
+    free(plan->item);
+    free(plan);
+    return TC_OK;
+}

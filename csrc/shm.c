@@ -1,0 +1,103 @@
+/* Shared memory: the sender stores into the target, then counts at the signal itself; the target need not call in.
+ * Memory that is mapped here is copied to; the private memory of another process is reached by cross-memory attach. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+
+#include "internal.h"
+
+#define BATCH 64
+
+typedef struct crossing { /* a batch of pairs for one system call */
+    struct iovec here[BATCH], there[BATCH];
+    char *local;
+    uint64_t base, bytes;
+    int count;
+    pid_t pid;
+    bool get;
+} crossing;
+
+static int cross(crossing *c) {
+    if (!c->count) return TC_OK;
+    unsigned long n = (unsigned long)c->count;
+    ssize_t moved = c->get ? process_vm_readv(c->pid, c->here, n, c->there, n, 0)
+                           : process_vm_writev(c->pid, c->here, n, c->there, n, 0);
+    uint64_t wanted = c->bytes;
+    c->count = 0;
+    c->bytes = 0;
+    if (moved >= 0) return (uint64_t)moved == wanted ? TC_OK : TC_ERR_STALE;
+    if (errno == ESRCH) return TC_ERR_PEER_LOST;
+    return errno == EPERM ? TC_ERR_DENIED : TC_ERR_STALE;
+}
+
+static int cross_run(void *user, uint64_t local, uint64_t remote, uint64_t bytes) {
+    crossing *c = user;
+    c->here[c->count] = (struct iovec){c->local + local, bytes};
+    c->there[c->count] = (struct iovec){(void *)(uintptr_t)(c->base + remote), bytes};
+    c->bytes += bytes;
+    return ++c->count == BATCH || c->bytes >= 1u << 30 ? cross(c) : TC_OK;
+}
+
+static int move(const tc_op *op) {
+    tc_target *target = op->target;
+    if (op->bytes == 0) return TC_OK;
+    if (target->mapped) {
+        if (op->get) layout_copy(op->local, op->layout, target->mapped, op->there, op->from, op->bytes);
+        else layout_copy(target->mapped, op->there, op->local, op->layout, op->from, op->bytes);
+        return TC_OK;
+    }
+    crossing c = {.local = op->local, .base = target->wire.base, .get = op->get,
+                  .pid = target->context->peers[target->peer].address.pid};
+    int status = layout_pairs(op->layout, op->there, op->from, op->bytes, cross_run, &c);
+    return status ? status : cross(&c);
+}
+
+static int notify(const tc_op *op, seg_signal *signal, seg_block *block) {
+    const tc_target *target = op->target;
+    uint32_t queue = atomic_load_explicit(&signal->queue, memory_order_relaxed);
+    if (queue) {
+        const seg_view *view = &target->context->peers[target->peer].view;
+        tc_event event = {target->context->options.rank, target->wire.tag, op->epoch, op->value, op->total};
+        uint64_t ticket;
+        if (queue_reserve(view, queue - 1, &ticket) != TC_OK) return TC_ERR_OVERFLOW;
+        queue_publish(view, queue - 1, ticket, &event);
+    }
+    arrive_message(signal, block, target->wire.stream ? 0 : op->epoch);
+    return TC_OK;
+}
+
+static int shm_post(tc_transport *transport, const tc_op *op) {
+    const tc_target *target = op->target;
+    seg_signal *signal = target->signal;
+    seg_block *block = target->block;
+    (void)transport;
+    __builtin_prefetch(signal, 1); /* its line travels while the data is written */
+    if (atomic_load_explicit(&block->generation, memory_order_relaxed) != target->wire.generation) return TC_ERR_STALE;
+    int64_t ahead = (int64_t)(op->epoch - atomic_load_explicit(&signal->epoch, memory_order_acquire));
+    if (!target->wire.stream && ahead > (int64_t)AHEAD) return TC_FULL;
+    int status = move(op);
+    if (status) return status;
+    if (op->number)
+        atomic_store_explicit(&block->number[op->epoch % LANES], (op->epoch + 1) << 32 | (op->number & 0xffffffff),
+                              memory_order_relaxed);
+    if (op->track && !target->wire.stream) {
+        status = arrive_piece(block, op->epoch, op->piece, op->pieces);
+        if (status == TC_ERR_SURPLUS) atomic_fetch_add_explicit(&signal->surplus, 1, memory_order_relaxed);
+        if (status) return TC_OK; /* counted when the rest is there, or never again */
+    }
+    return notify(op, signal, block);
+}
+
+static void shm_close(tc_transport *transport) {
+    free(transport);
+}
+
+int shm_open_transport(tc_context *context, tc_transport **out) {
+    tc_transport *transport = calloc(1, sizeof *transport);
+    if (!transport) return TC_ERR_NO_MEMORY;
+    *transport = (tc_transport){.kind = TC_SHM, .value_bits = 64, .post = shm_post, .close = shm_close,
+                                .context = context};
+    *out = transport;
+    return TC_OK;
+}

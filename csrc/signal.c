@@ -1,0 +1,266 @@
+/* Signals: epochs, re-arming, waiting. The word of each epoch is counted up by senders (arrive.c, shm.c). */
+#include <stdlib.h>
+
+#include "internal.h"
+
+static int take_queue(tc_context *context, uint32_t *queue) {
+    for (uint32_t q = 0; q < context->options.queues; q++) {
+        if (context->queue_taken[q]) continue;
+        context->queue_taken[q] = true;
+        *queue = q;
+        return TC_OK;
+    }
+    return TC_ERR_LIMIT;
+}
+
+static int take_handle(tc_context *context, tc_signal **out) {
+    tc_signal *signal = context->free_signals;
+    if (signal) {
+        context->free_signals = signal->next;
+    } else {
+        if (context->signal_count == context->options.signals) return TC_ERR_LIMIT;
+        signal = calloc(1, sizeof *signal);
+        if (!signal) return TC_ERR_NO_MEMORY;
+        signal->context = context;
+        signal->index = context->signal_count;
+        signal->shared = &context->view.signals[signal->index];
+        context->signals[context->signal_count++] = signal;
+    }
+    *out = signal;
+    return TC_OK;
+}
+
+int tc_signal_create(tc_context *context, uint32_t kind, tc_signal **out) {
+    uint32_t queue = 0;
+    tc_signal *signal;
+    if (!context || !out || kind > TC_STREAM) return TC_ERR_ARGUMENT;
+    int status = kind == TC_IDENTIFIED ? take_queue(context, &queue) : TC_OK;
+    if (status) return status;
+    status = take_handle(context, &signal);
+    if (status) {
+        if (kind == TC_IDENTIFIED) context->queue_taken[queue] = false;
+        return status;
+    }
+    for (uint32_t i = 0; i < LANES; i++) atomic_store(&signal->shared->lane[i], 0);
+    atomic_store(&signal->shared->epoch, 0);
+    atomic_store(&signal->shared->expected, 0);
+    atomic_store(&signal->shared->surplus, 0);
+    atomic_store(&signal->shared->queue, kind == TC_IDENTIFIED ? queue + 1 : 0);
+    atomic_fetch_add(&signal->shared->generation, 1);
+    signal->kind = kind;
+    signal->blocks = 0;
+    signal->observed = 0;
+    signal->live = true;
+    *out = signal;
+    return TC_OK;
+}
+
+int tc_signal_free(tc_signal *signal) {
+    tc_event event;
+    if (!signal) return TC_ERR_ARGUMENT;
+    if (!signal->live) return TC_ERR_FREED;
+    if (signal->blocks) return TC_ERR_BUSY;
+    tc_context *context = signal->context;
+    uint32_t queue = atomic_load(&signal->shared->queue);
+    if (queue) {
+        while (queue_take(&context->view, queue - 1, &event) == TC_OK) {}
+        context->queue_taken[queue - 1] = false;
+    }
+    signal->live = false;
+    signal->next = context->free_signals;
+    context->free_signals = signal;
+    return TC_OK;
+}
+
+/* The state of this epoch as it stands, without driving any transport. */
+static int look(tc_signal *signal) {
+    seg_signal *s = signal->shared;
+    uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
+    uint64_t expected = atomic_load_explicit(&s->expected, memory_order_relaxed);
+    uint64_t arrived = atomic_load_explicit(&s->lane[epoch % LANES], memory_order_acquire);
+    if (arrived < expected) return TC_AGAIN;
+    if (arrived > expected || atomic_load_explicit(&s->lane[(epoch + LANES - 1) % LANES], memory_order_relaxed))
+        return TC_ERR_SURPLUS;
+    return TC_OK;
+}
+
+int tc_signal_test(tc_signal *signal) {
+    if (!signal) return TC_ERR_ARGUMENT;
+    if (!signal->live) return TC_ERR_FREED;
+    if (signal->kind == TC_STREAM) return TC_ERR_UNSUPPORTED;
+    int status = look(signal);
+    if (status == TC_AGAIN && signal->context->driven) {
+        int driven = progress(signal->context);
+        if (driven < 0) return driven;
+        status = look(signal);
+    }
+    if (status == TC_OK) signal->observed = atomic_load_explicit(&signal->shared->epoch, memory_order_relaxed) + 1;
+    return status;
+}
+
+int tc_signal_rearm(tc_signal *signal) {
+    if (!signal) return TC_ERR_ARGUMENT;
+    if (!signal->live) return TC_ERR_FREED;
+    if (signal->kind == TC_STREAM) return TC_ERR_UNSUPPORTED;
+    seg_signal *s = signal->shared;
+    uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
+    uint64_t expected = atomic_load_explicit(&s->expected, memory_order_relaxed);
+    _Atomic uint64_t *lane = &s->lane[epoch % LANES], *past = &s->lane[(epoch + LANES - 1) % LANES];
+    uint64_t arrived = atomic_load_explicit(lane, memory_order_acquire);
+    if (arrived < expected) return TC_AGAIN;
+    signal->observed = epoch + 1;
+    uint64_t late = atomic_load_explicit(past, memory_order_relaxed);
+    uint64_t surplus = arrived - expected + late;
+    if (late) atomic_fetch_sub_explicit(past, late, memory_order_relaxed);
+    atomic_fetch_sub_explicit(lane, arrived, memory_order_relaxed);
+    atomic_store_explicit(&s->epoch, epoch + 1, memory_order_release);
+    if (!surplus) return TC_OK;
+    atomic_fetch_add_explicit(&s->surplus, surplus, memory_order_relaxed);
+    return TC_ERR_SURPLUS;
+}
+
+int tc_signal_take(tc_signal *signal, uint64_t count) {
+    if (!signal) return TC_ERR_ARGUMENT;
+    if (!signal->live) return TC_ERR_FREED;
+    if (signal->kind != TC_STREAM) return TC_ERR_UNSUPPORTED;
+    _Atomic uint64_t *lane = &signal->shared->lane[0];
+    if (atomic_load_explicit(lane, memory_order_acquire) < count) {
+        int driven = signal->context->driven ? progress(signal->context) : TC_OK;
+        if (driven < 0) return driven;
+        if (atomic_load_explicit(lane, memory_order_acquire) < count) return TC_AGAIN;
+    }
+    atomic_fetch_sub_explicit(lane, count, memory_order_relaxed);
+    return TC_OK;
+}
+
+int tc_signal_event(tc_signal *signal, tc_event *event) {
+    if (!signal || !event) return TC_ERR_ARGUMENT;
+    if (!signal->live) return TC_ERR_FREED;
+    if (signal->kind != TC_IDENTIFIED) return TC_ERR_UNSUPPORTED;
+    uint32_t queue = atomic_load_explicit(&signal->shared->queue, memory_order_relaxed) - 1;
+    if (queue_take(&signal->context->view, queue, event) == TC_OK) return TC_OK;
+    int driven = signal->context->driven ? progress(signal->context) : TC_OK;
+    return driven < 0 ? driven : queue_take(&signal->context->view, queue, event);
+}
+
+int tc_signal_state(tc_signal *signal, uint64_t *epoch, uint64_t *expected, uint64_t *arrived, uint64_t *early,
+                    uint64_t *surplus) {
+    if (!signal || !epoch || !expected || !arrived || !early || !surplus) return TC_ERR_ARGUMENT;
+    if (!signal->live) return TC_ERR_FREED;
+    seg_signal *s = signal->shared;
+    *epoch = atomic_load(&s->epoch);
+    *expected = atomic_load(&s->expected);
+    *arrived = atomic_load(&s->lane[*epoch % LANES]);
+    *early = atomic_load(&s->lane[(*epoch + 1) % LANES]) + atomic_load(&s->lane[(*epoch + 2) % LANES]);
+    *surplus = atomic_load(&s->surplus);
+    return TC_OK;
+}
+
+/* --- who is missing ---------------------------------------------------------------------------------------- */
+static bool is_missing(const tc_signal *signal, const tc_block *block) {
+    uint64_t epoch = atomic_load(&signal->shared->epoch);
+    return block && block->live && block->signal == signal &&
+           atomic_load(&block->shared->arrived) < epoch - block->first_epoch + 1;
+}
+
+int tc_signal_missing(tc_signal *signal, tc_missing *list, uint32_t capacity, uint32_t *count) {
+    if (!signal || !count || (!list && capacity)) return TC_ERR_ARGUMENT;
+    if (!signal->live) return TC_ERR_FREED;
+    tc_context *context = signal->context;
+    uint64_t epoch = atomic_load(&signal->shared->epoch);
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < context->block_count; i++) {
+        tc_block *block = context->blocks[i];
+        if (signal->kind == TC_STREAM ? !(block->live && block->signal == signal) : !is_missing(signal, block)) continue;
+        uint64_t word = atomic_load(&block->shared->piece[epoch % LANES]);
+        bool begun = word >> 16 == epoch + 1;
+        if (found < capacity)
+            list[found] = (tc_missing){block->source, block->tag, block->index, begun ? word >> 8 & 0xff : 0,
+                                       begun ? word & 0xff : 0};
+        found++;
+    }
+    *count = found;
+    return TC_OK;
+}
+
+/* Is somebody whom this signal waits for gone for good? A last look at the signal comes after that. */
+static int check_sources(tc_signal *signal) {
+    tc_context *context = signal->context;
+    for (uint32_t i = 0; i < context->block_count; i++) {
+        tc_block *block = context->blocks[i];
+        if (signal->kind == TC_COUNTED ? !is_missing(signal, block) : !(block->live && block->signal == signal))
+            continue;
+        if (tc_peer_alive(context, block->source) != TC_ERR_PEER_LOST) continue;
+        return lose(context, block->source);
+    }
+    return TC_OK;
+}
+
+/* --- waiting ------------------------------------------------------------------------------------------------ */
+typedef struct question { /* what is waited for */
+    tc_signal **signals;
+    uint32_t count, index;
+    uint64_t take;
+    tc_event *event;
+} question;
+
+static int ask(question *q) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        tc_signal *signal = q->signals[i];
+        int status = q->event ? tc_signal_event(signal, q->event)
+                     : q->take ? tc_signal_take(signal, q->take) : tc_signal_test(signal);
+        if (status == TC_AGAIN) continue;
+        q->index = i;
+        return status;
+    }
+    return TC_AGAIN;
+}
+
+static int wait_for(question *q, double seconds) {
+    tc_context *context = q->signals[0]->context;
+    patience p;
+    int status = ask(q);
+    if (status != TC_AGAIN) return status;
+    patience_start(&p, seconds);
+    for (;;) {
+        bool check = false;
+        status = ask(q);
+        if (status != TC_AGAIN) return status;
+        int late = patience_step(context, &p, &check);
+        if (late == TC_OK && !check) continue;
+        int gone = TC_OK;
+        for (uint32_t i = 0; check && i < q->count && gone == TC_OK; i++) gone = check_sources(q->signals[i]);
+        if (gone == TC_OK) gone = late;
+        if (gone == TC_OK) continue;
+        status = ask(q);
+        return status == TC_AGAIN ? gone : status;
+    }
+}
+
+int tc_signal_wait(tc_signal *signal, double seconds) {
+    if (!signal) return TC_ERR_ARGUMENT;
+    question q = {.signals = &signal, .count = 1};
+    return wait_for(&q, seconds);
+}
+
+int tc_signal_wait_any(tc_signal **signals, uint32_t count, double seconds, uint32_t *index) {
+    if (!signals || !count || !index) return TC_ERR_ARGUMENT;
+    for (uint32_t i = 0; i < count; i++)
+        if (!signals[i] || signals[i]->context != signals[0]->context) return TC_ERR_ARGUMENT;
+    question q = {.signals = signals, .count = count};
+    int status = wait_for(&q, seconds);
+    if (status == TC_OK || status == TC_ERR_SURPLUS) *index = q.index;
+    return status;
+}
+
+int tc_signal_take_wait(tc_signal *signal, uint64_t count, double seconds) {
+    if (!signal || !count) return TC_ERR_ARGUMENT;
+    question q = {.signals = &signal, .count = 1, .take = count};
+    return wait_for(&q, seconds);
+}
+
+int tc_signal_event_wait(tc_signal *signal, double seconds, tc_event *event) {
+    if (!signal || !event) return TC_ERR_ARGUMENT;
+    question q = {.signals = &signal, .count = 1, .event = event};
+    return wait_for(&q, seconds);
+}

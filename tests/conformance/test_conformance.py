@@ -1,0 +1,161 @@
+"""The drop-in communicator under mpiexec: one launch a rank count, which runs all checks of this directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import check_choosing  # noqa: F401
+import check_errors  # noqa: F401
+import check_habits  # noqa: F401
+import check_matrix  # noqa: F401
+import check_operations  # noqa: F401
+import check_types  # noqa: F401
+import numpy as np
+import pytest
+from harness import expected, topologies
+from launch import launch
+
+from topocomm.algorithms import TABLE, make_schedule
+from topocomm.plan import LARGEST, block_cuts, make_plan
+
+HERE = Path(__file__).parent
+YIELD = {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"}
+"""MPICH: more ranks than cores."""
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5, 8])
+def test_every_check_passes(ranks: int) -> None:
+    done = launch(ranks, ["-m", "mpi4py", str(HERE / "program.py")], timeout=150, env=YIELD)
+    passed = [line[3:] for line in done.stdout.splitlines() if line.startswith("ok ")]
+    assert done.returncode == 0, done.stderr
+    assert passed == expected(ranks)
+
+
+def _run(tmp_path: Path, ranks: int, text: str, env: Mapping[str, str]) -> CompletedProcess[str]:
+    path = tmp_path / "program.py"
+    path.write_text("import numpy as np, topocomm\nfrom mpi4py import MPI\n" + text)
+    return launch(ranks, ["-m", "mpi4py", str(path)], timeout=60, env=env)
+
+
+def test_the_environment_names_topology_algorithm_and_trace(tmp_path: Path) -> None:
+    """By rank, with a communicator that is a part of the world in another order; and the trace on standard error."""
+    rows = [["g0"], ["g1"], ["g0"], ["g1"]]
+    placement = {"format": "topocomm-placement", "version": 1, "levels": ["group"], "ranks": rows}
+    (tmp_path / "place.json").write_text(json.dumps(placement))
+    text = """
+comm = topocomm.Comm(MPI.COMM_WORLD)
+assert [int(x) for x in comm.machine_topology.places[:, 0]] == [0, 1, 0, 1]
+part = topocomm.Comm(MPI.COMM_WORLD.Split(0, -comm.rank))
+assert part.machine_topology.labels[:, 0].tolist() == ["g1", "g0", "g1", "g0"]
+for _ in range(3):
+    comm.Allreduce(np.ones(3), out := np.zeros(3))
+    assert (out == 4).all()
+"""
+    names = {"TOPOCOMM_TOPOLOGY": str(tmp_path / "place.json"), "TOPOCOMM_ALLREDUCE": "ring", "TOPOCOMM_TRACE": "1"}
+    done = _run(tmp_path, 4, text, names)
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("topocomm: ")]
+    assert len(told) == 1, done.stderr
+    assert "allreduce, 24 bytes: ring" in told[0]
+    assert "TOPOCOMM_ALLREDUCE" in told[0]
+
+
+def test_a_placement_by_node_and_files_that_do_not_fit(tmp_path: Path) -> None:
+    text = f"""
+import json
+host = MPI.Get_processor_name()
+world = MPI.COMM_WORLD
+def write(name, **keys):
+    if world.rank == 0:
+        open({str(tmp_path)!r} + "/" + name, "w").write(
+            json.dumps({{"format": "topocomm-placement", "version": 1, **keys}}))
+    world.Barrier()
+    return {str(tmp_path)!r} + "/" + name
+comm = topocomm.Comm(world, topology=write("node.json", levels=["rack"], nodes={{host: ["r7"]}}))
+assert comm.machine_topology.levels == ("rack", "node")
+for path in (
+    write("other.json", levels=["rack"], nodes={{"elsewhere": ["r7"]}}),
+    write("more.json", levels=["node"], ranks=[["n"]] * 7),
+    write("bad.json", levels=["node"], ranks=[["n", "m"]] * world.size),
+    write("none.json", levels=["node"]),
+    {str(tmp_path)!r},
+    {str(tmp_path)!r} + "/missing",
+):
+    try:
+        topocomm.Comm(world, topology=path)
+    except topocomm.TopologyError as e:
+        assert path in str(e), e
+    else:
+        raise AssertionError(path)
+if world.rank == 0:
+    print("all refused")
+"""
+    done = _run(tmp_path, 2, text, {})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == "all refused"
+
+
+def test_a_program_may_end_without_freeing(tmp_path: Path) -> None:
+    text = """
+keep = [topocomm.Comm(c, algorithm={"barrier": "dissemination"}) for c in (MPI.COMM_WORLD, MPI.COMM_WORLD.Dup())]
+for comm in keep:
+    comm.Barrier()
+    comm.Split(0).Barrier()
+"""
+    done = _run(tmp_path, 2, text, {})
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_a_rank_that_raises_ends_the_job(tmp_path: Path) -> None:
+    text = """
+comm = topocomm.Comm(MPI.COMM_WORLD, topology=topocomm.Topology(("node",), [[0], [0], [1]]))
+if comm.rank == 1:
+    raise RuntimeError("on purpose")
+comm.Barrier()
+"""
+    done = _run(tmp_path, 3, text, {})
+    assert done.returncode != 0
+    assert "on purpose" in done.stderr
+
+
+def test_spawned_processes_share_a_merged_communicator(tmp_path: Path) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(
+        "from mpi4py import MPI\nimport numpy as np\n"
+        "merged = MPI.Comm.Get_parent().Merge(True)\n"
+        "merged.Allreduce(np.ones(1), out := np.zeros(1))\nassert out[0] == merged.size\nmerged.Free()\n"
+    )
+    text = f"""
+import sys
+comm = topocomm.Comm(MPI.COMM_WORLD)
+merged = comm.Spawn(sys.executable, [{str(child)!r}], 1).Merge(False)
+merged.Allreduce(np.ones(1), out := np.zeros(1))
+assert out[0] == merged.size == 2
+merged.Free()
+print("done")
+"""
+    done = _run(tmp_path, 1, text, {})
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+@pytest.mark.parametrize("itemsize", [1, 8])
+@pytest.mark.parametrize("collective", list(TABLE))
+def test_counts_beyond_32_bits_bind(collective: str, itemsize: int) -> None:
+    """No memory is touched: messages stay within the reach of MPI's int, and add up to what the schedule sends."""
+    count = 2**31 + 5
+    for name, algorithm in TABLE[collective].items():
+        schedule = make_schedule(collective, name, topologies(4)["cyclic"])
+        whole = collective in ("allreduce", "bcast", "reduce")
+        counts = np.diff(block_cuts(count, schedule.nslots)) if whole else count
+        small = np.diff(block_cuts(4 * schedule.nslots, schedule.nslots)) if whole else 4
+        for rank in range(4):
+            plan, little = (make_plan(schedule, rank, c, itemsize) for c in (counts, small))
+            sizes = [m.nbytes for rnd in plan.rounds for m in (*rnd.sends, *rnd.recvs)]
+            blocks = sum(m.nbytes for rnd in little.rounds for m in (*rnd.sends, *rnd.recvs)) // (4 * itemsize)
+            assert all(0 <= size <= LARGEST for size in sizes), name
+            if collective != "barrier":
+                block = count // schedule.nslots if whole else count
+                assert blocks * block * itemsize <= sum(sizes) <= blocks * (block + 1) * itemsize, algorithm.name

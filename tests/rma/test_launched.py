@@ -1,0 +1,68 @@
+"""Notified RMA between processes under this Python's MPI."""
+
+import sys
+
+import pytest
+from launching import MPIEXEC, ROOT, run
+
+from topocomm import rma
+
+MESSAGES = pytest.param("mpi", id="messages")  # an id with "mpi" in it would be taken for pytest-mpi's marker
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize(("faulty", "checked"), [("0", "0"), ("1", "1")])
+def test_all_to_all_in_shared_memory(launch, ranks, faulty, checked):
+    launch(ranks, "all_to_all.py", "shm", faulty, checked, "12")
+
+
+@pytest.mark.parametrize(("ranks", "faulty", "checked"), [(2, "0", "0"), (3, "1", "1"), (4, "1", "0")])
+def test_all_to_all_over_messages(launch, ranks, faulty, checked):
+    launch(ranks, "all_to_all.py", "mpi", faulty, checked, "8")
+
+
+@pytest.mark.parametrize("transport", ["shm", MESSAGES])
+def test_bad_input_is_refused(launch, transport):
+    launch(1, "bad_input.py", transport)
+
+
+FABRIC = any(c.transport == "ofi" and c.present for c in rma.capabilities())
+needs_fabric = pytest.mark.skipif(not FABRIC, reason="built without libfabric")
+
+
+@needs_fabric
+@pytest.mark.parametrize("provider", [("tcp", "lo"), ("tcp", "lo,lo"), ("shm", "")], ids=["tcp", "two-rails", "shm"])
+@pytest.mark.parametrize(("ranks", "faulty", "checked"), [(2, "0", "0"), (3, "1", "1"), (8, "1", "0")])
+def test_all_to_all_over_libfabric(launch, ranks, faulty, checked, provider):
+    launch(ranks, "all_to_all.py", "ofi", faulty, checked, "8", *provider)
+
+
+@pytest.mark.parametrize("transport", ["shm", MESSAGES, pytest.param("ofi", marks=needs_fabric)])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_patterns_equal_the_mpi_library(launch, transport, ranks):
+    launch(ranks, "patterns.py", transport)
+
+
+@pytest.mark.parametrize("transport", ["shm", MESSAGES, pytest.param("ofi", marks=needs_fabric)])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_features(launch, transport, ranks):
+    launch(ranks, "features.py", transport)
+
+
+EXAMPLES = {
+    "rma_producer_consumer.py": (2, (), "consumed 1000 items"),
+    "rma_halo.py": (4, (), "messages = 20 × 2 neighbours"),
+    "rma_halo.py --violate": (3, ("--violate",), "block tag 7 is not proven free"),
+    "rma_two_nics.py": (2, (), "2097152 bytes went in 2 pieces"),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_do_what_they_say(example):
+    ranks, arguments, wanted = EXAMPLES[example]
+    if "nics" in example and not FABRIC:
+        pytest.skip("built without libfabric")
+    program = str(ROOT / "examples" / example.split()[0])
+    code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, program, *arguments])
+    assert code == 0, output
+    assert output.count(wanted) == (1 if "producer" in example else ranks), output

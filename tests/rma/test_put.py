@@ -1,0 +1,37 @@
+"""The benchmarks of puts: headers, columns, and figures that are numbers above zero."""
+
+import json
+import sys
+
+import pytest
+from launching import MPIEXEC, run
+
+PUT = [str(MPIEXEC), "-n", "2", sys.executable, "-m", "topocomm.cli.put"]
+
+
+@pytest.mark.parametrize("name", ["put_latency", "put_bw", "put_bibw", "put_rate"])
+def test_every_benchmark_reports_every_way(name):
+    code, output = run([*PUT, name, "-m", "8:16", "-i", "5", "--compare", "--json"])
+    assert code == 0, output
+    report = json.loads(output[output.index("{") :])
+    assert [row["size"] for row in report["rows"]] == [8, 16]
+    for row in report["rows"]:
+        ratios = row.pop("time_per_notified")
+        assert set(row) == {"size", "notified", "send", "flag", "pscw", "fence"}
+        assert set(ratios) == {"send", "flag", "pscw", "fence"}
+        assert all(value > 0 for value in (*row.values(), *ratios.values()))
+
+
+def test_table_has_osu_columns():
+    code, output = run([*PUT, "put_latency", "-m", "8:8", "-i", "5"])
+    assert code == 0, output
+    lines = [line for line in output.splitlines() if line]
+    assert "# Size         Avg Latency(us)" in lines
+    assert lines[-1].startswith("8  ")
+    assert len(lines[-1]) == 30
+
+
+def test_other_rank_counts_are_refused():
+    code, output = run([str(MPIEXEC), "-n", "1", sys.executable, "-m", "topocomm.cli.put", "put_bw"])
+    assert code == 2
+    assert "needs exactly 2 ranks, got 1" in output

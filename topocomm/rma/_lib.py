@@ -1,0 +1,60 @@
+"""The C core's functions, its status codes as exceptions, and the small change between NumPy and C."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from topocomm.rma import errors
+
+try:
+    from topocomm.rma._core import ffi, lib
+except ImportError as missing:  # pragma: no cover - depends on the build
+    raise errors.UnsupportedError(
+        "topocomm.rma needs its C core, topocomm.rma._core; build it with: python setup.py build_ext --inplace"
+    ) from missing
+
+__all__ = ["check", "failure", "ffi", "lib", "text"]
+
+CLASSES: dict[int, type[errors.RmaError]] = {
+    lib.TC_ERR_ARGUMENT: errors.FreedError,
+    lib.TC_ERR_NO_MEMORY: errors.LimitError,
+    lib.TC_ERR_LIMIT: errors.LimitError,
+    lib.TC_ERR_RANGE: errors.RangeError,
+    lib.TC_ERR_STALE: errors.StaleBlockError,
+    lib.TC_ERR_FREED: errors.FreedError,
+    lib.TC_ERR_BUSY: errors.BusyError,
+    lib.TC_FULL: errors.BusyError,
+    lib.TC_ERR_BLOCK: errors.BlockError,
+    lib.TC_ERR_NOT_YOURS: errors.BlockError,
+    lib.TC_ERR_UNREACHABLE: errors.TransportError,
+    lib.TC_ERR_SURPLUS: errors.SurplusError,
+    lib.TC_ERR_VALUE: errors.RangeError,
+    lib.TC_ERR_UNSUPPORTED: errors.UnsupportedError,
+    lib.TC_ERR_TRANSPORT: errors.TransportError,
+    lib.TC_ERR_OVERFLOW: errors.LimitError,
+    lib.TC_ERR_DENIED: errors.UnsupportedError,
+}
+
+
+def text(status: int) -> str:
+    """The C core's words for a status."""
+    return str(ffi.string(lib.tc_status_text(status)).decode())
+
+
+def failure(status: int, what: str) -> errors.RmaError:
+    """The exception for a status; ``what`` says who wanted to do what."""
+    words = text(status)
+    if status == lib.TC_ERR_ARGUMENT:
+        words = "a freed handle, or an argument without meaning"
+    return CLASSES.get(status, errors.RmaError)(f"{what}: {words}")
+
+
+def check(status: int, what: str) -> None:
+    """Raises unless the call is done."""
+    if status != 0:
+        raise failure(status, what)
+
+
+def out(kind: str) -> Any:
+    """Room for one output of a C function."""
+    return ffi.new(kind)

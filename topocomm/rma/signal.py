@@ -1,0 +1,208 @@
+"""Signals: where a receiver sees that data has arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from topocomm.rma import errors
+from topocomm.rma._lib import check, failure, ffi, lib
+
+if TYPE_CHECKING:
+    from topocomm.rma.context import Context
+
+__all__ = ["Event", "Signal", "SignalState", "wait_any"]
+
+SLICE = 0.2  # seconds in C between chances for Python to notice an interrupt
+
+
+@dataclass(frozen=True)
+class Event:
+    """An identified notification: who, which block (its tag), for which epoch, the sender's value, and bytes."""
+
+    source: int
+    tag: int
+    epoch: int
+    value: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class SignalState:
+    """Counts of messages: of this epoch, expected and arrived; come early for the next ones; refused as surplus."""
+
+    epoch: int
+    expected: int
+    arrived: int
+    early: int
+    surplus: int
+
+
+class Signal:
+    """Counts the messages of an epoch over all blocks issued with it: one message per block and epoch.
+
+    ``kind`` is ``"counted"``; ``"identified"``, which also queues each arrival as an :class:`Event`; or ``"stream"``,
+    without epochs, whose arrivals are taken by number with :meth:`take`.
+    """
+
+    KINDS = ("counted", "identified", "stream")
+
+    def __init__(self, context: Context, kind: str = "counted") -> None:
+        if kind not in self.KINDS:
+            raise ValueError(f"Signal: kind {kind!r} is unknown, choose one of {', '.join(self.KINDS)}")
+        self.context = context
+        self.kind = kind
+        handle = ffi.new("tc_signal **")
+        check(lib.tc_signal_create(context.handle, self.KINDS.index(kind), handle), f"Signal on rank {context.rank}")
+        self.handle: Any = handle[0]
+        self._wait = lib.tc_signal_wait  # one look-up less on the way that counts
+        context.adopt(self)
+
+    def test(self) -> bool:
+        """Has every message of this epoch arrived? Changes nothing; errors as for :meth:`wait`."""
+        status = lib.tc_signal_test(self.handle)
+        if status <= 0:
+            if status:
+                self._fail(status, "test")
+            return True
+        return False
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Waits until every message of this epoch has arrived; the data may be read until :meth:`rearm`.
+
+        ``timeout`` in seconds, the context's own by default. Errors: WaitTimeout naming the missing peers and pieces;
+        PeerLost; SurplusError.
+        """
+        status = self._wait(self.handle, SLICE if timeout is None or timeout > SLICE else timeout)
+        if status:
+            self._go_on(lambda s: lib.tc_signal_wait(self.handle, s), status, timeout, "wait")
+
+    def rearm(self) -> None:
+        """Says that this epoch's data has been read: the next epoch begins; what came early for it counts.
+
+        Errors: BusyError if the epoch is not complete; SurplusError if it had more messages than blocks (it is
+        re-armed all the same).
+        """
+        status = lib.tc_signal_rearm(self.handle)
+        if status == lib.TC_AGAIN:
+            who = f"rearm of a signal on rank {self.context.rank}"
+            raise errors.BusyError(f"{who}: {self._progress()}; wait for it first")
+        if status:
+            self._fail(status, "rearm")
+
+    def take(self, count: int = 1, timeout: float | None = None) -> None:
+        """Waits for ``count`` arrivals at a stream signal, and takes them off its count."""
+        status = lib.tc_signal_take_wait(self.handle, count, SLICE if timeout is None or timeout > SLICE else timeout)
+        if status:
+            self._go_on(lambda s: lib.tc_signal_take_wait(self.handle, count, s), status, timeout, "take")
+
+    def try_take(self, count: int = 1) -> bool:
+        """Takes ``count`` arrivals off a stream signal if there are as many."""
+        status = lib.tc_signal_take(self.handle, count)
+        if status < 0:
+            self._fail(status, "take")
+        return bool(status == 0)
+
+    def event(self, timeout: float | None = None) -> Event:
+        """The next identified notification; it may be an early one, as its epoch tells."""
+        event = ffi.new("tc_event *")
+        status = lib.tc_signal_event_wait(self.handle, SLICE if timeout is None or timeout > SLICE else timeout, event)
+        if status:
+            self._go_on(lambda s: lib.tc_signal_event_wait(self.handle, s, event), status, timeout, "event")
+        return Event(event.source, event.tag, event.epoch, event.value, event.bytes)
+
+    def try_event(self) -> Event | None:
+        """The next identified notification, if there is one."""
+        event = ffi.new("tc_event *")
+        status = lib.tc_signal_event(self.handle, event)
+        if status < 0:
+            self._fail(status, "event")
+        return None if status else Event(event.source, event.tag, event.epoch, event.value, event.bytes)
+
+    @property
+    def state(self) -> SignalState:
+        """The counts as they stand."""
+        numbers = [ffi.new("uint64_t *") for _ in range(5)]
+        check(lib.tc_signal_state(self.handle, *numbers), "state of a signal")
+        return SignalState(*(int(n[0]) for n in numbers))
+
+    def missing(self) -> tuple[tuple[int, int, int, int], ...]:
+        """(source rank, tag, pieces announced, pieces arrived) of each message this epoch still lacks."""
+        room = self.context.limits.blocks
+        entries, count = ffi.new("tc_missing[]", room), ffi.new("uint32_t *")
+        check(lib.tc_signal_missing(self.handle, entries, room, count), "missing of a signal")
+        return tuple((e.source, e.tag, e.pieces, e.arrived.bit_count()) for e in entries[0 : min(count[0], room)])
+
+    def free(self) -> None:
+        """Frees the signal; its blocks must be freed before. Errors: BusyError, FreedError."""
+        check(lib.tc_signal_free(self.handle), f"free of a signal on rank {self.context.rank}")
+        self.handle = ffi.NULL
+
+    def __enter__(self) -> Signal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if ffi.NULL not in (self.handle, self.context.handle):
+            self.free()
+
+    def _go_on(self, call: Any, status: int, timeout: float | None, what: str) -> None:
+        limit = self.context.timeout if timeout is None else timeout
+        end = monotonic() + limit - min(SLICE, limit)
+        while status == lib.TC_ERR_TIMEOUT and monotonic() < end:
+            status = call(min(SLICE, max(0.0, end - monotonic())))
+        if status == lib.TC_ERR_TIMEOUT:
+            missing = self.missing()
+            raise errors.WaitTimeout(
+                f"{what} on rank {self.context.rank}: nothing more within {limit:g} s; {describe_missing(missing)}",
+                missing,
+            )
+        if status:
+            self._fail(status, what)
+
+    def _progress(self) -> str:
+        state = self.state
+        return f"epoch {state.epoch} has {state.arrived} of {state.expected} messages"
+
+    def _fail(self, status: int, what: str) -> None:
+        who = f"{what} of a signal on rank {self.context.rank}"
+        if status == lib.TC_ERR_PEER_LOST:
+            raise self.context.peer_lost(who)
+        if status == lib.TC_ERR_SURPLUS:
+            state = self.state
+            counts = f"{state.arrived} messages, expects {state.expected}"
+            raise errors.SurplusError(f"{who}: epoch {state.epoch} has {counts}")
+        raise failure(status, who)
+
+
+def describe_missing(missing: Sequence[tuple[int, int, int, int]]) -> str:
+    """The missing messages in words, at most eight of them."""
+    parts = [
+        f"rank {source} tag {tag}" + (f" ({arrived} of {pieces} pieces)" if pieces else "")
+        for source, tag, pieces, arrived in missing[:8]
+    ]
+    more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+    return "missing: " + (", ".join(parts) if parts else "nobody (is a block still to be issued?)") + more
+
+
+def wait_any(signals: Sequence[Signal], timeout: float | None = None) -> int:
+    """Waits until one of the signals is complete and returns its index; errors as for :meth:`Signal.wait`."""
+    if not signals:
+        raise ValueError("wait_any: needs at least one signal")
+    handles, index = ffi.new("tc_signal *[]", [s.handle for s in signals]), ffi.new("uint32_t *")
+    limit = signals[0].context.timeout if timeout is None else timeout
+    end = monotonic() + limit
+    while True:
+        left = max(0.0, end - monotonic())
+        status = lib.tc_signal_wait_any(handles, len(signals), min(SLICE, left), index)
+        if status == 0:
+            return int(index[0])
+        if status != lib.TC_ERR_TIMEOUT:
+            signals[index[0]]._fail(status, "wait_any")
+        if monotonic() >= end:
+            missing = tuple(m for s in signals for m in s.missing())
+            raise errors.WaitTimeout(
+                f"wait_any on rank {signals[0].context.rank}: none within {limit:g} s; {describe_missing(missing)}",
+                missing,
+            )
