@@ -20,6 +20,8 @@ WITHOUT_MPI = (
     "engines.local",
     "cli.list",
     "cli.verify",
+    "cli.explain",
+    "cli.simulate",
 )
 
 ORDER = (

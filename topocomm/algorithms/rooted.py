@@ -98,7 +98,7 @@ def textbook_blocks_reduce(topology: Topology, root: int, options: Options) -> S
     return Schedule(p, p, part, root)
 
 
-def _chain(topology: Topology, root: int) -> IntArray:
+def chain_order(topology: Topology, root: int) -> IntArray:
     """The ranks in the order of a chain from ``root``: those that share more places with it come first."""
     top = int(topology.virtual[root])
     shared = sum((places == places[top]).astype(np.int64) for places in topology.nesting)
@@ -107,7 +107,7 @@ def _chain(topology: Topology, root: int) -> IntArray:
 
 def pipeline_reduce(topology: Topology, root: int, options: Options) -> Schedule:
     """Down a chain over places to the root, in segments."""
-    p, chain = topology.size, _chain(topology, root)
+    p, chain = topology.size, chain_order(topology, root)
     position, everything = reorder.inverse(chain), range(pipeline.SEGMENTS)
 
     def part(r: int) -> RankSchedule:

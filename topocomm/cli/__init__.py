@@ -30,6 +30,8 @@ COMMANDS: dict[str, str] = {
     "info": "topocomm.cli.info",
     "topology": "topocomm.cli.topology",
     "plot": "topocomm.cli.plot",
+    "explain": "topocomm.cli.explain",
+    "simulate": "topocomm.cli.simulate",
 }
 """Command → module, in the order of the help."""
 

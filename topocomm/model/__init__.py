@@ -1,6 +1,34 @@
 """Models: what a schedule costs on a machine, and what no schedule can do better. Knows no MPI."""
 
 from topocomm.model.bounds import bytes_across, bytes_between
+from topocomm.model.bulk import transfers
+from topocomm.model.machine import Level, Machine, default_machine
+from topocomm.model.machine_files import dumps_machine, parse_machine, read_machine
+from topocomm.model.network import Network
+from topocomm.model.optimum import Optimum, time_bound
+from topocomm.model.time import Loads, link_loads, schedule_time
 from topocomm.model.traffic import Messages, Traffic, list_messages
+from topocomm.model.transfers import Transfers, list_transfers
 
-__all__ = ["Messages", "Traffic", "bytes_across", "bytes_between", "list_messages"]
+__all__ = [
+    "Level",
+    "Loads",
+    "Machine",
+    "Messages",
+    "Network",
+    "Optimum",
+    "Traffic",
+    "Transfers",
+    "bytes_across",
+    "bytes_between",
+    "default_machine",
+    "dumps_machine",
+    "link_loads",
+    "list_messages",
+    "list_transfers",
+    "parse_machine",
+    "read_machine",
+    "schedule_time",
+    "time_bound",
+    "transfers",
+]

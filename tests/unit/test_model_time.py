@@ -1,0 +1,150 @@
+"""Fair sharing and the time of schedules."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from places import topologies
+
+from topocomm.algorithms import TABLE
+from topocomm.model import (
+    Level,
+    Machine,
+    Network,
+    default_machine,
+    link_loads,
+    machine,
+    schedule_time,
+    time_bound,
+    transfers,
+)
+from topocomm.model.sharing import fair_rates
+from topocomm.topology import Topology, dragonfly, fat_tree, reorder_ranks, torus, two_level
+
+LINK = Level("node", 1e9, 1e9, 1e-6)
+FREE = Level("rank", 1e15, 1e15, 0.0)
+
+
+def simple(topology: Topology, overhead: float = 0.0) -> Network:
+    """Nodes with a link of 1 GB/s and 1 µs, ranks without limits."""
+    return Network(Machine("levels", (LINK,), FREE, overhead), topology)
+
+
+@st.composite
+def flows(draw):
+    links = draw(st.integers(1, 8))
+    rows = draw(st.lists(st.sets(st.integers(0, links - 1), min_size=1, max_size=4), min_size=1, max_size=20))
+    width = max(map(len, rows))
+    routes = np.array([[*sorted(row), *[links] * (width - len(row))] for row in rows])
+    speed = draw(st.lists(st.floats(0.1, 100), min_size=links, max_size=links))
+    return routes, np.array([*speed, np.inf])
+
+
+@settings(max_examples=100)
+@given(flows())
+def test_sharing_is_feasible_and_fair(case):
+    routes, capacity = case
+    rate = fair_rates(routes, capacity)
+    used = np.array([rate[(routes == link).any(axis=1)].sum() for link in range(len(capacity))])
+    assert (used <= capacity * (1 + 1e-6)).all()
+    for message, row in enumerate(routes):
+        full = [x for x in row if used[x] >= capacity[x] * (1 - 1e-6)]
+        assert any(rate[message] >= rate[(routes == x).any(axis=1)].max() * (1 - 1e-6) for x in full)
+
+
+def test_the_textbook_example():
+    """Three messages over link 0, one of them also over the tight link 1, which another one shares."""
+    routes = np.array([[0, 2], [0, 2], [0, 1], [1, 2]])
+    assert fair_rates(routes, np.array([10.0, 4.0, np.inf])).tolist() == [4.0, 4.0, 2.0, 2.0]
+
+
+def test_one_message_takes_latency_and_bytes():
+    t = transfers("bcast", "binomial", two_level(2, 1))
+    assert schedule_time(t, simple(two_level(2, 1), 0.5e-6), 1e6) == pytest.approx(0.5e-6 + 2e-6 + 1e-3)
+
+
+def test_rounds_wait_for_each_other():
+    """A binomial broadcast to 8 nodes: three rounds one after the other."""
+    topology = two_level(8, 1)
+    assert schedule_time(transfers("bcast", "binomial", topology), simple(topology), 1e6) == pytest.approx(3 * 1.002e-3)
+
+
+def test_a_shared_link_is_shared():
+    """All four ranks of a node send an eighth of the vector twice over one link: as long as the vector."""
+    topology = two_level(2, 4)
+    t = transfers("allreduce", "rabenseifner", topology)
+    assert schedule_time(t, simple(topology), 1e6) == pytest.approx(1e-3 + 2 * 2e-6, rel=1e-4)
+
+
+def test_a_repeated_round_takes_as_long_as_its_rounds():
+    topology = two_level(5, 1)
+    assert schedule_time(transfers("allgather", "ring", topology), simple(topology), 5e6) == pytest.approx(4 * 1.002e-3)
+
+
+def test_no_messages_take_no_time():
+    assert (
+        schedule_time(transfers("allreduce", "rabenseifner", Topology.flat(1)), simple(Topology(("node",), [[0]])), 9)
+        == 0
+    )
+
+
+CASES = [(c, a) for c in TABLE for a in TABLE[c]]
+MACHINES = [
+    (machine.fat_tree(2, 2, oversubscription=2), reorder_ranks(fat_tree(2, 2, 2, 2), "random:1")),
+    (machine.dragonfly(), reorder_ranks(dragonfly(4, 2, 2), "cyclic")),
+    (machine.dragonfly(spines=2), dragonfly(4, 2, 2)),
+    (machine.torus((4, 4)), reorder_ranks(torus((4, 4)), "random:2")),
+]
+
+
+@pytest.mark.parametrize(("collective", "name"), CASES)
+def test_never_below_the_bound(collective, name):
+    for described, topology in MACHINES:
+        network = Network(described, topology)
+        t = transfers(collective, name, topology)
+        for nbytes in (0, 1, 4096, 1 << 22):
+            seconds = schedule_time(t, network, nbytes)
+            bound, loads = time_bound(collective, network, nbytes), link_loads(t, network, nbytes)
+            assert seconds >= max(bound.latency, loads.busiest_seconds) * (1 - 1e-9)
+            assert loads.busiest_seconds >= bound.bandwidth * (1 - 1e-9)
+
+
+@settings(max_examples=40)
+@given(topologies(min_ranks=2), st.integers(0, 1 << 24), st.sampled_from(CASES))
+def test_any_placement_respects_the_bound_and_more_bytes_take_longer(topology, nbytes, case):
+    collective, name = case
+    if TABLE[collective][name].power_of_two and topology.size & (topology.size - 1):
+        return
+    network = Network(default_machine(topology), topology)
+    t = transfers(collective, name, topology)
+    seconds = schedule_time(t, network, nbytes)
+    assert seconds >= time_bound(collective, network, nbytes).seconds * (1 - 1e-9)
+    assert schedule_time(t, network, 2 * nbytes) >= seconds * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("order", ["sorted", "cyclic", "random:1"])
+def test_windows_change_little(order):
+    topology = reorder_ranks(fat_tree(4, 2, 8), order)
+    network = Network(default_machine(topology), topology)
+    for name in ("rabenseifner", "textbook_rabenseifner", "textbook_recursive_doubling"):
+        t = transfers("allreduce", name, topology)
+        exact = schedule_time(t, network, 1 << 20, 0.0)
+        assert schedule_time(t, network, 1 << 20, 0.1) == pytest.approx(exact, rel=0.1)
+
+
+def test_very_many_messages_take_about_as_long_as_told_one_by_one():
+    topology = reorder_ranks(fat_tree(4, 8, 8), "random:1")
+    network = Network(default_machine(topology), topology)
+    t = transfers("alltoall", "textbook_pairwise", topology)
+    assert t.sample is not None
+    every = schedule_time(dataclasses.replace(t, sample=None), network, 1 << 24)
+    assert schedule_time(t, network, 1 << 24) == pytest.approx(every, rel=0.15)
+
+
+def test_messages_within_a_window_take_no_less_than_the_links_need():
+    topology = reorder_ranks(fat_tree(4, 2, 8), "random:5")
+    network = Network(default_machine(topology), topology)
+    t = transfers("alltoall", "textbook_pairwise", topology)
+    assert schedule_time(t, network, 1 << 22, 0.5) >= link_loads(t, network, 1 << 22).busiest_seconds * (1 - 1e-9)

@@ -1,0 +1,186 @@
+"""The time of a schedule on a machine: messages as fluids that share links fairly, ranks that wait for their messages.
+
+* A rank begins a round when all its messages of the rounds before are done.
+* The k-th message (k = 1, 2, …) of a rank's round leaves when sender and receiver have begun their rounds, the sender
+  at the latest k overheads before; it flows after the latencies of all links of its route.
+* All messages that flow share the links max-min fairly; shares are made anew as messages come and go.
+
+That is a simulation in time, done for all messages at once with arrays. Where very many messages end at different
+moments, those that end within a short ``window`` are settled together: the shares in force are kept until its end,
+and what follows begins then. No link ever carries more than it can, so a time is never below the bound for the bytes.
+
+Not in the model: computation of a reduction, copies inside a rank, protocols, congestion beyond fair sharing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from topocomm.model.network import FloatArray, Network
+from topocomm.model.sharing import fair_rates
+from topocomm.model.transfers import Transfers
+from topocomm.topology.topology import IntArray
+
+__all__ = ["Loads", "link_loads", "schedule_time"]
+
+_CHUNK = 1 << 18
+WINDOWS = ((1 << 9, 0.0), (1 << 12, 0.03), (1 << 14, 0.1), (1 << 62, 0.25))
+"""Up to so many messages, this part of those under way may be settled together."""
+
+
+@dataclass(frozen=True)
+class Loads:
+    """Bytes on every link over a whole collective, and the link that is in use longest."""
+
+    nbytes: FloatArray
+    busiest: int
+    busiest_bytes: float
+    busiest_seconds: float
+
+
+def link_loads(transfers: Transfers, network: Network, nbytes: float) -> Loads:
+    """What each link carries of a vector of ``nbytes`` bytes."""
+    loads = np.zeros(network.none + 1)
+    per_block = nbytes / transfers.vector if transfers.vector else 0.0
+    for start in range(0, len(transfers), _CHUNK):
+        piece = slice(start, start + _CHUNK)
+        routes = network.routes(transfers.source[piece], transfers.target[piece])
+        weights = np.repeat(transfers.blocks[piece] * per_block, routes.shape[1])
+        loads += np.bincount(routes.ravel(), weights=weights, minlength=len(loads))
+    loads[network.none] = 0.0
+    seconds = loads / network.capacity
+    busiest = int(seconds.argmax())
+    return Loads(loads[: network.none], busiest, float(loads[busiest]), float(seconds[busiest]))
+
+
+class _Groups:
+    """Entries by group: where ``index`` says to which group each entry belongs."""
+
+    def __init__(self, index: IntArray, groups: int) -> None:
+        self.entries = np.argsort(index, kind="stable")
+        self.count = np.bincount(index, minlength=groups)
+        self.first = np.concatenate(([0], np.cumsum(self.count)))
+
+    def of(self, groups: IntArray) -> tuple[IntArray, IntArray]:
+        """The entries of some groups, and the position of each in its group."""
+        count = self.count[groups]
+        position = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+        return self.entries[np.repeat(self.first[groups], count) + position], position
+
+
+class _Simulation:
+    def __init__(self, transfers: Transfers, network: Network, nbytes: float) -> None:
+        self.network = network
+        rank, self.sender, self.receiver = transfers.nodes
+        nodes, m = len(rank), len(transfers)
+        self.next = np.where(np.append(rank[1:], -1) == rank, np.arange(1, nodes + 1), -1)
+        self.is_first = np.append(True, rank[1:] != rank[:-1]) if nodes else np.zeros(0, bool)
+        self.sends, self.recvs = _Groups(self.sender, nodes), _Groups(self.receiver, nodes)
+        self.pending = self.sends.count + self.recvs.count
+        self.ended = np.zeros(nodes)
+        self.missing = np.full(m, 2, np.int8)
+        self.begin, self.busy = np.zeros(m), np.full(m, network.overhead)
+        self.repeat = transfers.repeat
+        self.routes = network.routes(transfers.source, transfers.target)
+        self.latency = network.latency[self.routes].sum(axis=1)
+        self.left = transfers.blocks * (nbytes / transfers.vector if transfers.vector else 0.0)
+        self.now = self.finish = 0.0
+        self.waiting = np.zeros(0, np.int64)
+        self.flowing = np.zeros(0, np.int64)
+        self.rates = np.zeros(0)
+
+    def start(self, nodes: IntArray) -> None:
+        """These rounds begin (at their ``ended`` of the round before, kept in place)."""
+        went, turn = self.sends.of(nodes)
+        came, _ = self.recvs.of(nodes)
+        self.busy[went] = (turn + 1) * self.network.overhead
+        self.begin[went] = np.maximum(self.begin[went], self.ended[self.sender[went]] + self.busy[went])
+        self.begin[came] = np.maximum(self.begin[came], self.ended[self.receiver[came]] + self.network.overhead)
+        self.missing[went] -= 1
+        self.missing[came] -= 1
+        both = np.unique(np.concatenate((went, came)))
+        ready = both[self.missing[both] == 0]
+        extra = (self.repeat[ready] - 1) * (self.busy[ready] + self.latency[ready])
+        self.begin[ready] += self.latency[ready] + extra
+        self.waiting = np.concatenate((self.waiting, ready))
+
+    def end(self, messages: IntArray, at: FloatArray) -> None:
+        """These messages are done; rounds that hold no other end with them, and the next ones begin."""
+        if len(at):
+            self.finish = max(self.finish, float(at.max()))
+        touched = np.concatenate((self.sender[messages], self.receiver[messages]))
+        np.maximum.at(self.ended, touched, np.concatenate((at, at)))
+        np.subtract.at(self.pending, touched, 1)
+        nodes = np.unique(touched)
+        done = nodes[self.pending[nodes] == 0]
+        following = self.next[done]
+        onward = following >= 0
+        self.ended[following[onward]] = self.ended[done[onward]]
+        self.start(following[onward])
+
+    def admit(self) -> bool:
+        """Let those flow whose time has come; ends those without bytes. Whether any did either."""
+        due = self.begin[self.waiting] <= self.now
+        if not due.any():
+            return False
+        come, self.waiting = self.waiting[due], self.waiting[~due]
+        empty = self.left[come] <= 0
+        self.flowing = np.concatenate((self.flowing, come[~empty]))
+        if empty.any():
+            self.end(come[empty], self.begin[come[empty]])
+        return True
+
+    def run(self, window: float) -> float:
+        self.start(np.flatnonzero(self.is_first))
+        changed = True
+        while len(self.waiting) or len(self.flowing):
+            while self.admit():
+                changed = True
+            if not len(self.flowing):
+                if len(self.waiting):
+                    self.now = self._window_of(self.begin[self.waiting], window)
+                continue
+            if changed:
+                self.rates = fair_rates(self.routes[self.flowing], self.network.capacity)
+            changed = self._advance(window)
+        return self.finish
+
+    @staticmethod
+    def _window_of(moments: FloatArray, window: float) -> float:
+        """The first of some moments, or so late that the ``window``-th part of them has come."""
+        if not window:
+            return float(moments.min())
+        part = min(len(moments) - 1, int(window * len(moments)))
+        return float(np.partition(moments, part)[part])
+
+    def _advance(self, window: float) -> bool:
+        """On to the next event (or the end of the window); whether shares change."""
+        ends = self.now + self.left[self.flowing] / self.rates
+        until = self._window_of(ends, window)
+        if len(self.waiting):
+            patience = window * (float(np.partition(ends, len(ends) // 2)[len(ends) // 2]) - self.now)
+            until = min(until, max(float(self.begin[self.waiting].min()), self.now + patience))
+        done = ends <= until * (1 + 1e-12)
+        self.left[self.flowing] -= self.rates * (until - self.now)
+        self.now = until
+        over, at = self.flowing[done], ends[done]
+        self.flowing = self.flowing[~done]
+        self.rates = self.rates[~done]
+        if len(over):
+            self.end(over, np.minimum(at, until))
+        return bool(len(over))
+
+
+def schedule_time(transfers: Transfers, network: Network, nbytes: float, window: float | None = None) -> float:
+    """Seconds until the last message of a vector of ``nbytes`` bytes is done.
+
+    ``window``: the part of the messages under way that may be settled together (0: none, every event by itself);
+    unless given, as :data:`WINDOWS` says. Where messages are out of step, as on a random order of ranks, the time
+    is then up to 1 % (0.03), 4 % (0.1) or 10 % (0.25) longer than event by event.
+    """
+    listed = transfers.sample or transfers
+    if window is None:
+        window = next(part for most, part in WINDOWS if len(listed) <= most)
+    return _Simulation(listed, network, nbytes).run(window)
