@@ -84,6 +84,15 @@ def _even_stage(place: _Place, table: _FlatTable, width: int) -> list[IntArray]:
     return [source, target, np.repeat(table.number, g), np.repeat(table.count * width, g)]
 
 
+def _single_stage(layout: Layout, d: int, place: _Place, table: _FlatTable) -> list[IntArray]:
+    """Children that are one rank each and own the whole vector: a message holds all slots of its homes."""
+    members = np.concatenate(place.children)
+    width = layout.stop[d][members] - layout.start[d][members]
+    total = np.concatenate(([0], np.cumsum(width[table.homes])))
+    ends = np.cumsum(table.count)
+    return [members[table.child], members[table.peer], table.number, total[ends] - total[ends - table.count]]
+
+
 def _uneven_stage(layout: Layout, d: int, place: _Place, table: _FlatTable) -> list[IntArray]:
     m, p = len(place.children), layout.size
     ends = [layout.start[d][place.outer], *(layout.start[d + 1][c] for c in place.children)]
@@ -115,7 +124,11 @@ def composed_reduce_scatter(layout: Layout, flat: Flat) -> Transfers:
                 continue
             place, table = _place(layout, d, number), _flat_table(flat, m)
             width = _even(layout, d, place)
-            stage = _even_stage(place, table, width) if width else _uneven_stage(layout, d, place, table)
+            if width:
+                stage = _even_stage(place, table, width)
+            else:
+                single = len(place.outer) == m
+                stage = (_single_stage if single else _uneven_stage)(layout, d, place, table)
             stage[2] = stage[2] + (layout.depth - 1 - d) * _STAGE
             for column, part in zip(columns, stage, strict=True):
                 column.append(part)
