@@ -88,9 +88,10 @@ def _bytes_of(obj: Any, writable: bool) -> Bytes | None:
     if isinstance(obj, np.ndarray):
         if writable and not obj.flags.writeable:
             return None
-        if obj.flags.c_contiguous:
-            return obj.reshape(-1).view(np.uint8)
-        return obj.T.reshape(-1).view(np.uint8) if obj.flags.f_contiguous else None
+        plain: np.ndarray[Any, Any] = obj.view(np.ndarray)  # else a matrix stays a matrix, a masked array masked
+        if plain.flags.c_contiguous:
+            return plain.reshape(-1).view(np.uint8)
+        return plain.T.reshape(-1).view(np.uint8) if plain.flags.f_contiguous else None
     try:
         memoryview(obj).release()  # memory of a device has none, though mpi4py's buffer would take it
         raw = MPI.buffer.frombuffer(obj, readonly=not writable)

@@ -69,7 +69,7 @@ def _library_error(spec: Any, writable: bool) -> Exception | None:
 
 def _bad_root(rt: Runtime, collective: str, root: int) -> bool:
     """Whether there is no such root; the other ranks learn of it, and the MPI library is to raise its error."""
-    if 0 <= root < rt.size:
+    if isinstance(root, int) and 0 <= root < rt.size:
         return False
     rt.tell(f"{collective} on rank {rt.rank}: root {root} is not a rank; the communicator has {rt.size}")
     return True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from topocomm.topology.discover import discover, from_file, placed
 
 __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
 
-TopologyLike = Topology | Placement | str | None
+TopologyLike = Topology | Placement | str | os.PathLike[str] | None
 
 _MPI = MPI.Comm
 
@@ -48,6 +51,8 @@ def _topology(comm: MPI.Intracomm, given: TopologyLike, settings: Settings) -> T
         return given
     if isinstance(given, Placement):
         return placed(comm, given)
+    if given is not None and not isinstance(given, (str, os.PathLike)):
+        raise TypeError(f"topology must be a Topology, a Placement or a path, found {type(given).__name__}")
     path = given if given is not None else settings.topology_file
     return discover(comm) if path is None else from_file(comm, str(path))
 
@@ -82,7 +87,8 @@ class Comm(MPI.Intracomm):
     """
 
     _runtime: Runtime | None = None
-    _native: frozenset[str] | None = None
+    _native: Mapping[str, bool] = MappingProxyType({})
+    """Whether a collective always goes to the MPI library; filled in as collectives are called."""
 
     def __new__(
         cls,
@@ -95,10 +101,10 @@ class Comm(MPI.Intracomm):
         """Wrap ``comm``; see the class."""
         if comm is None:
             return MPI.Intracomm.__new__(cls)
-        if not isinstance(comm, MPI.Intracomm):
-            raise TypeError(f"topocomm.Comm wraps intracommunicators, found {type(comm).__name__}; use it as it is")
         if comm == MPI.COMM_NULL:
             raise Error("topocomm.Comm cannot wrap MPI.COMM_NULL")
+        if not isinstance(comm, MPI.Intracomm):
+            raise TypeError(f"topocomm.Comm wraps intracommunicators, found {type(comm).__name__}; use it as it is")
         plain = MPI.Intracomm(comm)
         settings = _settings(plain, algorithm, engine)
         where = _topology(plain, topology, settings)
@@ -150,10 +156,16 @@ class Comm(MPI.Intracomm):
             if algorithm == NATIVE and self._runtime is not None:
                 self._runtime.agree_on_native(collective)
             return algorithm == NATIVE
-        if self._native is None:
-            rt = self._runtime
-            self._native = frozenset(c for c in COLLECTIVES if rt is None or rt.always_native(c))
-        return collective in self._native
+        known = self._native.get(collective)
+        return self._first_call(collective) if known is None else known
+
+    def _first_call(self, collective: str) -> bool:
+        rt = self._runtime
+        native = rt is None or rt.always_native(collective)
+        if native and rt is not None:
+            rt.note_native(collective)
+        self._native = {**self._native, collective: native}
+        return native
 
     # -- collectives: mpi4py's arguments, and ``algorithm`` for this call alone ---------------------------------
 
@@ -229,9 +241,15 @@ class Comm(MPI.Intracomm):
         _MPI.Disconnect(self)
         self._forget()
 
+    def Set_errhandler(self, errhandler: MPI.Errhandler) -> None:
+        """MPI_Comm_set_errhandler, for the private communicator too."""
+        _MPI.Set_errhandler(self, errhandler)
+        if self._runtime is not None:
+            self._runtime.set_errhandler(errhandler)
+
     def _forget(self) -> None:
         """After the end every call is the MPI library's, which refuses it."""
-        self._runtime, self._native = None, frozenset(COLLECTIVES)
+        self._runtime, self._native = None, dict.fromkeys(COLLECTIVES, True)
 
     # -- communicators made from this one stay wrapped, with their settings --------------------------------------
 

@@ -200,7 +200,7 @@ class _Binder:
         length = np.add.reduceat(sizes, first)
         unit = self.uniform
         if not unit or (source_at % unit).any() or (target_at % unit).any():
-            unit = self.itemsize
+            unit = int(np.gcd.reduce(np.concatenate((source_at, target_at, sizes))))
         if len(first) <= _FEW or int(sizes.sum()) // unit > _LONG * len(first):
             pieces = zip(source_at[first].tolist(), target_at[first].tolist(), length.tolist(), strict=True)
             return Move(source, target, tuple(pieces))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from topocomm.agreement import has_begun, largest
 from topocomm.algorithms import TABLE, make_schedule
 from topocomm.config import Settings
 from topocomm.engines import p2p
@@ -27,8 +27,9 @@ __all__ = ["NO_PLAN", "Bound", "Call", "Runtime", "private_communicator"]
 _GRACE_SECONDS = 5.0
 """How long a rank with a bad argument waits for the others, so that they learn of it."""
 
+_MOST_PLANS = 256
+
 _FINE, _FORWARD, _WRONG = 0, 1, 2
-_AGREE = p2p.TAG + 1
 _LOWEST = int(np.iinfo(np.int64).min)
 
 _keyval: list[int] = []
@@ -95,10 +96,9 @@ _PER_BLOCK = ("allgather", "alltoall", "gather", "scatter", "reduce_scatter_bloc
 class Bound:
     decision: Decision
     plan: Plan | None
-    scratch: Bytes
 
 
-NO_PLAN = Bound(Decision("", 0, NATIVE, NATIVE, ""), None, np.empty(0, np.uint8))
+NO_PLAN = Bound(Decision("", None, NATIVE, NATIVE, ""), None)
 """What a call is bound to that the MPI library does this once."""
 
 
@@ -129,6 +129,7 @@ class Runtime:
         self._natives: set[str] = set()
         self.decisions: list[Decision] = []
         self._private: MPI.Intracomm | None = None
+        self._scratch: Bytes = np.empty(0, np.uint8)
 
     @property
     def topology(self) -> Topology:
@@ -143,6 +144,11 @@ class Runtime:
         if self._private is None:
             self._private = private_communicator(self.comm)
         return self._private
+
+    def set_errhandler(self, errhandler: MPI.Errhandler) -> None:
+        """Errors of the private communicator go the way of the communicator's; one made later inherits it."""
+        if self._private is not None:
+            self._private.Set_errhandler(errhandler)
 
     def derive(self, comm: MPI.Intracomm) -> Runtime:
         """The state of a communicator whose ranks are ranks of this one: same settings, their part of the topology."""
@@ -169,31 +175,12 @@ class Runtime:
         named = call.named or self.settings.named.get(call.collective)
         text = f"{call.describe()}, topology {self.topology.signature}"
         digest = int.from_bytes(hashlib.sha256(repr((call, named, text)).encode()).digest()[:7], "big")
-        out = self._largest([digest, -digest, _FINE])
-        assert out is not None
+        out = largest(self.private, [digest, -digest, _FINE])
         if out[2] == _FORWARD:
             return False
         self._raise_disagreement(out, text)
         self._agreed.add(call)
         return True
-
-    def _largest(self, mine: list[int], deadline: float | None = None) -> IntArray | None:
-        """The largest of every number over all ranks; None if not all ranks come until the deadline.
-
-        By dissemination with messages, because MPI matches no blocking collective, which has no deadline, with a
-        non-blocking one, and because not every library's non-blocking ones stand several threads.
-        """
-        held, got, distance = np.array(mine, np.int64), np.empty(len(mine), np.int64), 1
-        while distance < self.size:
-            there, here = (self.rank + distance) % self.size, (self.rank - distance) % self.size
-            requests = [self.private.Irecv(got, here, _AGREE), self.private.Isend(held, there, _AGREE)]
-            while deadline is not None and not MPI.Request.Testall(requests):
-                if time.monotonic() > deadline:
-                    return None
-                time.sleep(0.0005)
-            MPI.Request.Waitall(requests)
-            held, distance = np.maximum(held, got), 2 * distance
-        return held
 
     def agree_on_native(self, collective: str) -> None:
         """See to it, once, that all ranks name the MPI library for a call. Raises Error on every rank if not."""
@@ -203,18 +190,16 @@ class Runtime:
 
     def forward(self, collective: str) -> None:
         """Tell the other ranks, if the call is new to them, that this one's arguments are for the MPI library."""
-        out = self._largest([_LOWEST, _LOWEST, _FORWARD])
-        assert out is not None
+        out = largest(self.private, [_LOWEST, _LOWEST, _FORWARD])
         if out[2] == _WRONG:
             self._raise_disagreement(out, f"{collective} by the MPI library")
-        self._note(Decision(collective, 0, NATIVE, NATIVE, "a buffer argument that only the MPI library can read"))
+        self._note_once(Decision(collective, None, NATIVE, NATIVE, "an argument that only the MPI library can read"))
 
     def refuse(self, message: str) -> None:
         """Tell the other ranks that this one has a bad argument, if they come to agree; then raise BufferError."""
-        out = self._largest([0, 0, _WRONG], time.monotonic() + _GRACE_SECONDS)
-        if out is None:
+        if self.size > 1 and not has_begun(self.private, _GRACE_SECONDS):
             raise BufferError(f"{message} (the other ranks did not make a new call; they may wait for this one)")
-        self._raise_disagreement(out, message, wrong=True)
+        self._raise_disagreement(largest(self.private, [0, 0, _WRONG]), message, wrong=True)
 
     def tell(self, message: str) -> None:
         """As :meth:`refuse`, but leave it to the caller to raise."""
@@ -245,6 +230,8 @@ class Runtime:
             raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(TABLE)}")
         blocks = self.size if collective in _PER_BLOCK else 1
         call = Call(collective, -(-nbytes // blocks), 1, root, commutative, named=algorithm)
+        if nbytes < 0 or not 0 <= root < self.size:
+            raise AlgorithmError(f"{nbytes} bytes, root {root}: needs bytes ≥ 0 and a root of 0..{self.size - 1}")
         decision = self.decide(call)
         if decision.algorithm == NATIVE:
             return decision
@@ -271,6 +258,9 @@ class Runtime:
             return None
         bound = self._made.get((call, in_place))
         if bound is None:
+            if len(self._made) >= _MOST_PLANS:  # what was agreed stays so; plans are made again
+                self._made.clear()
+                self.plans.clear()
             bound = self._made[call, in_place] = self._make(call, in_place)
             self._note(bound.decision)
         return bound
@@ -278,13 +268,20 @@ class Runtime:
     def _make(self, call: Call, in_place: bool) -> Bound:
         decision = self.decide(call)
         if decision.algorithm == NATIVE:
-            return Bound(decision, None, np.empty(0, np.uint8))
+            return Bound(decision, None)
         schedule = make_schedule(
             call.collective, decision.algorithm, self.topology, call.root, ordered=not call.commutative
         )
         plan = make_plan(schedule, self.rank, _block_counts(call, schedule), call.itemsize, in_place)
-        scratch = np.empty(plan.scratch_bytes, np.uint8)
-        return Bound(replace(decision, reordering=schedule.reordering), plan, scratch)
+        return Bound(replace(decision, reordering=schedule.reordering), plan)
+
+    def note_native(self, collective: str) -> None:
+        """Note that every call of ``collective`` goes to the MPI library."""
+        self._note_once(replace(self.decide(Call(collective, 0, 1)), nbytes=None))
+
+    def _note_once(self, decision: Decision) -> None:
+        if decision not in self.decisions:
+            self._note(decision)
 
     def _note(self, decision: Decision) -> None:
         self.decisions.append(decision)
@@ -294,4 +291,6 @@ class Runtime:
     def run(self, bound: Bound, send: Bytes, recv: Bytes, op: MPI.Op = MPI.OP_NULL, kind: Any = MPI.BYTE) -> None:
         """Run a plan on the caller's memory."""
         assert bound.plan is not None
-        p2p.run(self.private, bound.plan, (send, recv, bound.scratch), op, kind)
+        if len(self._scratch) < bound.plan.scratch_bytes:  # one for all plans: calls on a communicator do not overlap
+            self._scratch = np.empty(bound.plan.scratch_bytes, np.uint8)
+        p2p.run(self.private, bound.plan, (send, recv, self._scratch), op, kind)

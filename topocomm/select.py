@@ -83,7 +83,8 @@ class Decision:
     """What runs a collective and why; ``reordering`` is filled in when the schedule is made."""
 
     collective: str
-    nbytes: int
+    nbytes: int | None
+    """Bytes of the whole vector; None if the decision is for any."""
     algorithm: str
     engine: str
     why: str
@@ -92,7 +93,8 @@ class Decision:
     def __str__(self) -> str:
         how = f"{self.algorithm} on engine {self.engine}, reordering {self.reordering}"
         what = "the MPI library's own" if self.algorithm == NATIVE else how
-        return f"{self.collective}, {self.nbytes} bytes: {what}; {self.why}"
+        size = "any size" if self.nbytes is None else f"{self.nbytes} bytes"
+        return f"{self.collective}, {size}: {what}; {self.why}"
 
 
 def has_distance(topology: Topology) -> bool:

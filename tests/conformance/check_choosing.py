@@ -35,12 +35,13 @@ def what_is_explained_is_what_runs(world: MPI.Intracomm) -> None:
             before = len(comm.decisions)
             nbytes = _call(comm, collective, algorithm=name)
             told = comm.explain(collective, nbytes, algorithm=name)
-            if len(comm.decisions) > before:
-                assert comm.decisions[-1] == told
-                assert len(comm.decisions) == before + 1
-            else:
+            assert len(comm.decisions) == before + 1
+            done = comm.decisions[-1]
+            if done.nbytes is None:
                 assert name is None, name
                 assert told.algorithm == "native"
+            else:
+                assert done == told
 
 
 @check(2)
@@ -62,7 +63,8 @@ def precedence_is_call_then_communicator_then_environment(world: MPI.Intracomm) 
     assert comm.explain("bcast", 8).algorithm == "textbook_binomial"
     count = len(comm.decisions)
     _call(comm, "reduce")
-    assert len(comm.decisions) == count
+    assert len(comm.decisions) == count + 1
+    assert comm.decisions[-1].algorithm == "native"
     assert comm.explain("reduce", 8).algorithm == "native"
     assert comm.explain("reduce", 8, algorithm="binomial").algorithm == "binomial"
 
@@ -77,7 +79,10 @@ def one_name_is_for_all_that_know_it(world: MPI.Intracomm) -> None:
     native = wrap(world, algorithm="native")
     for collective in COLLECTIVES:
         _call(native, collective)
-    assert native.decisions == ()
+        assert native.decisions[-1].collective == collective
+        assert native.decisions[-1].algorithm == "native"
+        _call(native, collective)
+    assert len(native.decisions) == len(COLLECTIVES)
 
 
 @check()

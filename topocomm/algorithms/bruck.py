@@ -73,7 +73,7 @@ def alltoall_hops(extents: Sequence[int], radices: Sequence[int]) -> tuple[list[
         while weight < extents[axis]:
             digit = digits[axis] // weight % radices[axis]
             phase = []
-            for e in range(1, radices[axis]):
+            for e in range(1, min(radices[axis], extents[axis])):
                 offsets = np.flatnonzero(digit == e)
                 if len(offsets) == 0:
                     continue

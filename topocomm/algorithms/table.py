@@ -271,6 +271,8 @@ TABLE: Mapping[str, Mapping[str, Algorithm]] = _table()
 
 def parse_name(text: str) -> tuple[str, Options]:
     """Part ``name:option,option`` into the name and its options. Raises AlgorithmError for an option unknown."""
+    if not isinstance(text, str):
+        raise AlgorithmError(f"an algorithm is named by a string, found {text!r}")
     name, colon, rest = text.partition(":")
     way: str | None = None
     radix: int | None = None

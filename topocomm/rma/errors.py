@@ -4,8 +4,19 @@ from topocomm.errors import BufferError as TopocommBufferError
 from topocomm.errors import Error
 
 __all__ = [
-    "BlockError", "BusyError", "FreedError", "LimitError", "NotProvenError", "PeerLost", "RangeError", "RmaError",
-    "StaleBlockError", "SurplusError", "TransportError", "UnsupportedError", "WaitTimeout",
+    "BlockError",
+    "BusyError",
+    "FreedError",
+    "LimitError",
+    "NotProvenError",
+    "PeerLost",
+    "RangeError",
+    "RmaError",
+    "StaleBlockError",
+    "SurplusError",
+    "TransportError",
+    "UnsupportedError",
+    "WaitTimeout",
 ]
 
 

@@ -15,7 +15,14 @@ from topocomm.rma.plan import Plan
 from topocomm.rma.signal import Signal
 
 __all__ = [
-    "explain", "plan_handle", "plan_start", "plan_test", "plan_wait", "signal_handle", "signal_rearm", "signal_test",
+    "explain",
+    "plan_handle",
+    "plan_start",
+    "plan_test",
+    "plan_wait",
+    "signal_handle",
+    "signal_rearm",
+    "signal_test",
     "signal_wait",
 ]
 
