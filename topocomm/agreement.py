@@ -1,4 +1,4 @@
-"""Comparing a few numbers over all ranks, and noticing that the others have begun to."""
+"""Comparing a few numbers over all ranks, and telling whether the others have begun to."""
 
 from __future__ import annotations
 
@@ -10,33 +10,59 @@ from mpi4py import MPI
 
 from topocomm.topology.topology import IntArray
 
-__all__ = ["AGREE_TAG", "has_begun", "largest"]
+__all__ = ["Agreement"]
 
-AGREE_TAG = 1
-
-
-def largest(comm: MPI.Intracomm, mine: Sequence[int]) -> IntArray:
-    """The largest of every number over all ranks. Collective.
-
-    By dissemination with messages, so that a rank can see whether the others have begun (:func:`has_begun`), which no
-    collective of MPI shows.
-    """
-    rank, size = comm.Get_rank(), comm.Get_size()
-    held, got, distance = np.array(mine, np.int64), np.empty(len(mine), np.int64), 1
-    while distance < size:
-        comm.Sendrecv(held, (rank + distance) % size, AGREE_TAG, got, (rank - distance) % size, AGREE_TAG)
-        held, distance = np.maximum(held, got), 2 * distance
-    return held
+_AGREE, _NOTICE = 1, 2
 
 
-def has_begun(comm: MPI.Intracomm, seconds: float) -> bool:
-    """Whether, within ``seconds``, the rank before this one waits in :func:`largest` for this one.
+class Agreement:
+    """Comparisons over all ranks of a private communicator."""
 
-    If all others wait there, each rank's turn comes; if one does not, nothing has been sent that would be left over.
-    """
-    before, deadline = (comm.Get_rank() - 1) % comm.Get_size(), time.monotonic() + seconds
-    while not comm.Iprobe(before, AGREE_TAG):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.0005)
-    return True
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self.comm = comm
+        rank, size = comm.Get_rank(), comm.Get_size()
+        self._before, self._after = (rank - 1) % size, (rank + 1) % size
+        self._before_waits = False  # the rank before this one has said that it wants to compare, and not taken it back
+
+    def largest(self, mine: Sequence[int]) -> IntArray:
+        """The largest of every number over all ranks. Collective.
+
+        By dissemination with messages, so that a rank can see whether the others have begun, which no collective of
+        MPI shows.
+        """
+        rank, size = self.comm.Get_rank(), self.comm.Get_size()
+        held, got, distance = np.array(mine, np.int64), np.empty(len(mine), np.int64), 1
+        while distance < size:
+            there, here = (rank + distance) % size, (rank - distance) % size
+            self.comm.Sendrecv(held, there, _AGREE, got, here, _AGREE)
+            held, distance = np.maximum(held, got), 2 * distance
+        self._read_notices()
+        self._before_waits = False
+        return held
+
+    def others_come(self, seconds: float) -> bool:
+        """Whether, within ``seconds``, the rank before this one wants to compare, too.
+
+        If all ranks want to, each one's turn comes. If not, nothing is left behind that would disturb later: the notice
+        to the rank after this one is taken back.
+        """
+        deadline = time.monotonic() + seconds
+        self._tell(True)
+        while not self.comm.Iprobe(self._before, _AGREE):
+            self._read_notices()
+            if self._before_waits:
+                break
+            if time.monotonic() > deadline:
+                self._tell(False)
+                return False
+            time.sleep(0.0005)
+        return True
+
+    def _tell(self, waits: bool) -> None:
+        self.comm.Send(np.array([waits], np.int64), self._after, _NOTICE)
+
+    def _read_notices(self) -> None:
+        notice = np.empty(1, np.int64)
+        while self.comm.Iprobe(self._before, _NOTICE):
+            self.comm.Recv(notice, self._before, _NOTICE)
+            self._before_waits = bool(notice[0])

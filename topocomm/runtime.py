@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from topocomm.agreement import has_begun, largest
+from topocomm.agreement import Agreement
 from topocomm.algorithms import TABLE, make_schedule
 from topocomm.config import Settings
 from topocomm.engines import p2p
@@ -129,6 +129,7 @@ class Runtime:
         self._natives: set[str] = set()
         self.decisions: list[Decision] = []
         self._private: MPI.Intracomm | None = None
+        self._agreement: Agreement | None = None
         self._scratch: Bytes = np.empty(0, np.uint8)
 
     @property
@@ -144,6 +145,17 @@ class Runtime:
         if self._private is None:
             self._private = private_communicator(self.comm)
         return self._private
+
+    @property
+    def agreement(self) -> Agreement:
+        """Comparisons with the other ranks. Collective when first asked for.
+
+        No cached_property: before Python 3.12 it holds one lock for all instances, and other threads of other ranks
+        would wait for it in another order.
+        """
+        if self._agreement is None:
+            self._agreement = Agreement(self.private)
+        return self._agreement
 
     def set_errhandler(self, errhandler: MPI.Errhandler) -> None:
         """Errors of the private communicator go the way of the communicator's; one made later inherits it."""
@@ -175,7 +187,7 @@ class Runtime:
         named = call.named or self.settings.named.get(call.collective)
         text = f"{call.describe()}, topology {self.topology.signature}"
         digest = int.from_bytes(hashlib.sha256(repr((call, named, text)).encode()).digest()[:7], "big")
-        out = largest(self.private, [digest, -digest, _FINE])
+        out = self.agreement.largest([digest, -digest, _FINE])
         if out[2] == _FORWARD:
             return False
         self._raise_disagreement(out, text)
@@ -190,16 +202,16 @@ class Runtime:
 
     def forward(self, collective: str) -> None:
         """Tell the other ranks, if the call is new to them, that this one's arguments are for the MPI library."""
-        out = largest(self.private, [_LOWEST, _LOWEST, _FORWARD])
+        out = self.agreement.largest([_LOWEST, _LOWEST, _FORWARD])
         if out[2] == _WRONG:
             self._raise_disagreement(out, f"{collective} by the MPI library")
         self._note_once(Decision(collective, None, NATIVE, NATIVE, "an argument that only the MPI library can read"))
 
     def refuse(self, message: str) -> None:
         """Tell the other ranks that this one has a bad argument, if they come to agree; then raise BufferError."""
-        if self.size > 1 and not has_begun(self.private, _GRACE_SECONDS):
+        if self.size > 1 and not self.agreement.others_come(_GRACE_SECONDS):
             raise BufferError(f"{message} (the other ranks did not make a new call; they may wait for this one)")
-        self._raise_disagreement(largest(self.private, [0, 0, _WRONG]), message, wrong=True)
+        self._raise_disagreement(self.agreement.largest([0, 0, _WRONG]), message, wrong=True)
 
     def tell(self, message: str) -> None:
         """As :meth:`refuse`, but leave it to the caller to raise."""
