@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from launch import launch
 
-from topocomm.topology import parse_placement
+from topocomm.topology import dumps_placement, parse_placement, two_level
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -61,11 +61,13 @@ def test_json_block_of_the_readme_is_a_placement() -> None:
     assert placement.topology(["nid000001", "nid000002"]).levels == ("group", "switch", "node")
 
 
-def test_commands_of_the_readme() -> None:
+def test_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = re.findall(r"^    (?:mpiexec -n (\d+) )?python (-m topocomm .*?)\s*(?:#.*)?$", README, flags=re.M)
-    assert len(lines) >= 4
+    assert len(lines) >= 6
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "placement.json").write_text(dumps_placement(two_level(4, 4)))
     for ranks, command in lines:
         words = shlex.split(command)
-        small = ["-m", "8:64", "-i", "2", "-x", "1"] if words[2] == "bench" else []
+        small = ["-m", "8:64", "-i", "10"] if words[2] == "bench" else []
         done = launch(min(int(ranks or 1), 4), [*words, *small], timeout=120)
         assert done.returncode == 0, (command, done.stderr)
