@@ -313,8 +313,9 @@ def test_interrupted_run_leaves_nothing(number: signal.Signals, code: int) -> No
         "-c",
         "echo up; sleep 1000",
     ]
-    # a shell that runs these tests in the background hands on SIGINT ignored
-    process = subprocess.Popen(command, **PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may hand it on ignored
+    process = subprocess.Popen(command, **PIPE)
+    signal.signal(signal.SIGINT, before)
     wait_for(process, "up")
     ours = [name for name in netns.namespaces_here() if f"-{process.pid}-" in name]
     assert len(ours) == 3
