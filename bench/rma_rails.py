@@ -104,9 +104,7 @@ def worker(folder: str, rank: int, args: argparse.Namespace) -> None:
         for name, nics, share in (
             ("first", LINKS[:1], ()), ("second", LINKS[1:], ()), ("both", LINKS, weights)
         ):  # fmt: skip
-            with rma.Context(
-                comm, transports=["ofi"], provider="tcp", nics=nics, weights=share, timeout=60
-            ) as context:
+            with rma.Context(comm, transports=["ofi"], provider="tcp", nics=nics, weights=share, timeout=60) as context:
                 seconds, sent = one_way(context, size, args.rounds)
             row[name] = size / seconds / 1e6
             row[f"{name}_packets"] = sent

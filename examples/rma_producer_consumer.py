@@ -1,6 +1,6 @@
 """A producer puts items into the consumer's memory; the notification comes with the data, and so does the way back.
 
-    mpiexec -n 2 python examples/rma_producer_consumer.py
+mpiexec -n 2 python examples/rma_producer_consumer.py
 """
 
 import numpy as np
