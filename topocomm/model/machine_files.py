@@ -9,6 +9,7 @@ from typing import Any
 
 from topocomm.errors import TopologyError
 from topocomm.model.machine import LATENCY, OVERHEAD, RANK, Level, Machine
+from topocomm.topology.files import read_text
 
 __all__ = ["FORMAT", "VERSION", "dumps_machine", "parse_machine", "read_machine"]
 
@@ -100,13 +101,7 @@ def parse_machine(text: str, source: str = "machine") -> Machine:
 
 def read_machine(path: str | Path) -> Machine:
     """Read a machine file. Raises TopologyError if it can't be read or is malformed."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as e:
-        raise TopologyError(f"{path}: not UTF-8 text: byte {e.start}") from None
-    except (OSError, ValueError) as e:
-        raise TopologyError(f"{path}: cannot be read: {e}") from None
-    return parse_machine(text, str(path))
+    return parse_machine(read_text(path), str(path))
 
 
 def dumps_machine(machine: Machine) -> str:

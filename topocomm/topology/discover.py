@@ -8,7 +8,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from topocomm.errors import TopologyError
-from topocomm.topology.files import Placement
+from topocomm.topology.files import Placement, read_text
 from topocomm.topology.sites import parse_site
 from topocomm.topology.topology import Topology
 
@@ -66,11 +66,9 @@ def from_file(comm: MPI.Intracomm, path: str) -> Topology:
     answer: tuple[str, str] | None = None
     if comm.rank == 0:
         try:
-            answer = "ok", Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError as e:
-            answer = "error", f"{path}: not UTF-8 text: byte {e.start}"
-        except (OSError, ValueError) as e:
-            answer = "error", f"{path}: cannot be read on rank 0: {e}"
+            answer = "ok", read_text(path)
+        except TopologyError as e:
+            answer = "error", f"{e} (on rank 0)"
     answer = comm.bcast(answer)
     assert answer is not None
     kind, text = answer

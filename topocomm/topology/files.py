@@ -11,7 +11,16 @@ from typing import Any
 from topocomm.errors import TopologyError
 from topocomm.topology.topology import Topology
 
-__all__ = ["FORMAT", "VERSION", "Placement", "dumps_nodes", "dumps_placement", "parse_placement", "read_placement"]
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "Placement",
+    "dumps_nodes",
+    "dumps_placement",
+    "parse_placement",
+    "read_placement",
+    "read_text",
+]
 
 FORMAT = "topocomm-placement"
 VERSION = 1
@@ -129,15 +138,19 @@ def parse_placement(text: str, source: str = "placement") -> Placement:
     return Placement(levels, None, nodes, source)
 
 
-def read_placement(path: str | Path) -> Placement:
-    """Read a placement file. Raises TopologyError if it can't be read or is malformed."""
+def read_text(path: str | Path) -> str:
+    """The text of a file. Raises TopologyError, which names the file, if it can't be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as e:
         raise TopologyError(f"{path}: not UTF-8 text: byte {e.start}") from None
     except (OSError, ValueError) as e:
         raise TopologyError(f"{path}: cannot be read: {e}") from None
-    return parse_placement(text, str(path))
+
+
+def read_placement(path: str | Path) -> Placement:
+    """Read a placement file. Raises TopologyError if it can't be read or is malformed."""
+    return parse_placement(read_text(path), str(path))
 
 
 def dumps_placement(topology: Topology) -> str:

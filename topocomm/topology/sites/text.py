@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn
 
 from topocomm.errors import TopologyError
+from topocomm.topology.files import read_text
 
 __all__ = ["MAX_NODES", "add_node", "fail", "lines", "read_text"]
 
@@ -19,16 +19,6 @@ Nodes = dict[str, tuple[str, ...]]
 def fail(source: str, reason: str, line: int | None = None) -> NoReturn:
     """Raise TopologyError that names the file, the line and the reason."""
     raise TopologyError(f"{source}: {reason}" if line is None else f"{source}: line {line}: {reason}")
-
-
-def read_text(path: str | Path) -> str:
-    """The text of a file. Raises TopologyError if it cannot be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as e:
-        fail(str(path), f"not UTF-8 text: byte {e.start}")
-    except (OSError, ValueError) as e:
-        fail(str(path), f"cannot be read: {e}")
 
 
 def lines(text: str, comment: str = "#") -> Iterator[tuple[int, str]]:
