@@ -10,7 +10,8 @@ from mpi4py import MPI
 
 from topocomm import calls, config, given
 from topocomm.algorithms import COLLECTIVES
-from topocomm.errors import Error
+from topocomm.config import Settings
+from topocomm.errors import AlgorithmError, Error
 from topocomm.runtime import Runtime
 from topocomm.select import NATIVE, Decision, Explained
 from topocomm.topology import Topology
@@ -356,8 +357,9 @@ class Intercomm(MPI.Intercomm):
             merged.Free()
             raise AlgorithmError("the two sides of the intercommunicator are wrapped with different settings")
         wrapped = Comm._of(merged)
-        where = _topology(merged, None, self._settings)
-        wrapped._runtime = Runtime(merged, lambda: where, self._settings)
+        where = given.topology(merged, None, self._settings)
+        machine = given.machine(merged, None, self._settings, where)
+        wrapped._runtime = Runtime(merged, lambda: where, self._settings, machine)
         return wrapped
 
     def Dup(self, info: MPI.Info | None = None) -> Any:

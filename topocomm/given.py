@@ -1,4 +1,4 @@
-"""What a communicator is told: settings, topology and machine, from arguments, environment and files, alike on all ranks.
+"""What a communicator is told, by arguments, environment and files: settings, topology, machine; alike on all ranks.
 
 All functions are collective; rank 0 reads files and environment, and every rank gets the same or raises the same.
 """

@@ -6,7 +6,7 @@ The automatic rule, in this order:
    knows shared memory best, and there is no distance to save.
 2. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the interpreter adds
    more between two rounds than near peers save.
-3. What was measured: the entry of the tuning file for this topology, MPI library and nearest size (:mod:`topocomm.tuning`).
+3. What was measured: the entry of the tuning file for this topology, MPI library and size (:mod:`topocomm.tuning`).
 4. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
    library at its best among them (:mod:`topocomm.choice`).
 5. More ranks than can be modelled at once: the algorithm with the fewest messages between places for small vectors, the
@@ -102,9 +102,6 @@ class Explained(Decision):
     def document(self) -> dict[str, Any]:
         """What ``python -m topocomm explain --json`` prints."""
         return self.figures.document(self.chosen)
-
-    def __str__(self) -> str:
-        return super().__str__()
 
 
 def explained(decision: Decision, chooser: Chooser, root: int = 0) -> Explained:
