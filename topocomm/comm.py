@@ -13,7 +13,7 @@ from topocomm.algorithms import COLLECTIVES
 from topocomm.config import Settings
 from topocomm.errors import AlgorithmError, Error
 from topocomm.runtime import Runtime
-from topocomm.select import NATIVE, Decision, Explained
+from topocomm.select import NATIVE, Decision
 from topocomm.topology import Topology
 
 __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
@@ -105,7 +105,7 @@ class Comm(MPI.Intracomm):
         op: MPI.Op | None = None,
         root: int = 0,
         algorithm: str | None = None,
-    ) -> Explained:
+    ) -> Decision:
         """What a call would run and why. Not collective, moves no data.
 
         The answer's ``figures`` are what the model says of every candidate, its ``document()`` the same as JSON.

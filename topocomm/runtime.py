@@ -20,7 +20,7 @@ from topocomm.errors import AlgorithmError, BufferError, Error
 from topocomm.model.machine import Machine
 from topocomm.plan import Bytes, Plan, block_cuts, make_plan
 from topocomm.schedule import Schedule
-from topocomm.select import NATIVE, Decision, Explained, decide, explained, has_distance
+from topocomm.select import NATIVE, Decision, decide, has_distance
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
 
@@ -256,7 +256,7 @@ class Runtime:
 
     # -- decisions and plans -----------------------------------------------------------------------------------
 
-    def explain(self, collective: str, nbytes: int, commutative: bool, root: int, algorithm: str | None) -> Explained:
+    def explain(self, collective: str, nbytes: int, commutative: bool, root: int, algorithm: str | None) -> Decision:
         """The decision for ``nbytes`` bytes of the whole vector, with the reordering that its schedule has."""
         if collective not in TABLE:
             raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(TABLE)}")
@@ -268,7 +268,7 @@ class Runtime:
         if decision.algorithm != NATIVE:
             schedule = make_schedule(collective, decision.algorithm, self.topology, root, ordered=not commutative)
             decision = replace(decision, reordering=schedule.reordering)
-        return explained(decision, self.chooser, root)
+        return decision
 
     def decide(self, call: Call) -> Decision:
         """The decision for a call, without its schedule."""
@@ -282,6 +282,7 @@ class Runtime:
             named=named,
             named_by=by,
             commutative=call.commutative,
+            root=call.root,
         )
 
     def bind(self, call: Call, in_place: bool = False) -> Bound | None:

@@ -27,7 +27,7 @@ from topocomm.errors import AlgorithmError
 from topocomm.model.explain import Explanation, explain
 from topocomm.topology import Topology
 
-__all__ = ["ENGINES", "NATIVE", "Decision", "Explained", "decide", "explained", "has_distance"]
+__all__ = ["ENGINES", "NATIVE", "Decision", "decide", "has_distance"]
 
 NATIVE = "native"
 ENGINES = ("p2p",)
@@ -60,20 +60,15 @@ class Decision:
     engine: str
     why: str
     reordering: str = "none"
+    root: int = field(default=0, compare=False)
+    chooser: Chooser | None = field(default=None, repr=False, compare=False)
+    """What decided, with the topology and machine it knows."""
 
     def __str__(self) -> str:
         how = f"{self.algorithm} on engine {self.engine}, reordering {self.reordering}"
         what = "the MPI library's own" if self.algorithm == NATIVE else how
         size = "any size" if self.nbytes is None else f"{self.nbytes} bytes"
         return f"{self.collective}, {size}: {what}; {self.why}"
-
-
-@dataclass(frozen=True)
-class Explained(Decision):
-    """A decision with the model's figures for every candidate, computed when asked for."""
-
-    root: int = 0
-    chooser: Chooser | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def figures(self) -> Explanation:
@@ -92,21 +87,15 @@ class Explained(Decision):
         fastest = self.figures.fastest
         if fastest.algorithm != self.algorithm:
             mine = next((c for c in self.figures.candidates if c.algorithm == self.algorithm), None)
-            beside = (
-                f"{mine.seconds / fastest.seconds:.2f} times as long" if mine and fastest.seconds else "not modelled"
-            )
-            why = f"shortest time without the interpreter, {fastest.seconds * 1e6:.1f} us; {self.algorithm} is {beside}"
+            why = f"shortest time without the interpreter, {fastest.seconds * 1e6:.1f} us"
+            if mine and fastest.seconds:
+                why += f"; {self.algorithm} takes {mine.seconds / fastest.seconds:.2f} times as long"
             choice["model"] = {"algorithm": fastest.algorithm, "why": why}
         return choice
 
     def document(self) -> dict[str, Any]:
         """What ``python -m topocomm explain --json`` prints."""
         return self.figures.document(self.chosen)
-
-
-def explained(decision: Decision, chooser: Chooser, root: int = 0) -> Explained:
-    """The decision with its figures."""
-    return Explained(**vars(decision), root=root, chooser=chooser)
 
 
 def has_distance(topology: Topology) -> bool:
@@ -123,6 +112,7 @@ def decide(
     named: str | None = None,
     named_by: str = "",
     commutative: bool = True,
+    root: int = 0,
 ) -> Decision:
     """Choose the algorithm for a vector of ``nbytes`` bytes on the chooser's topology and machine.
 
@@ -131,36 +121,35 @@ def decide(
     it is taken or refused, never replaced. Raises AlgorithmError if the named algorithm is unknown or cannot run here.
     """
     topology = chooser.topology
-    native = partial(Decision, collective, nbytes, NATIVE, NATIVE)
+    decision = partial(Decision, collective, nbytes, root=root, chooser=chooser)
     if named == NATIVE:
-        return native(f"named by {named_by}")
+        return decision(NATIVE, NATIVE, f"named by {named_by}")
     if named is not None:
         find(collective, named)[0].check(topology.size)
-        return Decision(collective, nbytes, named, "p2p", f"named by {named_by}")
+        return decision(named, "p2p", f"named by {named_by}")
     if not has_distance(topology):
         what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near or on one node"
-        return native(f"automatic: {what}, no distance to save")
-    if nbytes <= TINY:
-        return native(f"automatic: at most {TINY} bytes, latency decides")
+        return decision(NATIVE, NATIVE, f"automatic: {what}, no distance to save")
+    if nbytes <= TINY or collective == "barrier":
+        return decision(NATIVE, NATIVE, f"automatic: at most {TINY} bytes, latency decides")
     reason = "automatic" if commutative else "automatic, not commutative"
     measured = chooser.measured(collective, nbytes, commutative)
     if measured is not None:
         name, why = measured
-        return Decision(collective, nbytes, name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
+        return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
     if topology.size > MOST_RANKS:
-        return _by_rule(collective, nbytes, topology, commutative)
+        name, why = _by_rule(collective, nbytes, topology, commutative)
+        return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
     choice = chooser.choose(collective, nbytes, ordered=not commutative)
     if not choice.is_ours:
-        return native(f"{reason}: {choice.why}")
-    return Decision(collective, nbytes, choice.algorithm, "p2p", f"{reason}: {choice.why}")
+        return decision(NATIVE, NATIVE, f"{reason}: {choice.why}")
+    return decision(choice.algorithm, "p2p", f"{reason}: {choice.why}")
 
 
-def _by_rule(collective: str, nbytes: int, topology: Topology, commutative: bool) -> Decision:
-    outer = int(topology.nesting[1][-1]) + 1
+def _by_rule(collective: str, nbytes: int, topology: Topology, commutative: bool) -> tuple[str, str]:
     small, large, limit = RULES[collective]
+    reason = f"more than {MOST_RANKS} ranks are not modelled"
     if not commutative and collective != "reduce":
-        why = f"automatic, not commutative: more than {MOST_RANKS} ranks are not modelled"
-        return Decision(collective, nbytes, NATIVE, NATIVE, why)
+        return NATIVE, reason
     name, least = (small, "messages") if nbytes <= limit or not commutative else (large, "bytes")
-    why = f"automatic: more than {MOST_RANKS} ranks are not modelled; fewest {least} between {outer} places"
-    return Decision(collective, nbytes, name, "p2p", why)
+    return name, f"{reason}; fewest {least} between {int(topology.nesting[1][-1]) + 1} places"

@@ -16,6 +16,7 @@ WITHOUT_MPI = (
     "model",
     "verify",
     "plan",
+    "choice",
     "select",
     "engines.local",
     "cli.list",
@@ -28,9 +29,9 @@ ORDER = (
     ("errors", "topology", "schedule"),
     ("layout", "tree", "compose", "reorder", "algorithms", "model"),
     ("verify",),
-    ("plan", "select"),
+    ("plan", "choice", "select"),
     ("engines", "rma"),
-    ("comm", "calls", "buffers", "runtime", "config"),
+    ("comm", "calls", "buffers", "runtime", "config", "given"),
     ("cli",),
 )
 

@@ -15,7 +15,7 @@ from topocomm.cli.places import ORDERS, add_json, amount, machine_of, placement_
 from topocomm.cli.plot import KINDS, require_matplotlib
 from topocomm.errors import AlgorithmError, Error
 from topocomm.model.explain import Explanation
-from topocomm.select import Decision, decide, explained
+from topocomm.select import Decision, decide
 from topocomm.topology import reorder_ranks
 
 __all__ = ["HELP", "add_arguments", "check_picture", "decision_of", "run", "table"]
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         check_picture(args.plot)
     topology = reorder_ranks(placement_of(args.placement, args.hosts), args.order)
     chooser = Chooser(topology, machine_of(args.machine, topology))
-    decision = explained(decision_of(args.collective, args.bytes, chooser), chooser, args.root)
+    decision = decision_of(args.collective, args.bytes, chooser, args.root)
     found, choice = decision.figures, decision.chosen
     if args.json != "-":
         print("\n".join(table(found, choice, args.order)))
@@ -69,13 +69,13 @@ def check_picture(path: Path) -> None:
         raise Error(f"{path}: there is no directory {str(path.parent)!r}")
 
 
-def decision_of(collective: str, nbytes: int, chooser: Chooser) -> Decision:
+def decision_of(collective: str, nbytes: int, chooser: Chooser, root: int = 0) -> Decision:
     """What the library would run. Raises AlgorithmError for an unknown collective or size."""
-    if collective not in TABLE or nbytes < 0:
-        raise AlgorithmError(
-            f"needs bytes ≥ 0 and a collective of {', '.join(TABLE)}; found {nbytes} of {collective!r}"
-        )
-    return decide(collective, nbytes, chooser)
+    if collective not in TABLE:
+        raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(TABLE)}")
+    if nbytes < 0:
+        raise AlgorithmError(f"needs bytes ≥ 0, found {nbytes}")
+    return decide(collective, nbytes, chooser, root=root)
 
 
 def _over(ratio: float | None) -> str:
