@@ -17,6 +17,7 @@ WITHOUT_MPI = (
     "verify",
     "plan",
     "select",
+    "tuning",
     "engines.local",
     "cli.list",
     "cli.verify",
@@ -27,7 +28,7 @@ WITHOUT_MPI = (
 ORDER = (
     ("errors", "topology", "schedule"),
     ("layout", "tree", "compose", "reorder", "algorithms", "model"),
-    ("verify",),
+    ("verify", "tuning"),
     ("plan", "select"),
     ("engines", "rma"),
     ("comm", "calls", "buffers", "runtime", "config"),
