@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
 
 __all__ = ["NATIVE", "REDUCTIONS", "Entry", "Key", "Timing", "Tuning", "class_of", "merge", "per_rank", "winner"]
 
@@ -102,7 +101,7 @@ class Tuning:
         table: dict[Key, list[Entry]] = {}
         for entry in sorted(self.entries, key=lambda e: e.nbytes):
             table.setdefault(entry.key, []).append(entry)
-        return MappingProxyType(table)
+        return table
 
     def nearest(
         self, collective: str, nbytes: int, signature: str, commutative: bool, library: str, engine: str = "p2p"
