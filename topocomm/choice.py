@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import log2
 from types import MappingProxyType
-from typing import Protocol
 
 from topocomm.algorithms.pipeline import SEGMENTS
 from topocomm.algorithms.table import TABLE
@@ -27,8 +26,9 @@ from topocomm.model.network import Network
 from topocomm.model.optimum import time_bound
 from topocomm.model.time import schedule_time
 from topocomm.topology import Topology
+from topocomm.tuning import Tuning
 
-__all__ = ["LIBRARY", "MOST_RANKS", "Choice", "Chooser", "Measured", "rounded"]
+__all__ = ["LIBRARY", "MOST_RANKS", "Choice", "Chooser", "rounded"]
 
 INTERPRETER = 2.5e-6
 """Seconds that Python adds to a message: a round of the p2p engine less a plain Sendrecv (bench/overhead.py)."""
@@ -68,16 +68,6 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _REDUCES = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
 _SLOW_TO_LIST = {"direct": 512, "pipeline": 2 * SEGMENTS}
 """Candidates left out beyond so many ranks: their messages take too long to list, or they are never the fastest."""
-
-
-class Measured(Protocol):
-    """What a tuning file offers: see :class:`topocomm.tuning.Tuning`."""
-
-    def best(
-        self, collective: str, nbytes: int, signature: str, commutative: bool, library: str
-    ) -> tuple[str, str] | None:
-        """The fastest algorithm measured near ``nbytes`` and why, or None."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -120,7 +110,7 @@ class Chooser:
     """
 
     def __init__(
-        self, topology: Topology, machine: Machine | None = None, tuning: Measured | None = None, library: str = ""
+        self, topology: Topology, machine: Machine | None = None, tuning: Tuning | None = None, library: str = ""
     ) -> None:
         self.topology = topology
         self.tuning = tuning

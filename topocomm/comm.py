@@ -42,6 +42,9 @@ class Comm(MPI.Intracomm):
     machine
         A :class:`~topocomm.model.Machine`, or the path of a machine file: how fast the links of each level are. None:
         as ``TOPOCOMM_MACHINE`` says, else assumed (:func:`topocomm.model.default_machine`).
+    tuning
+        A :class:`~topocomm.tuning.Tuning`, or the path of a tuning file: what was measured here. None: as
+        ``TOPOCOMM_TUNING`` says, else nothing.
 
     Collective over ``comm``. Everything that is not overridden here is mpi4py's own.
 
@@ -66,6 +69,7 @@ class Comm(MPI.Intracomm):
         engine: str | None = None,
         topology: given.TopologyLike = None,
         machine: given.MachineLike = None,
+        tuning: given.TuningLike = None,
     ) -> Comm:
         """Wrap ``comm``; see the class."""
         if comm is None:
@@ -78,11 +82,12 @@ class Comm(MPI.Intracomm):
         settings = given.settings(plain, algorithm, engine)
         where = given.topology(plain, topology, settings)
         how = given.machine(plain, machine, settings, where)
+        measured = given.tuning(plain, tuning, settings)
         kind = cls
         if cls is Comm:  # a Cartesian communicator keeps its calls
             kind = next((_WRAPPED[shaped] for shaped in _SHAPED if isinstance(comm, shaped)), cls)
         self = kind._of(comm)
-        self._runtime = Runtime(plain, lambda: where, settings, how)
+        self._runtime = Runtime(plain, lambda: where, settings, how, measured)
         return self
 
     # -- what it does and why ----------------------------------------------------------------------------------
@@ -359,7 +364,8 @@ class Intercomm(MPI.Intercomm):
         wrapped = Comm._of(merged)
         where = given.topology(merged, None, self._settings)
         machine = given.machine(merged, None, self._settings, where)
-        wrapped._runtime = Runtime(merged, lambda: where, self._settings, machine)
+        tuning = given.tuning(merged, None, self._settings)
+        wrapped._runtime = Runtime(merged, lambda: where, self._settings, machine, tuning)
         return wrapped
 
     def Dup(self, info: MPI.Info | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""What a communicator is told, by arguments, environment and files: settings, topology, machine; alike on all ranks.
+"""What a communicator is told by arguments, environment and files: settings, topology, machine, tuning.
 
 All functions are collective; rank 0 reads files and environment, and every rank gets the same or raises the same.
 """
@@ -17,11 +17,13 @@ from topocomm.model.machine import Machine, complete
 from topocomm.model.machine_files import parse_machine
 from topocomm.topology import Placement, Topology
 from topocomm.topology.discover import discover, from_file, placed, text_of
+from topocomm.tuning import Tuning, parse_tuning
 
-__all__ = ["MachineLike", "TopologyLike", "machine", "settings", "topology"]
+__all__ = ["MachineLike", "TopologyLike", "TuningLike", "machine", "settings", "topology", "tuning"]
 
 TopologyLike = Topology | Placement | str | os.PathLike[str] | None
 MachineLike = Machine | str | os.PathLike[str] | None
+TuningLike = Tuning | str | os.PathLike[str] | None
 
 
 def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | None) -> Settings:
@@ -76,3 +78,15 @@ def machine(comm: MPI.Intracomm, told: MachineLike, settings: Settings, topology
     machine = told if isinstance(told, Machine) else parse_machine(text_of(comm, str(told)), str(told))
     complete(machine, topology).covers(topology)
     return machine
+
+
+def tuning(comm: MPI.Intracomm, told: TuningLike, settings: Settings) -> Tuning | None:
+    """What was measured: as given or as the file says. Collective; raises TopologyError alike on every rank."""
+    _alike(comm, "tunings", told)
+    if told is None:
+        told = settings.tuning_file
+    if told is None or isinstance(told, Tuning):
+        return told
+    if not isinstance(told, (str, os.PathLike)):
+        raise TypeError(f"tuning must be a Tuning or a path, found {type(told).__name__}")
+    return parse_tuning(text_of(comm, str(told)), str(told))

@@ -13,7 +13,7 @@ from mpi4py import MPI
 
 from topocomm.agreement import Agreement
 from topocomm.algorithms import TABLE, make_schedule
-from topocomm.choice import Chooser, Measured
+from topocomm.choice import Chooser
 from topocomm.config import Settings
 from topocomm.engines import p2p
 from topocomm.errors import AlgorithmError, BufferError, Error
@@ -23,6 +23,7 @@ from topocomm.schedule import Schedule
 from topocomm.select import NATIVE, Decision, decide, has_distance
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
+from topocomm.tuning import Tuning
 
 __all__ = ["NO_PLAN", "Bound", "Call", "Runtime", "private_communicator"]
 
@@ -124,7 +125,7 @@ class Runtime:
         topology: Callable[[], Topology],
         settings: Settings,
         machine: Machine | None = None,
-        tuning: Measured | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         self.comm = comm
         self.rank: int = comm.Get_rank()
@@ -155,7 +156,8 @@ class Runtime:
     def chooser(self) -> Chooser:
         """What chooses algorithms for this communicator."""
         if self._chooser is None:
-            library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
+            name, numbers = MPI.get_vendor()
+            library = f"{name} {'.'.join(map(str, numbers))}"  # as tuning files have it
             self._chooser = Chooser(self.topology, self.machine, self.tuning, library)
         return self._chooser
 

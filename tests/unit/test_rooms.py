@@ -18,6 +18,7 @@ WITHOUT_MPI = (
     "plan",
     "choice",
     "select",
+    "tuning",
     "engines.local",
     "cli.list",
     "cli.verify",
@@ -28,7 +29,7 @@ WITHOUT_MPI = (
 ORDER = (
     ("errors", "topology", "schedule"),
     ("layout", "tree", "compose", "reorder", "algorithms", "model"),
-    ("verify",),
+    ("verify", "tuning"),
     ("plan", "choice", "select"),
     ("engines", "rma"),
     ("comm", "calls", "buffers", "runtime", "config", "given"),
