@@ -60,4 +60,4 @@ def measure_point(
 
 def _timing(seconds: list[float]) -> Timing:
     low, middle, high = np.percentile(seconds, (25, 50, 75))
-    return Timing(max(float(middle), 1e-9), len(seconds), float(high - low) / 2)
+    return Timing(max(round(float(middle), 10), 1e-10), len(seconds), round(float(high - low) / 2, 10))
