@@ -7,6 +7,9 @@ of one method, the median over blocks of the difference per call. Target: at mos
 
 Part 2 runs on all ranks: a barrier and an 8-byte allreduce of our own on an artificial topology against the MPI
 library's, per round of the schedule.
+
+Part 3 runs on 2 ranks: what a round adds, from a broadcast and a reduction in 32 segments of 16 bytes against one of 1,
+beside plain messages of 16 bytes. The model's choice takes its figures for the interpreter from here.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from mpi4py import MPI
 
 import topocomm
 from topocomm.algorithms import make_schedule
+from topocomm.algorithms.pipeline import SEGMENTS
 from topocomm.cli.machine import cpu_model, usable_cores, versions
 
 CALLS, BLOCKS = 2000, 41
@@ -101,8 +105,44 @@ def round_rows(comm: MPI.Intracomm) -> list[dict[str, object]]:
     return rows
 
 
+def segment_rows(comm: MPI.Intracomm) -> list[dict[str, object]]:
+    """Part 3: rank 0's least of many blocks, as noise only ever adds."""
+    places = topocomm.Topology(("node",), [[r] for r in range(comm.size)])
+    many, one = (
+        topocomm.Comm(comm, topology=places, algorithm={"bcast": name, "reduce": name})
+        for name in ("pipeline", "binomial")
+    )
+    x, y = np.ones(2 * SEGMENTS), np.zeros(2 * SEGMENTS)
+
+    def least(call: Callable[[], object]) -> float:
+        found = []
+        for _ in range(BLOCKS):
+            comm.Barrier()
+            found.append(per_call_us(call, 200))
+        return min(found)
+
+    def messages() -> None:
+        for _ in range(SEGMENTS):
+            if comm.rank == 0:
+                comm.Send(x[:2], 1)
+            elif comm.rank == 1:
+                comm.Recv(y[:2], 0)
+
+    plain = least(messages) / SEGMENTS
+    rows: list[dict[str, object]] = []
+    calls: dict[str, Callable[[topocomm.Comm], Callable[[], object]]] = {
+        "Bcast": lambda c: lambda: c.Bcast(x),
+        "Reduce": lambda c: lambda: c.Reduce(x, y),
+    }
+    for name, make in calls.items():
+        single, whole = least(make(one)), least(make(many))
+        a_round = (whole - single) / (SEGMENTS - 1)
+        rows.append({"call": name, "one_round_us": single, "us_per_round": a_round, "plain_message_us": plain})
+    return rows
+
+
 def main() -> None:
-    """Run both parts, print, keep."""
+    """Run all parts, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -110,6 +150,7 @@ def main() -> None:
     native = native_rows() if comm.rank == 0 else []
     comm.Barrier()
     rounds = round_rows(comm)
+    segments = segment_rows(comm) if comm.size == 2 else []
     if comm.rank:
         return
     print(f"{'call':<24}{'mpi4py us':>12}{'native us':>12}{'difference':>12}")
@@ -122,13 +163,20 @@ def main() -> None:
             f"{row['call']}, {row['ranks']} ranks, {row['rounds']} rounds: MPI {row['native_us']:.2f} us, ours "
             f"{row['ours_us']:.2f} us, {row['ours_us_per_round']:.2f} a round; a Sendrecv {row['sendrecv_us']:.2f} us"
         )
+    for row in segments:
+        print(
+            f"{row['call']}: {row['us_per_round']:.2f} us a round of many, {row['one_round_us']:.2f} us with one; "
+            f"a plain message {row['plain_message_us']:.2f} us"
+        )
     if options.json:
         facts = {
             "machine": {"cpu": cpu_model(), "cores": usable_cores()},
             "versions": versions(),
             "command": " ".join(sys.argv),
         }
-        options.json.write_text(json.dumps({**facts, "native": native, "rounds": rounds}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({**facts, "native": native, "rounds": rounds, "segments": segments}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The choice by the model: what every candidate would take on the machine, the MPI library at its best among them.
 
 A candidate's time is that of :func:`topocomm.model.schedule_time` for its schedule, with what the interpreter adds to
-every message (:data:`INTERPRETER`, :data:`REDUCING`; the C code of an MPI library adds none). What the MPI library
+every message and call (:data:`INTERPRETER`, :data:`REDUCING`, :data:`CALL`; the C code of an MPI library adds none). What the MPI library
 would take nobody can know without measuring; it is credited with the fastest of the algorithms that MPI libraries
 have (:data:`LIBRARY`), run in C in the order of ranks. So a modelled gain is at least what the placement gives, and
 ``native`` is kept wherever an MPI library could be as fast by more than :data:`TIE`.
@@ -30,9 +30,11 @@ from topocomm.tuning import Tuning
 
 __all__ = ["LIBRARY", "MOST_RANKS", "Choice", "Chooser", "rounded"]
 
-INTERPRETER = 2.5e-6
-"""Seconds that Python adds to a message: a round of the p2p engine less a plain Sendrecv (bench/overhead.py)."""
-REDUCING = 12e-6
+CALL = 4e-6
+"""Seconds that Python adds to a call: buffers read, plan looked up (bench/overhead.py, bench/results/overhead_*.json)."""
+INTERPRETER = 1.5e-6
+"""What it adds to a message: a round of many less a plain message."""
+REDUCING = 6.5e-6
 """The same where what comes is combined: buffers cut, ``Reduce_local`` called."""
 TIE = 0.02
 """Where the MPI library at its best is ahead by no more than this part, ours is taken: it seldom is at its best."""
@@ -145,7 +147,7 @@ class Chooser:
         theirs = {name: self._seconds(collective, name, nbytes, plain) for name in library}
         best = min(theirs, key=theirs.__getitem__)
         ours = {
-            name: self._seconds(collective, name, nbytes, self._network(added))
+            name: CALL + self._seconds(collective, name, nbytes, self._network(added))
             for name in self._candidates(collective, ordered)
         }
         fastest = min(ours, key=ours.__getitem__)
