@@ -1,10 +1,10 @@
 """The choice by the model: what every candidate would take on the machine, the MPI library at its best among them.
 
 A candidate's time is that of :func:`topocomm.model.schedule_time` for its schedule, with what the interpreter adds to
-every message and call (:data:`INTERPRETER`, :data:`REDUCING`, :data:`CALL`; the C code of an MPI library adds none). What the MPI library
-would take nobody can know without measuring; it is credited with the fastest of the algorithms that MPI libraries
-have (:data:`LIBRARY`), run in C in the order of ranks. So a modelled gain is at least what the placement gives, and
-``native`` is kept wherever an MPI library could be as fast by more than :data:`TIE`.
+every call and message (:data:`CALL`, :data:`INTERPRETER`, :data:`REDUCING`); the C code of an MPI library adds none.
+What the MPI library would take nobody can know without measuring; it is credited with the fastest of the algorithms
+that MPI libraries have (:data:`LIBRARY`), run in C in the order of ranks. So a modelled gain is at least what the
+placement gives, and ``native`` is kept wherever an MPI library could be ahead by more than :data:`TIE`.
 
 Sizes are rounded to the nearest half power of two, so that a program with many sizes asks few questions. A rooted
 collective is priced with root 0. Everything here depends only on what all ranks know.
@@ -31,7 +31,7 @@ from topocomm.tuning import Tuning
 __all__ = ["LIBRARY", "MOST_RANKS", "Choice", "Chooser", "rounded"]
 
 CALL = 4e-6
-"""Seconds that Python adds to a call: buffers read, plan looked up (bench/overhead.py, bench/results/overhead_*.json)."""
+"""Seconds that Python adds to a call: buffers read, plan looked up (bench/overhead.py)."""
 INTERPRETER = 1.5e-6
 """What it adds to a message: a round of many less a plain message."""
 REDUCING = 6.5e-6
