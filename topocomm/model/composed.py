@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from topocomm.algorithms import circulant, pairwise, rabenseifner
 from topocomm.compose import Flat
 from topocomm.layout import Layout
 from topocomm.model.transfers import Transfers
@@ -19,6 +20,7 @@ from topocomm.topology.topology import IntArray
 
 __all__ = ["composed_reduce_scatter"]
 
+_ROTATING: tuple[Flat, ...] = (circulant.reduce_scatter, pairwise.reduce_scatter)
 _STAGE = 1 << 20
 """Round numbers of one level begin at a multiple of this."""
 
@@ -36,6 +38,8 @@ class _FlatTable:
 
 @lru_cache(maxsize=32)
 def _flat_table(flat: Flat, m: int) -> _FlatTable:
+    if flat in _ROTATING:
+        return _rotated(flat, m)
     rows, homes = [], []
     for c in range(m):
         for t, rnd in enumerate(flat(m, c)):
@@ -44,6 +48,16 @@ def _flat_table(flat: Flat, m: int) -> _FlatTable:
                 homes.append(np.asarray(s.slots, np.int64))
     child, peer, number, count = np.array(rows, np.int64).reshape(-1, 4).T
     return _FlatTable(child, peer, number, count, np.concatenate([np.zeros(0, np.int64), *homes]))
+
+
+def _rotated(flat: Flat, m: int) -> _FlatTable:
+    """The table of an algorithm in which child c does what child 0 does, c children on."""
+    sends = [(s.peer, t, np.asarray(s.slots, np.int64)) for t, rnd in enumerate(flat(m, 0)) for s in rnd.sends]
+    child = np.repeat(np.arange(m, dtype=np.int64), len(sends))
+    peer, number = (np.tile(np.array([s[i] for s in sends], np.int64), m) for i in (0, 1))
+    count = np.tile(np.array([len(s[2]) for s in sends], np.int64), m)
+    homes = np.concatenate([np.zeros(0, np.int64), *(s[2] for s in sends)])
+    return _FlatTable(child, (peer + child) % m, number, count, (np.arange(m)[:, None] + homes).ravel() % m)
 
 
 @dataclass(frozen=True)
@@ -114,15 +128,20 @@ def _uneven_stage(layout: Layout, d: int, place: _Place, table: _FlatTable) -> l
     return [keys // p % p, keys % p, keys // (p * p), blocks]
 
 
-def composed_reduce_scatter(layout: Layout, flat: Flat) -> Transfers:
-    """All messages between virtual ranks; the vector has as many blocks as there are ranks."""
+def _as_named(flat: Flat, m: int) -> Flat:
+    """What ``flat`` is among m children, where it is one of two."""
+    return circulant.reduce_scatter if flat is rabenseifner.reduce_scatter and m & (m - 1) else flat
+
+
+def composed_reduce_scatter(layout: Layout, flat: Flat, outermost: int = 0) -> Transfers:
+    """All messages between virtual ranks, up to depth ``outermost``; the vector has as many blocks as ranks."""
     columns: list[list[IntArray]] = [[np.zeros(0, np.int64)] for _ in range(4)]
-    for d in range(layout.depth - 1, -1, -1):
+    for d in range(layout.depth - 1, outermost - 1, -1):
         for number in range(len(layout.first[d]) - 1):
             m = len(layout.children(d, number))
             if m == 1:
                 continue
-            place, table = _place(layout, d, number), _flat_table(flat, m)
+            place, table = _place(layout, d, number), _flat_table(_as_named(flat, m), m)
             width = _even(layout, d, place)
             if width:
                 stage = _even_stage(place, table, width)
