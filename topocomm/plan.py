@@ -132,7 +132,9 @@ class Plan:
 class _Binder:
     """Binds one rank's part of a schedule."""
 
-    def __init__(self, part: RankSchedule, rank: int, sizes: IntArray, itemsize: int, in_place: bool, pieces: int) -> None:
+    def __init__(
+        self, part: RankSchedule, rank: int, sizes: IntArray, itemsize: int, in_place: bool, pieces: int
+    ) -> None:
         self.part = part
         self.pieces = pieces  # slots of a block
         self.rank = rank

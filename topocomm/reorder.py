@@ -77,7 +77,7 @@ def allgather(topology: Topology, home: IntArray, rounds: Rounds, way: str, piec
 
 
 def reduce_scatter(topology: Topology, home: IntArray, rounds: Rounds, way: str, pieces: int = 1) -> Part:
-    """The parts of a reduce-scatter in which virtual rank v ends with the block in slot ``home[v]``; pieces as above."""
+    """The parts of a reduce-scatter in which virtual rank v ends with the block in slot ``home[v]``; pieces too."""
     slot_of_rank = home[topology.virtual]
     rank_of_slot = inverse(slot_of_rank)
     everything = range(pieces * topology.size)

@@ -61,9 +61,7 @@ def _edges(base: int, d: int) -> Iterator[tuple[int, int]]:
 def allgather(topology: Topology, root: int, options: Options) -> Schedule:
     """In the order of ranks; slot x holds the block of rank x."""
     p, along = topology.size, steps(topology.size, options.aggregate)
-    return Schedule(
-        p, p, lambda r: RankSchedule(one(r), reverse_rounds(sparbit.reduce_along(p, r, along)), range(p))
-    )
+    return Schedule(p, p, lambda r: RankSchedule(one(r), reverse_rounds(sparbit.reduce_along(p, r, along)), range(p)))
 
 
 def reduce_scatter(topology: Topology, root: int, options: Options) -> Schedule:

@@ -118,7 +118,9 @@ def exchanges(p: int, radix: int = RADIX) -> list[tuple[IntArray, IntArray, IntA
     for _ in range(d.length):
         width //= radix
         digit = w // weight % radix
-        rows = [(w + ((digit + e) % radix - digit) * weight, base + (digit + e) % radix * width) for e in range(1, radix)]
+        rows = [
+            (w + ((digit + e) % radix - digit) * weight, base + (digit + e) % radix * width) for e in range(1, radix)
+        ]
         blocks = [d.cuts[low + width] - d.cuts[low] for _, low in rows]
         peers = np.concatenate([peer for peer, _ in rows])
         out.append((np.tile(d.old, radix - 1), d.old[peers], np.concatenate(blocks)))

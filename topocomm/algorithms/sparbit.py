@@ -43,7 +43,7 @@ def steps(p: int) -> tuple[Step, ...]:
 
 
 def reduce_along(p: int, r: int, gather: Iterable[Step]) -> tuple[Round, ...]:
-    """Rank r's rounds of the reduce-scatter that takes the steps of an allgather backwards; slot x is the block of x."""
+    """Rank r's rounds of the reduce-scatter that takes an allgather's steps backwards; slot x is the block of x."""
     rounds = []
     for d, offsets in reversed(tuple(gather)):
         arrive = np.sort((p - offsets) % p)

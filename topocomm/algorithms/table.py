@@ -178,7 +178,7 @@ _ENTRIES = (
               forms.textbook_allgather(sparbit.allgather), _lg, _share),
     Algorithm("textbook_pat", "allgather", "as Sparbit, messages of at most N blocks where aggregate=N is given",
               pat.allgather, _lg, _share, aggregate=True),
-    Algorithm("textbook_recexch", "allgather", "recursive exchange, distance halving, one block to the reversed rank first",
+    Algorithm("textbook_recexch", "allgather", "recursive exchange: a block to the rank reversed, then far first",
               recexch.allgather, recexch.rounds, lambda p: recexch.sent(p, True), radix=True),
     Algorithm("multilane", "allgather", "on every lane between equal nodes, then inside the nodes",
               multilane.allgather, _lg, _share, ways=WAYS),

@@ -34,6 +34,7 @@ __all__ = ["transfers"]
 
 Bulk: TypeAlias = Callable[[Topology, int], Transfers]
 
+
 def _flat(p: int) -> Topology:
     return Topology.flat(p)
 

@@ -12,7 +12,8 @@ from topocomm.tree import Tree
 __all__ = ["LISTED", "SAMPLE", "SAMPLED", "all_pairs", "chain_up", "make", "ring", "scattered", "tree_up"]
 
 LISTED = 1 << 21
-"""Up to so many messages are listed one by one where a rank sends to every other; beyond, a sample of the rounds."""
+"""Up to so many messages are listed one by one where a rank sends to every other; beyond, a sample of the rounds is
+enough for the time."""
 SAMPLE = 16
 """So many rounds, evenly spread, are enough for the time of an exchange between all pairs."""
 LISTED_RANKS = 128

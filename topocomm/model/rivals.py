@@ -1,4 +1,4 @@
-"""The transfers of published rivals and of the direct exchange, for all ranks at once: see :mod:`topocomm.model.bulk`."""
+"""The transfers of published rivals and of the direct exchange, for all ranks at once (:mod:`topocomm.model.bulk`)."""
 
 from __future__ import annotations
 
@@ -58,9 +58,7 @@ def _butterfly(q: int) -> list[_Row]:
     """Bine's and Swing's steps among an even number of ranks."""
     r = np.arange(q, dtype=np.int64)
     sign = np.where(r % 2, -1, 1)
-    return [
-        (r, (r + sign * bine.distance(i)) % q, i, np.full(q, len(away))) for i, away in enumerate(bine.leaving(q))
-    ]
+    return [(r, (r + sign * bine.distance(i)) % q, i, np.full(q, len(away))) for i, away in enumerate(bine.leaving(q))]
 
 
 def _one(x: int) -> IntArray:

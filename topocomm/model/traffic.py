@@ -86,8 +86,12 @@ class _Sizes:
             self.vector = self.nblocks * self.each
             return
         if schedule.collective == "alltoall" or len(self.counts) != self.nblocks:
-            needs = "blocks of one size" if schedule.collective == "alltoall" else f"{self.nblocks // pieces} block sizes"
-            raise ScheduleError(f"{schedule.collective} {schedule.algorithm} needs {needs}, got {len(self.counts) // pieces}")
+            needs = (
+                "blocks of one size" if schedule.collective == "alltoall" else f"{self.nblocks // pieces} block sizes"
+            )
+            raise ScheduleError(
+                f"{schedule.collective} {schedule.algorithm} needs {needs}, got {len(self.counts) // pieces}"
+            )
         self.vector = int(self.counts.sum())
         self.at_root = parts[schedule.root]
 
