@@ -55,13 +55,14 @@ def composed(flat: Flat) -> Callable[[IntArray], Pairs]:
 def direct_exchange(group: IntArray) -> Pairs:
     """``direct``: what is collected elsewhere, and what collectors hand on."""
     sizes = np.bincount(group)
+    sizes = direct.pieces(sizes) * sizes
     return direct.loads(direct.shares(sizes)).T.copy(), int(sizes.sum())
 
 
 def direct_allreduce(group: IntArray) -> Pairs:
     """``direct``, allreduce: every group collects the same share; the way there only."""
     sizes = np.bincount(group)
-    slots = direct.pieces(sizes) * int(sizes.sum())
+    slots = direct.allreduce_pieces(sizes) * int(sizes.sum())
     collected = np.bincount(np.arange(slots) % len(sizes), minlength=len(sizes))
     out = np.tile(collected, (len(sizes), 1))
     np.fill_diagonal(out, 0)

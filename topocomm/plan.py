@@ -132,8 +132,11 @@ class Plan:
 class _Binder:
     """Binds one rank's part of a schedule."""
 
-    def __init__(self, part: RankSchedule, rank: int, sizes: IntArray, itemsize: int, in_place: bool) -> None:
+    def __init__(
+        self, part: RankSchedule, rank: int, sizes: IntArray, itemsize: int, in_place: bool, pieces: int
+    ) -> None:
         self.part = part
+        self.pieces = pieces  # slots of a block
         self.rank = rank
         self.sizes = sizes  # bytes of every slot
         self.itemsize = itemsize
@@ -158,7 +161,7 @@ class _Binder:
         placed = np.zeros(len(self.sizes), bool)
         placed[self.store] = True
         same = len(self.load) == len(self.store) and bool((self.load == self.store).all())
-        stays = not in_place or same or len(self.load) == 1 != len(self.store)
+        stays = not in_place or same or len(self.load) == self.pieces != len(self.store)
         if _is_run(self.part.store) and stays and not (written & ~placed).any():
             self.region[self.store], self.offset[self.store] = RECV, self.out_offsets
         else:
@@ -338,11 +341,12 @@ def make_plan(
     in_place
         The input is in the receive buffer: its region SEND is the part of it that holds the input.
     """
-    part = schedule.part(rank)
+    part, pieces = schedule.part(rank), schedule.pieces
     if isinstance(counts, (int, np.integer)):
-        sizes = np.full(schedule.nslots, int(counts) * itemsize, np.int64)
+        sizes = np.tile(np.diff(block_cuts(int(counts), pieces)), schedule.nslots // pieces) * itemsize
     else:
-        blocks = part.load if len(part.load) == len(counts) else part.store
+        cut = np.diff(np.asarray(counts, np.int64)[:, None] * np.arange(pieces + 1) // pieces).reshape(-1)
+        slots = part.load if len(part.load) == len(cut) else part.store
         sizes = np.zeros(schedule.nslots, np.int64)
-        sizes[np.asarray(blocks, np.int64)] = np.asarray(counts, np.int64) * itemsize
-    return _Binder(part, rank, sizes, itemsize, in_place).bind()
+        sizes[np.asarray(slots, np.int64)] = cut * itemsize
+    return _Binder(part, rank, sizes, itemsize, in_place, pieces).bind()

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from topocomm.schedule import RankSchedule, Recv, Round, Send, compact, relabel, reverse_rounds
+from topocomm.schedule import RankSchedule, Recv, Round, Send, Slots, compact, refine, relabel, reverse_rounds
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
 
@@ -49,55 +49,59 @@ def resolve(way: str | None, permutation: IntArray) -> str:
     return "none" if is_identity(permutation) else way or "local"
 
 
-def _one(slot: int) -> range:
-    return range(int(slot), int(slot) + 1)
+def _one(slot: int, pieces: int) -> Slots:
+    return refine(range(int(slot), int(slot) + 1), pieces)
 
 
-def allgather(topology: Topology, home: IntArray, rounds: Rounds, way: str) -> Part:
-    """The parts of an allgather in which virtual rank v begins with its block in slot ``home[v]``."""
+def allgather(topology: Topology, home: IntArray, rounds: Rounds, way: str, pieces: int = 1) -> Part:
+    """The parts of an allgather in which virtual rank v begins with its block in slot ``home[v]``.
+
+    Where blocks are cut into ``pieces``, ``home`` counts blocks and ``rounds`` slots."""
     slot_of_rank = home[topology.virtual]
     rank_of_slot = inverse(slot_of_rank)
+    everything = range(pieces * topology.size)
 
     def local(r: int) -> RankSchedule:
         body = relabel(rounds(int(topology.virtual[r])), topology.order, None)
-        return RankSchedule(_one(slot_of_rank[r]), body, compact(slot_of_rank))
+        return RankSchedule(_one(slot_of_rank[r], pieces), body, refine(compact(slot_of_rank), pieces))
 
     def direct(r: int) -> RankSchedule:
-        body = relabel(rounds(int(topology.virtual[r])), topology.order, rank_of_slot)
-        return RankSchedule(_one(r), body, range(topology.size))
+        body = relabel(rounds(int(topology.virtual[r])), topology.order, np.asarray(refine(rank_of_slot, pieces)))
+        return RankSchedule(_one(r, pieces), body, everything)
 
     def swapped(r: int) -> RankSchedule:
         body = relabel(rounds(int(topology.virtual[r])), topology.order, None)
-        return RankSchedule(_one(r), _hand_out(r, slot_of_rank, rank_of_slot) + body, range(topology.size))
+        return RankSchedule(_one(r, pieces), _hand_out(r, slot_of_rank, rank_of_slot, pieces) + body, everything)
 
     return {"none": local, "local": local, "direct": direct, "exchange": swapped}[way]
 
 
-def reduce_scatter(topology: Topology, home: IntArray, rounds: Rounds, way: str) -> Part:
-    """The parts of a reduce-scatter in which virtual rank v ends with the block in slot ``home[v]``."""
+def reduce_scatter(topology: Topology, home: IntArray, rounds: Rounds, way: str, pieces: int = 1) -> Part:
+    """The parts of a reduce-scatter in which virtual rank v ends with the block in slot ``home[v]``; pieces too."""
     slot_of_rank = home[topology.virtual]
     rank_of_slot = inverse(slot_of_rank)
+    everything = range(pieces * topology.size)
 
     def local(r: int) -> RankSchedule:
         body = relabel(rounds(int(topology.virtual[r])), topology.order, None)
-        return RankSchedule(compact(slot_of_rank), body, _one(slot_of_rank[r]))
+        return RankSchedule(refine(compact(slot_of_rank), pieces), body, _one(slot_of_rank[r], pieces))
 
     def direct(r: int) -> RankSchedule:
-        body = relabel(rounds(int(topology.virtual[r])), topology.order, rank_of_slot)
-        return RankSchedule(range(topology.size), body, _one(r))
+        body = relabel(rounds(int(topology.virtual[r])), topology.order, np.asarray(refine(rank_of_slot, pieces)))
+        return RankSchedule(everything, body, _one(r, pieces))
 
     def swapped(r: int) -> RankSchedule:
         body = relabel(rounds(int(topology.virtual[r])), topology.order, None)
-        take_home = reverse_rounds(_hand_out(r, slot_of_rank, rank_of_slot))
-        return RankSchedule(range(topology.size), body + take_home, _one(r))
+        take_home = reverse_rounds(_hand_out(r, slot_of_rank, rank_of_slot, pieces))
+        return RankSchedule(everything, body + take_home, _one(r, pieces))
 
     return {"none": local, "local": local, "direct": direct, "exchange": swapped}[way]
 
 
-def _hand_out(r: int, slot_of_rank: IntArray, rank_of_slot: IntArray) -> tuple[Round, ...]:
+def _hand_out(r: int, slot_of_rank: IntArray, rank_of_slot: IntArray, pieces: int) -> tuple[Round, ...]:
     """Rank r sends its own block, in natural slot r, to the rank that works in that slot, and gets the block that it
     works for itself. Reversed it takes the finished blocks home."""
     works, worker = int(slot_of_rank[r]), int(rank_of_slot[r])
     if works == r:
         return ()
-    return (Round((Send(worker, _one(r)),), (Recv(works, _one(works)),)),)
+    return (Round((Send(worker, _one(r, pieces)),), (Recv(works, _one(works, pieces)),)),)

@@ -32,6 +32,7 @@ __all__ = [
     "Send",
     "Slots",
     "exchange",
+    "refine",
     "relabel",
     "reverse_rounds",
     "shift_slots",
@@ -104,6 +105,8 @@ class Schedule:
     """How the reordering permutation is realised: ``none`` where it cancels, ``local``, ``exchange`` or ``direct``."""
     in_order: bool = False
     """Whether operands are combined in the order of ranks, as a non-commutative operation needs."""
+    pieces: int = 1
+    """Into how many slots, numbered one after the other, each block of an allgather or reduce_scatter is cut."""
 
 
 def exchange(peer: int, send: Slots, recv: Slots, combine: Combine = Combine.REPLACE) -> Round:
@@ -137,6 +140,15 @@ def shift_slots(base: Slots, shift: int, modulus: int) -> Slots:
         if first + len(base) <= modulus:
             return range(first, first + len(base))
     return compact(np.sort((np.asarray(base, np.int64) + shift) % modulus))
+
+
+def refine(slots: Slots, pieces: int) -> Slots:
+    """The slots of the same blocks where every slot is cut into ``pieces``."""
+    if pieces == 1:
+        return slots
+    if isinstance(slots, range) and slots.step == 1:
+        return range(pieces * slots.start, pieces * slots.stop)
+    return compact((pieces * np.asarray(slots, np.int64)[:, None] + np.arange(pieces)).reshape(-1))
 
 
 def reverse_rounds(rounds: Iterable[Round]) -> tuple[Round, ...]:

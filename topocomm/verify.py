@@ -295,7 +295,10 @@ class _Run:
             raise self.fail(rank.number, f"output {i} is {name(found[i])}, needs {name(want[i])}")
 
     def _of_every_rank(self, block: int) -> IntArray:
-        return np.arange(self.schedule.size) * self.expressions.nblocks + block
+        """The values of the slots of ``block``, of one rank after the other."""
+        pieces = self.schedule.pieces
+        of_rank = np.arange(self.schedule.size)[:, None] * self.expressions.nblocks
+        return np.asarray(of_rank + np.arange(block * pieces, (block + 1) * pieces), np.int64).reshape(-1)
 
     def _loads(self, rank: _Rank, count: int) -> None:
         if len(rank.part.load) != count:
@@ -316,7 +319,7 @@ class _Run:
                 raise self.fail(rank.number, f"output {i} is not combined in the order of ranks")
 
     def _result_allgather(self, rank: _Rank, found: IntArray) -> None:
-        self._loads(rank, 1)
+        self._loads(rank, self.schedule.pieces)
         self._expect(rank, found, self._of_every_rank(0))
 
     def _result_alltoall(self, rank: _Rank, found: IntArray) -> None:
@@ -328,8 +331,9 @@ class _Run:
         self._expect_sum(rank, found, range(len(self.ranks[0].part.load)))
 
     def _result_reduce_scatter(self, rank: _Rank, found: IntArray) -> None:
-        self._loads(rank, self.schedule.size)
-        self._expect_sum(rank, found, [rank.number])
+        pieces = self.schedule.pieces
+        self._loads(rank, self.schedule.size * pieces)
+        self._expect_sum(rank, found, range(rank.number * pieces, (rank.number + 1) * pieces))
 
     _result_reduce_scatter_block = _result_reduce_scatter
 

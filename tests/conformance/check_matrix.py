@@ -325,6 +325,7 @@ def algorithms(collective: str, size: int) -> list[str | None]:
         if not a.power_of_two or size & (size - 1) == 0:
             names += [name, *(f"{name}:{way}" for way in a.ways if way != "none")]
             names += [f"{name}:radix=3"] if a.radix else []
+            names += [f"{name}:aggregate=2"] if a.aggregate else []
     return names
 
 

@@ -70,6 +70,7 @@ def test_proved_on_random_places(algorithm, topology, data):
         return
     root = data.draw(st.integers(0, p - 1)) if algorithm.collective in ROOTED else 0
     options = [w for w in algorithm.ways if w != "none"] + ["radix=2", "radix=3", "radix=9"] * algorithm.radix
+    options += ["radix=9/2", "radix=2/3/40"] * algorithm.radices + ["aggregate=1", "aggregate=3"] * algorithm.aggregate
     text = ":".join([algorithm.name, *data.draw(st.sampled_from([[], *([o] for o in options)]))])
     verify(make_schedule(algorithm.collective, text, topology, root))
     if not algorithm.in_order:
@@ -110,7 +111,11 @@ def test_reordering_cancels_on_equals_that_are_no_power_of_two():
         ("allgather", "ring:", "unknown option ''"),
         ("alltoall", "bruck:radix=1", "unknown option 'radix=1'"),
         ("alltoall", "bruck:direct", "cannot realise its reordering as 'direct'; it offers local"),
-        ("allgather", "ring:radix=4", "has no radix"),
+        ("allgather", "ring:radix=4", "has no radix; those that have are bruck, textbook_bruck, textbook_recexch"),
+        ("alltoall", "bruck:radix=4/", "unknown option 'radix=4/'"),
+        ("allgather", "textbook_recexch:radix=4/2", "has one radix, not one a level"),
+        ("allgather", "ring:aggregate=2", "has no limit to aggregate; those that have are textbook_pat"),
+        ("allgather", "textbook_pat:aggregate=0", "unknown option 'aggregate=0'"),
         ("allgather", "textbook_ring:local", "cannot realise its reordering"),
     ],
 )
@@ -129,7 +134,9 @@ def test_bad_roots_and_sizes_are_refused():
 
 def test_options_are_parsed():
     algorithm, options = find("alltoall", "bruck:radix=4")
-    assert (algorithm.name, options.radix, options.way) == ("bruck", 4, None)
+    assert (algorithm.name, options.radix, options.way) == ("bruck", (4,), None)
+    assert find("alltoall", "bruck:radix=64/2")[1].radix == (64, 2)
+    assert find("allgather", "textbook_pat:aggregate=8")[1].aggregate == 8
     assert find("allgather", "ring:direct")[1].way == "direct"
 
 

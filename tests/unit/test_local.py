@@ -32,7 +32,7 @@ def values(rank, count, dtype):
 def data_for(schedule, count, dtype):
     """Inputs of ``count`` elements: of the vector for a reduction or broadcast, else of a block."""
     whole = schedule.collective in REDUCTIONS or schedule.collective == "bcast"
-    loads = [len(schedule.part(r).load) for r in range(schedule.size)]
+    loads = [len(schedule.part(r).load) // schedule.pieces for r in range(schedule.size)]
     return [values(r, 0 if n == 0 else count if whole else n * count, dtype) for r, n in enumerate(loads)]
 
 

@@ -9,11 +9,11 @@ from topocomm.algorithms import TABLE
 from topocomm.choice import Chooser
 from topocomm.cli import main
 from topocomm.model import machine
-from topocomm.model.explain import explain, pair_loads
+from topocomm.model.explain import candidates_of, explain, pair_loads
 from topocomm.model.machine_files import dumps_machine
 from topocomm.model.sweep import sweep
 from topocomm.select import decide
-from topocomm.topology import Topology, dragonfly, dumps_placement, fat_tree, groups_of, reorder_ranks
+from topocomm.topology import Topology, dragonfly, dumps_placement, fat_tree, groups_of, reorder_ranks, two_level
 
 KEYS = ["collective", "bytes", "ranks", "levels", "bound", "candidates", "chosen"]
 CANDIDATE = [
@@ -171,6 +171,19 @@ def test_a_sweep_gives_what_explain_gives():
     point = sweep("reduce", [4096], [c.algorithm for c in found.candidates], topology, found.machine)[0]
     assert point.seconds == {c.algorithm: c.seconds for c in found.candidates}
     assert point.fastest == found.fastest.algorithm
+
+
+def test_what_would_take_minutes_is_left_out():
+    assert explain_names("reduce_scatter", Topology.flat(4096)) == {
+        "pairwise": "more than 8388608 messages",
+        "direct": "more than 524288 messages at once",
+    }
+    assert explain_names("allgather", two_level(512, 8)) == {"direct": "more than 524288 messages at once"}
+    assert explain_names("allreduce", two_level(64, 64)) == {}
+
+
+def explain_names(collective, topology):
+    return candidates_of(collective, topology)[1]
 
 
 def test_one_rank_costs_nothing():

@@ -58,6 +58,9 @@ def test_composed_over_places_of_any_size(topology):
     same("reduce_scatter", "recursive_halving", topology, 0)
     same("reduce_scatter", "pairwise", topology, 0)
     same("reduce", "binomial", topology, topology.size // 2)
+    for collective in ("allgather", "allreduce", "reduce_scatter"):
+        same(collective, "direct", topology, 0)
+        same(collective, "multilane", topology, 0)
 
 
 def test_two_thousand_ranks_in_uneven_groups_reach_the_bound():

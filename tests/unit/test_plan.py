@@ -21,6 +21,7 @@ WHOLE = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block", "bcast
 def counts_of(schedule, elements):
     """Sizes of blocks: the vector cut evenly, or all blocks alike."""
     blocks = max(max(len(schedule.part(r).load), len(schedule.part(r).store)) for r in range(schedule.size))
+    blocks //= schedule.pieces
     return np.diff(block_cuts(elements, blocks)) if schedule.collective in WHOLE else elements
 
 
@@ -28,7 +29,7 @@ def room(schedule, rank, counts):
     """Bytes (of one-byte elements) of the caller's buffers of a rank."""
     part = schedule.part(rank)
     if isinstance(counts, int):
-        return len(part.load) * counts, len(part.store) * counts
+        return len(part.load) // schedule.pieces * counts, len(part.store) // schedule.pieces * counts
     total = int(counts.sum())
     stored = int(counts[rank]) if schedule.collective.startswith("reduce_scatter") else total
     return (total if len(part.load) else 0), (stored if len(part.store) else 0)

@@ -50,6 +50,7 @@ __all__ = [
     "allreduce",
     "distance",
     "leaving",
+    "meetings",
     "reduce_scatter",
     "rounds",
     "sent",
@@ -122,7 +123,7 @@ def leaving(p: int) -> tuple[IntArray, ...]:
     return tuple(np.array([c for c in range(1, p) if step[c] == i], np.int64) for i in range(k))
 
 
-def _even(p: int, r: int) -> list[tuple[int, IntArray, IntArray]]:
+def meetings(p: int, r: int) -> list[tuple[int, IntArray, IntArray]]:
     """Rank r's steps for even p: (peer, blocks sent, blocks received)."""
     out = []
     for i, away in enumerate(leaving(p)):
@@ -141,7 +142,7 @@ def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
         return (Round((Send(r - 1, range(p)),)), Round((), (Recv(r - 1, range(r, p)),)))
     absorbs = q < p and r == q - 1
     body = [Round((), (Recv(q, range(p), Combine.BEFORE),))] if absorbs else []
-    for peer, leave, arrive in _even(q, r):
+    for peer, leave, arrive in meetings(q, r):
         out, into = _with_folded(leave, p), _with_folded(arrive, p)
         body.append(exchange(peer, out, into, Combine.BEFORE))
     if absorbs:

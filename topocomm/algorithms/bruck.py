@@ -12,7 +12,8 @@ The topology-aware allgather of this name is the circulant reduce-scatter revers
 All-to-all: the block for rank r + o travels along the digits of o in radix q: in the phase of digit j all blocks
 whose digit is e hop from r to r + e q^j, and q − 1 such messages overlap. Over a regular machine the offset is
 taken apart per level first (a rank is a tuple of places), innermost level first, with a radix per level: a level
-of m members taken in radix m goes direct and carries no block twice.
+of m members taken in radix m goes direct and carries no block twice. ``bruck:radix=64/2`` takes the nearest level in
+radix 64 and all levels farther out in radix 2: many small steps where messages are cheap, few where they are not.
 
     Requires     any p; all-to-all of equal blocks
     Rounds       allgather ⌈lg p⌉; all-to-all Σ over levels ⌈log_q m⌉

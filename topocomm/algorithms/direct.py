@@ -10,7 +10,7 @@ round sends half of the vector between one pair of places.
     C   c0 c1 c2   →  c0 to A, c1 to B; a2 and b2 arrive; sum 2 to A and B
 
 In a reduce-scatter (and the allgather, its reverse) the place of a block's rank is given, and a large place must get
-more than a small one: sent straight, the link into it would be the busiest. So (a − b) / (G − 1) of the blocks of a
+more than a small one: sent straight, the link into it would be the busiest. So (a − b) / (G − 1) of the slots of a
 place of a ranks are collected by each smaller place of b ranks and passed on in a second round. Then all links into a
 place of b ranks carry the same, n (1 − b / p) / (G − 1), the least possible, and no byte more leaves a place.
 
@@ -20,7 +20,8 @@ place of b ranks carry the same, n (1 − b / p) / (G − 1), the least possible
     Cost         among p equals (p - 1) messages at once + n (p - 1) / p (β + γ)
     Memory       one message from each other place
     Locality     between G places of any size: (G - 1) n bytes, allreduce twice that, the least possible; the busiest
-                 directed pair of places carries n / G, 2 n / G, up to whole blocks
+                 directed pair carries (n - b) / (G - 1), b of them the smallest place's own, or 2 n / G, the least
+                 possible to one part in 100: blocks are cut into slots for that
     Source       one-round exchange as in R. Thakur, R. Rabenseifner, W. Gropp, IJHPCA 19 (2005), §4.4; shares between
                  unequal places are ours
 """
@@ -47,29 +48,25 @@ from topocomm.schedule import (
     Send,
     Slots,
     compact,
+    refine,
     relabel,
     reverse_rounds,
 )
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
 
-__all__ = ["allgather", "allreduce", "collectors", "loads", "pieces", "reduce_scatter", "shares"]
+__all__ = ["allgather", "allreduce", "allreduce_pieces", "collectors", "loads", "pieces", "reduce_scatter", "shares"]
 
-_FINE = 32
-"""Slots that each place collects at least in an allreduce, so that whole slots do not unbalance the pairs."""
-
-_FEW = 64
-_PATIENCE = 200
-"""Up to how many places shares are evened, and with how many trials a place."""
+_FINE = 256
+"""Slots that a pair of places carries at least, about, so that whole slots do not unbalance the pairs."""
 
 Rounds: TypeAlias = Callable[[int], tuple[Round, ...]]
 
 
 def shares(sizes: IntArray) -> IntArray:
-    """How many blocks of place a (row) place c (column) collects, for places of so many ranks.
+    """How many slots of place a (row) place c (column) collects, for places that are home to so many slots.
 
-    The wanted shares are rounded so that rows are exact and columns at most about one block off. Where a block is
-    much of what a pair carries, single blocks are moved until the busiest pair carries the least possible, or nearly.
+    The wanted shares are rounded so that rows are exact and columns at most about one slot off.
     """
     out = np.diag(sizes).astype(np.int64)
     if len(sizes) < 3:
@@ -84,51 +81,14 @@ def shares(sizes: IntArray) -> IntArray:
         error += wanted - row
         row[place] = sizes[place] - row.sum()
         out[place] = row
-    return _evened(out, -(-int(sizes.sum() - sizes.min()) // (len(sizes) - 1)))
-
-
-def loads(share: IntArray) -> IntArray:
-    """Blocks from place a (row) to place b (column) in the allgather."""
-    out: IntArray = share.sum(0)[:, None] + share - share.T
-    np.fill_diagonal(out, 0)
     return out
 
 
-def _evened(share: IntArray, least: int) -> IntArray:
-    """Move blocks between collectors, one at a time, until no pair carries more than ``least``, or patience ends.
-
-    A walk that seldom gets worse and often stays as good. Its dice are its own, so that all ranks walk alike.
-    """
-    places = len(share)
-    if places > _FEW or least >= _FINE:
-        return share
-    dice = 1
-    excess = fewest = int(np.maximum(loads(share) - least, 0).sum())
-    best = share.copy()
-    for _ in range(_PATIENCE * places):
-        if excess == 0:
-            break
-        dice = dice * 6364136223846793005 + 1442695040888963407 & 0xFFFFFFFFFFFFFFFF
-        roll = dice >> 33
-        hot = np.argwhere(loads(share) > least)
-        source, target = hot[roll % len(hot)]
-        roll //= len(hot)
-        givers = np.flatnonzero(share[:, source])
-        home, old = (
-            (source, target) if share[source, target] and roll % 2 else (givers[roll // 2 % len(givers)], source)
-        )
-        new = roll // 2 // len(givers) % places
-        share[home, old] -= 1
-        share[home, new] += 1
-        found = int(np.maximum(loads(share) - least, 0).sum())
-        if found <= excess or dice >> 27 & 63 == 0:
-            excess = found
-            if found < fewest:
-                best, fewest = share.copy(), found
-        else:
-            share[home, old] += 1
-            share[home, new] -= 1
-    return best
+def loads(share: IntArray) -> IntArray:
+    """Slots from place a (row) to place b (column) in the allgather."""
+    out: IntArray = share.sum(0)[:, None] + share - share.T
+    np.fill_diagonal(out, 0)
+    return out
 
 
 def collectors(home: IntArray) -> IntArray:
@@ -142,6 +102,13 @@ def collectors(home: IntArray) -> IntArray:
 
 
 def pieces(sizes: IntArray) -> int:
+    """Into how many slots a reduce-scatter or allgather cuts each block, so that a pair of places carries enough of
+    them; 1 where places are alike, because there whole blocks do."""
+    places, p = len(sizes), int(sizes.sum())
+    return 1 if (sizes == sizes[0]).all() or places < 3 else max(1, -(-_FINE * (places - 1) // p))
+
+
+def allreduce_pieces(sizes: IntArray) -> int:
     """Into how many slots an allreduce cuts each rank's share of the vector, so that G places collect alike and every
     rank has its part in it."""
     places, p = len(sizes), int(sizes.sum())
@@ -150,18 +117,12 @@ def pieces(sizes: IntArray) -> int:
     return min(max(least, -(-_FINE * places // p)), -(-least // exact) * exact)
 
 
-def _refined(slots: Slots, k: int) -> Slots:
-    if isinstance(slots, range) and slots.step == 1:
-        return range(k * slots.start, k * slots.stop)
-    return compact((k * np.asarray(slots, np.int64)[:, None] + np.arange(k)).reshape(-1))
-
-
 def _inside(layout: Layout, v: int, k: int) -> tuple[Round, ...]:
     rounds = reduce_scatter_rounds(layout, rabenseifner.reduce_scatter, v, outermost=1)
     return tuple(
         Round(
-            tuple(Send(s.peer, _refined(s.slots, k)) for s in rnd.sends),
-            tuple(Recv(r.peer, _refined(r.slots, k), r.combine) for r in rnd.recvs),
+            tuple(Send(s.peer, refine(s.slots, k)) for s in rnd.sends),
+            tuple(Recv(r.peer, refine(r.slots, k), r.combine) for r in rnd.recvs),
         )
         for rnd in rounds
     )
@@ -207,33 +168,36 @@ def _rounds(layout: Layout, k: int, home: IntArray, collector: IntArray) -> Roun
     return rounds
 
 
-def _one_slot_a_rank(topology: Topology) -> tuple[Layout, Rounds]:
+def _by_blocks(topology: Topology) -> tuple[Layout, int, Rounds]:
+    """The layout, the slots of a block, and the rounds of a reduce-scatter."""
     layout = near_first_layout(topology)
-    home = layout.places[min(1, layout.depth)][layout.by_slot[0]]
-    return layout, _rounds(layout, 1, home, collectors(home))
+    place = layout.places[min(1, layout.depth)]
+    k = pieces(np.bincount(place))
+    home = np.repeat(place[layout.by_slot[0]], k)
+    return layout, k, _rounds(layout, k, home, collectors(home))
 
 
 def reduce_scatter(topology: Topology, root: int, options: Options) -> Schedule:
     """Near first inside the outermost places, then direct between them."""
-    layout, rounds = _one_slot_a_rank(topology)
+    layout, k, rounds = _by_blocks(topology)
     way = reorder.resolve(options.way, layout.home[topology.virtual])
-    part = reorder.reduce_scatter(topology, layout.home, rounds, way)
-    return Schedule(topology.size, topology.size, part, reordering=way)
+    part = reorder.reduce_scatter(topology, layout.home, rounds, way, k)
+    return Schedule(topology.size, k * topology.size, part, reordering=way, pieces=k)
 
 
 def allgather(topology: Topology, root: int, options: Options) -> Schedule:
     """The reduce-scatter reversed."""
-    layout, rounds = _one_slot_a_rank(topology)
+    layout, k, rounds = _by_blocks(topology)
     way = reorder.resolve(options.way, layout.home[topology.virtual])
-    part = reorder.allgather(topology, layout.home, lambda v: reverse_rounds(rounds(v)), way)
-    return Schedule(topology.size, topology.size, part, reordering=way)
+    part = reorder.allgather(topology, layout.home, lambda v: reverse_rounds(rounds(v)), way, k)
+    return Schedule(topology.size, k * topology.size, part, reordering=way, pieces=k)
 
 
 def allreduce(topology: Topology, root: int, options: Options) -> Schedule:
     """Every outermost place collects the same share of the vector, whatever its size."""
     layout = near_first_layout(topology)
     sizes = np.diff(layout.first[min(1, layout.depth)])
-    k = pieces(sizes)
+    k = allreduce_pieces(sizes)
     nslots = k * topology.size
     collector = np.arange(nslots, dtype=np.int64) % len(sizes)
     rounds = _rounds(layout, k, collector, collector)

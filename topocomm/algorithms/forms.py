@@ -37,11 +37,12 @@ WHOLE = range(1)
 
 @dataclass(frozen=True)
 class Options:
-    """What may follow an algorithm's name: the way of its reordering, and the radix of Bruck's all-to-all; and whether
-    operands must be combined in the order of ranks."""
+    """What may follow an algorithm's name: the way of its reordering, radices (nearest level first, the last for all
+    levels farther out), the most blocks of a message; and whether operands must be combined in the order of ranks."""
 
     way: str | None = None
-    radix: int | None = None
+    radix: tuple[int, ...] = ()
+    aggregate: int | None = None
     ordered: bool = False
 
 
@@ -258,13 +259,18 @@ def regular_extents(topology: Topology) -> tuple[int, ...]:
     return tuple(a // b for a, b in itertools.pairwise(sizes)) or (1,)
 
 
+def radices_of(extents: tuple[int, ...], radix: tuple[int, ...]) -> list[int]:
+    """The radix of every level, outermost first, from those given nearest first."""
+    return [radix[min(len(extents) - 1 - i, len(radix) - 1)] for i in range(len(extents))]
+
+
 def bruck_alltoall(default_radix: int) -> Builder:
     """Bruck's all-to-all over the regular levels of the topology. Its reordering is the order of its slots."""
 
     def build(topology: Topology, root: int, options: Options) -> Schedule:
         p, virtual = topology.size, topology.virtual
         extents = regular_extents(topology)
-        phases, final = bruck.alltoall_hops(extents, [options.radix or default_radix] * len(extents))
+        phases, final = bruck.alltoall_hops(extents, radices_of(extents, options.radix or (default_radix,)))
         digits = np.array(np.unravel_index(virtual, extents))
         modulus = np.array(extents)[:, None]
 

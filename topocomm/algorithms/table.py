@@ -2,7 +2,8 @@
 
 Every entry builds a :class:`~topocomm.schedule.Schedule` from a topology. The plain name is the topology-aware form;
 ``textbook_…`` is the same algorithm in the order of ranks, as textbooks print it: the baseline. ``name:option`` sets
-an option, for instance ``recursive_doubling:direct`` (the way of the reordering) or ``bruck:radix=4``.
+an option, for instance ``recursive_doubling:direct`` (the way of the reordering), ``bruck:radix=4``,
+``bruck:radix=64/2`` (a radix per level, nearest first) or ``textbook_pat:aggregate=8`` (blocks a message at most).
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from topocomm.algorithms import (
     circulant,
     direct,
     forms,
+    multilane,
     pairwise,
+    pat,
     pipeline,
     rabenseifner,
+    recexch,
     recursive_doubling,
     recursive_halving,
     rooted,
+    sparbit,
+    swing,
 )
 from topocomm.algorithms.forms import Builder, Options
 from topocomm.errors import AlgorithmError
@@ -66,6 +72,9 @@ class Algorithm:
     in_order: bool = False
     ways: tuple[str, ...] = ("none",)
     radix: bool = False
+    radices: bool = False
+    """Whether every level may have a radix of its own."""
+    aggregate: bool = False
 
     @property
     def baseline(self) -> bool:
@@ -165,6 +174,14 @@ _ENTRIES = (
               forms.in_rank_order(forms.ring_allgather), lambda p: p - 1, _share),
     Algorithm("textbook_bine", "allgather", "Bine trees (negabinary distances) in the order of ranks",
               forms.textbook_allgather(bine.allgather), bine.rounds, bine.sent_allgather),
+    Algorithm("textbook_sparbit", "allgather", "to r + p / 2, …, r + 2, r + 1: a binomial tree a block, far first",
+              forms.textbook_allgather(sparbit.allgather), _lg, _share),
+    Algorithm("textbook_pat", "allgather", "as Sparbit, messages of at most N blocks where aggregate=N is given",
+              pat.allgather, _lg, _share, aggregate=True),
+    Algorithm("textbook_recexch", "allgather", "recursive exchange: a block to the rank reversed, then far first",
+              recexch.allgather, recexch.rounds, lambda p: recexch.sent(p, True), radix=True),
+    Algorithm("multilane", "allgather", "on every lane between equal nodes, then inside the nodes",
+              multilane.allgather, _lg, _share, ways=WAYS),
     # allreduce
     Algorithm("recursive_doubling", "allreduce", "small vectors: doubling among the leaders of places",
               forms.leaders_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
@@ -186,6 +203,10 @@ _ENTRIES = (
     Algorithm("textbook_bine", "allreduce", "Bine trees (negabinary distances) in the order of ranks, and back",
               bine.allreduce, lambda p: 2 * bine.rounds(p),
               lambda p: _share(p) + bine.sent_allgather(p)),
+    Algorithm("textbook_swing", "allreduce", "Swing: r ± 1, 1, 3, 5, 11, … to either side in turn, and back",
+              swing.allreduce, swing.rounds, swing.sent),
+    Algorithm("multilane", "allreduce", "inside equal nodes, on every lane between them, and back",
+              multilane.allreduce, lambda p: 2 * _lg(p), _twice),
     # reduce_scatter
     Algorithm("recursive_halving", "reduce_scatter", "near first with half of the vector; or circulant",
               forms.composed_reduce_scatter(rabenseifner.reduce_scatter), _lg, _share, ways=WAYS),
@@ -207,9 +228,15 @@ _ENTRIES = (
               forms.textbook_reduce_scatter(pairwise.reduce_scatter), lambda p: p - 1, _share),
     Algorithm("textbook_bine", "reduce_scatter", "Bine trees (negabinary distances) in the order of ranks",
               forms.textbook_reduce_scatter(bine.reduce_scatter), bine.rounds, bine.sent),
+    Algorithm("textbook_pat", "reduce_scatter", "PAT: r - 1, r - 2, …, a binomial tree a block, near first",
+              pat.reduce_scatter, _lg, _share, aggregate=True),
+    Algorithm("textbook_recexch", "reduce_scatter", "recursive exchange, distance doubling, then to the reversed rank",
+              recexch.reduce_scatter, recexch.rounds, recexch.sent, radix=True),
+    Algorithm("multilane", "reduce_scatter", "inside equal nodes, then on every lane between them",
+              multilane.reduce_scatter, _lg, _share, ways=WAYS),
     # alltoall
     Algorithm("bruck", "alltoall", "few messages: along the digits of the offset, level by level, radix 8",
-              forms.bruck_alltoall(8), _rounds_8, _sent_8, ways=("local",), radix=True),
+              forms.bruck_alltoall(8), _rounds_8, _sent_8, ways=("local",), radix=True, radices=True),
     Algorithm("pairwise", "alltoall", "every block straight to its destination, near ones first",
               forms.pairwise_alltoall, lambda p: p, _share),
     Algorithm("scattered", "alltoall", "every block straight to its destination, 32 at a time",
@@ -229,6 +256,8 @@ _ENTRIES = (
               forms.in_rank_order(rooted.reversed_reduce(rooted.binomial_reduce)), _lg, lambda p: Fraction(_lg(p))),
     Algorithm("textbook_scatter_allgather", "bcast", "scatter in the order of ranks, then a ring",
               rooted.textbook_blocks_bcast, lambda p: _lg(p) + p - 1, _twice),
+    Algorithm("multilane", "bcast", "a part on every lane between equal nodes; scatter and gather inside them",
+              multilane.bcast, _lg, lambda p: Fraction(_lg(p))),
     Algorithm("binomial", "reduce", "small vectors: a binomial tree over places",
               rooted.binomial_reduce, _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
     Algorithm("rabenseifner", "reduce", "large vectors: near-first reduce-scatter, then gather over places",
@@ -275,18 +304,27 @@ def parse_name(text: str) -> tuple[str, Options]:
         raise AlgorithmError(f"an algorithm is named by a string, found {text!r}")
     name, colon, rest = text.partition(":")
     way: str | None = None
-    radix: int | None = None
+    radix: tuple[int, ...] = ()
+    aggregate: int | None = None
     for option in rest.split(",") if colon else ():
         key, _, value = option.partition("=")
         if option in WAYS and option != "none":
             way = option
-        elif key == "radix" and value.isdecimal() and int(value) >= 2:
-            radix = int(value)
+        elif key == "radix" and all(x.isdecimal() and int(x) >= 2 for x in value.split("/")):
+            radix = tuple(map(int, value.split("/")))
+        elif key == "aggregate" and value.isdecimal() and int(value) >= 1:
+            aggregate = int(value)
         else:
             raise AlgorithmError(
-                f"unknown option {option!r} in {text!r}; options are local, exchange, direct and radix=N with N ≥ 2"
+                f"unknown option {option!r} in {text!r}; options are local, exchange, direct, radix=N with "
+                "N ≥ 2, or radix=N/M/… for the nearest level, the next, …, and aggregate=N with N ≥ 1"
             )
-    return name, Options(way, radix)
+    return name, Options(way, radix, aggregate)
+
+
+def _having(option: str) -> str:
+    """The algorithms that have an option."""
+    return ", ".join(sorted({a.name for entries in TABLE.values() for a in entries.values() if getattr(a, option)}))
 
 
 def find(collective: str, text: str) -> tuple[Algorithm, Options]:
@@ -304,8 +342,14 @@ def find(collective: str, text: str) -> tuple[Algorithm, Options]:
             f"{collective} algorithm {name!r} cannot realise its reordering as {options.way!r}; "
             f"it offers {', '.join(algorithm.ways)}"
         )
-    if options.radix is not None and not algorithm.radix:
-        raise AlgorithmError(f"{collective} algorithm {name!r} has no radix; only Bruck's all-to-all has")
+    if options.radix and not algorithm.radix:
+        having = _having("radix")
+        raise AlgorithmError(f"{collective} algorithm {name!r} has no radix; those that have are {having}")
+    if len(options.radix) > 1 and not algorithm.radices:
+        raise AlgorithmError(f"{collective} algorithm {name!r} has one radix, not one a level; found {text!r}")
+    if options.aggregate is not None and not algorithm.aggregate:
+        having = _having("aggregate")
+        raise AlgorithmError(f"{collective} algorithm {name!r} has no limit to aggregate; those that have are {having}")
     return algorithm, options
 
 

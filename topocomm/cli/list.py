@@ -52,7 +52,11 @@ def describe(algorithm: Algorithm, ranks: list[int]) -> dict[str, Any]:
         "vectors_sent": {str(p): round(float(algorithm.sent(p)), 4) if p in able else None for p in ranks},
         "reordering": list(algorithm.ways),
         "keeps_order": algorithm.in_order,
-        "options": ["radix=N"] if algorithm.radix else [],
+        "options": [
+            *["radix=N"] * algorithm.radix,
+            *["radix=N/M/…"] * algorithm.radices,
+            *["aggregate=N"] * algorithm.aggregate,
+        ],
         "summary": algorithm.summary,
     }
 

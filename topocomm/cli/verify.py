@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from topocomm.algorithms import COLLECTIVES, TABLE, Algorithm, find, make_schedule
+from topocomm.algorithms.forms import Options
 from topocomm.errors import AlgorithmError, ScheduleError
 from topocomm.schedule import Schedule
 from topocomm.topology import Topology, random_places, read_placement
@@ -163,10 +164,11 @@ def _variants(task: Task, topology: Topology) -> Iterator[Schedule]:
     """The schedules of a task: roots x ways and radices x order of operands."""
     algorithm, options = find(task.collective, task.algorithm)
     texts = [task.algorithm]
-    if options.way is None and options.radix is None:
+    if options == Options():
         reorders = make_schedule(task.collective, task.algorithm, topology).reordering != "none"
         texts += [f"{task.algorithm}:{way}" for way in algorithm.ways if reorders and way not in ("none", "local")]
         texts += [f"{task.algorithm}:radix={q}" for q in (3, 4) if algorithm.radix]
+        texts += [f"{task.algorithm}:aggregate={n}" for n in (1, 4) if algorithm.aggregate]
     keeps_order = algorithm.in_order and (algorithm.name != "recursive_doubling" or topology.is_sorted)
     combos = [(t, r, o) for t in texts for r in _roots(task) for o in (False, True)[: 1 + keeps_order]]
     if task.seed is not None:

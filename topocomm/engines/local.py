@@ -125,7 +125,7 @@ def _run_all(programs: list[Generator[None, None, None]], mail: _Mail, schedule:
 def _counts(schedule: Schedule, inputs: Sequence[Array]) -> int | npt.NDArray[np.int64]:
     if len(inputs) != schedule.size:
         raise BufferError(f"{len(inputs)} inputs for {schedule.size} ranks; give one a rank")
-    blocks = [len(schedule.part(r).load) for r in range(schedule.size)]
+    blocks = [len(schedule.part(r).load) // schedule.pieces for r in range(schedule.size)]
     for r, (n, a) in enumerate(zip(blocks, inputs, strict=True)):
         if n == 0 and len(a):
             raise BufferError(f"rank {r} has {len(a)} input elements, but takes no input")
@@ -142,7 +142,7 @@ def _counts(schedule: Schedule, inputs: Sequence[Array]) -> int | npt.NDArray[np
 
 
 def _out_count(schedule: Schedule, rank: int, counts: int | npt.NDArray[np.int64]) -> int:
-    stored = len(schedule.part(rank).store)
+    stored = len(schedule.part(rank).store) // schedule.pieces
     if isinstance(counts, int):
         return stored * counts
     if schedule.collective.startswith("reduce_scatter"):

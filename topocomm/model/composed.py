@@ -7,43 +7,64 @@ owned interval and each piece is followed from owner to owner.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
+from topocomm.algorithms import circulant, pairwise, rabenseifner, recursive_halving
 from topocomm.compose import Flat
 from topocomm.layout import Layout
+from topocomm.model.listing import LISTED, SAMPLE
 from topocomm.model.transfers import Transfers
 from topocomm.topology.topology import IntArray
 
 __all__ = ["composed_reduce_scatter"]
 
+_ALIKE: Mapping[Flat, Callable[[IntArray, IntArray], IntArray]] = MappingProxyType(
+    {
+        circulant.reduce_scatter: np.add,
+        pairwise.reduce_scatter: np.add,
+        recursive_halving.reduce_scatter: np.bitwise_xor,
+    }
+)
+"""Algorithms in which child c does what child 0 does with every other child c places on, or bitwise apart."""
 _STAGE = 1 << 20
 """Round numbers of one level begin at a multiple of this."""
 
 
 @dataclass(frozen=True)
 class _FlatTable:
-    """The sends of an algorithm over m children: sender, receiver, round, number of homes; ``homes`` as they follow."""
+    """The sends of an algorithm over m children, child by child: sender, receiver, round, number of homes."""
 
     child: IntArray
     peer: IntArray
     number: IntArray
     count: IntArray
-    homes: IntArray
+    of_first: IntArray
+    """The homes in the messages of child 0, one after the other."""
+    turn: Callable[[IntArray, IntArray], IntArray]
+
+    @property
+    def homes(self) -> IntArray:
+        """The homes in all messages; many."""
+        m = int(self.child[-1]) + 1
+        return np.asarray(self.turn(np.arange(m)[:, None], self.of_first).ravel() % m, np.int64)
 
 
 @lru_cache(maxsize=32)
 def _flat_table(flat: Flat, m: int) -> _FlatTable:
-    rows, homes = [], []
-    for c in range(m):
-        for t, rnd in enumerate(flat(m, c)):
-            for s in rnd.sends:
-                rows.append((c, s.peer, t, len(s.slots)))
-                homes.append(np.asarray(s.slots, np.int64))
-    child, peer, number, count = np.array(rows, np.int64).reshape(-1, 4).T
-    return _FlatTable(child, peer, number, count, np.concatenate([np.zeros(0, np.int64), *homes]))
+    if flat is rabenseifner.reduce_scatter:
+        flat = circulant.reduce_scatter if m & (m - 1) else recursive_halving.reduce_scatter
+    turn = _ALIKE[flat]
+    sends = [(s.peer, t, np.asarray(s.slots, np.int64)) for t, rnd in enumerate(flat(m, 0)) for s in rnd.sends]
+    child = np.repeat(np.arange(m, dtype=np.int64), len(sends))
+    peer, number = (np.tile(np.array([s[i] for s in sends], np.int64), m) for i in (0, 1))
+    count = np.tile(np.array([len(s[2]) for s in sends], np.int64), m)
+    homes = np.concatenate([np.zeros(0, np.int64), *(s[2] for s in sends)])
+    return _FlatTable(child, turn(peer, child) % m, number, count, homes, turn)
 
 
 @dataclass(frozen=True)
@@ -114,10 +135,21 @@ def _uneven_stage(layout: Layout, d: int, place: _Place, table: _FlatTable) -> l
     return [keys // p % p, keys % p, keys // (p * p), blocks]
 
 
-def composed_reduce_scatter(layout: Layout, flat: Flat) -> Transfers:
-    """All messages between virtual ranks; the vector has as many blocks as there are ranks."""
-    columns: list[list[IntArray]] = [[np.zeros(0, np.int64)] for _ in range(4)]
-    for d in range(layout.depth - 1, -1, -1):
+def _stands_for(rounds: int) -> IntArray:
+    """For how many rounds each round of a long stage stands in a sample of ``SAMPLE`` of them."""
+    cuts = np.linspace(0, rounds, min(rounds, SAMPLE) + 1).astype(np.int64)
+    out = np.zeros(rounds, np.int64)
+    out[(cuts[:-1] + cuts[1:]) // 2] = np.diff(cuts)
+    return out
+
+
+def composed_reduce_scatter(layout: Layout, flat: Flat, outermost: int = 0) -> Transfers:
+    """All messages between virtual ranks, up to depth ``outermost``; the vector has as many blocks as ranks.
+
+    Of more than ``LISTED`` messages a sample of the rounds of each place is made, too.
+    """
+    columns: list[list[IntArray]] = [[np.zeros(0, np.int64)] for _ in range(5)]
+    for d in range(layout.depth - 1, outermost - 1, -1):
         for number in range(len(layout.first[d]) - 1):
             m = len(layout.children(d, number))
             if m == 1:
@@ -129,8 +161,14 @@ def composed_reduce_scatter(layout: Layout, flat: Flat) -> Transfers:
             else:
                 single = len(place.outer) == m
                 stage = (_single_stage if single else _uneven_stage)(layout, d, place, table)
+            stage.append(_stands_for(int(table.number.max()) + 1)[stage[2]])
             stage[2] = stage[2] + (layout.depth - 1 - d) * _STAGE
             for column, part in zip(columns, stage, strict=True):
                 column.append(part)
-    source, target, label, blocks = (np.concatenate(c) for c in columns)
-    return Transfers(layout.size, layout.size, source, target, label, label, blocks, np.ones_like(source))
+    source, target, label, blocks, times = (np.concatenate(c) for c in columns)
+    p, sample = layout.size, None
+    if len(source) > LISTED:
+        some = times > 0
+        s, t, n, b, repeat = (c[some] for c in (source, target, label, blocks, times))
+        sample = Transfers(p, p, s, t, n, n, b * repeat, repeat, exact=False)
+    return Transfers(p, p, source, target, label, label, blocks, np.ones_like(source), sample)

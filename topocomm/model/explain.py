@@ -28,6 +28,8 @@ __all__ = ["Candidate", "Explanation", "candidates_of", "explain", "pair_loads",
 
 MOST = 1 << 23
 """Algorithms with more messages than this are left out: listing them would take minutes."""
+MOST_AT_ONCE = 1 << 19
+"""So are those that send more than this in one round: the time of so many at once takes long to find."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def candidates_of(collective: str, topology: Topology) -> tuple[list[str], dict[
             left_out[name] = f"needs {algorithm.requires}"
         elif name == "pairwise" and collective != "alltoall" and topology.size * sum(widest) > MOST:
             left_out[name] = f"more than {MOST} messages"
+        elif name == "direct" and topology.size * (widest[0] - 1 if widest else 0) > MOST_AT_ONCE:
+            left_out[name] = f"more than {MOST_AT_ONCE} messages at once"
         else:
             names.append(name)
     return names, left_out

@@ -78,14 +78,20 @@ class _Sizes:
     ) -> None:
         self.schedule = schedule
         self.nblocks = max(max(len(part.load), len(part.store)) for part in parts)
-        self.counts = None if isinstance(counts, int) else np.asarray(counts, np.int64)
+        pieces = schedule.pieces
+        cut = None if isinstance(counts, int) else np.asarray(counts, np.int64)[:, None] * np.arange(pieces + 1)
+        self.counts = None if cut is None else np.diff(cut // pieces).reshape(-1)
         self.each = counts if isinstance(counts, int) else 0
         if self.counts is None:
             self.vector = self.nblocks * self.each
             return
         if schedule.collective == "alltoall" or len(self.counts) != self.nblocks:
-            needs = "blocks of one size" if schedule.collective == "alltoall" else f"{self.nblocks} block sizes"
-            raise ScheduleError(f"{schedule.collective} {schedule.algorithm} needs {needs}, got {len(self.counts)}")
+            needs = (
+                "blocks of one size" if schedule.collective == "alltoall" else f"{self.nblocks // pieces} block sizes"
+            )
+            raise ScheduleError(
+                f"{schedule.collective} {schedule.algorithm} needs {needs}, got {len(self.counts) // pieces}"
+            )
         self.vector = int(self.counts.sum())
         self.at_root = parts[schedule.root]
 
@@ -102,7 +108,8 @@ class _Sizes:
 
 
 def list_messages(schedule: Schedule, counts: int | Sequence[int] | IntArray = 1) -> Messages:
-    """All messages of a schedule. ``counts`` are the bytes of a block, or of each block of the vector if they differ.
+    """All messages of a schedule. ``counts`` are the bytes of a slot (a block, where blocks are not cut into
+    pieces), or of each block of the vector if they differ.
 
     A rank's messages to itself are copies and left out. Raises ScheduleError if ``counts`` do not fit.
     """

@@ -78,6 +78,7 @@ class Transfers:
         last = self.last_round
         return replace(
             self,
+            sample=self.sample.reversed() if self.sample else None,
             source=self.target,
             target=self.source,
             send_round=last - self.recv_round,
