@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from topocomm.runtime import Runtime
 from topocomm.select import NATIVE, Decision
 from topocomm.topology import Placement, Topology
 from topocomm.topology.discover import discover, from_file, placed
+from topocomm.topology.measured import MEASURED
 
 __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
 
@@ -54,7 +56,19 @@ def _topology(comm: MPI.Intracomm, given: TopologyLike, settings: Settings) -> T
     if given is not None and not isinstance(given, (str, os.PathLike)):
         raise TypeError(f"topology must be a Topology, a Placement or a path, found {type(given).__name__}")
     path = given if given is not None else settings.topology_file
-    return discover(comm) if path is None else from_file(comm, str(path))
+    if path is None:
+        return discover(comm)
+    return _measured(comm, settings) if path == MEASURED else from_file(comm, str(path))
+
+
+def _measured(comm: MPI.Intracomm, settings: Settings) -> Topology:
+    """The topology of ``comm`` as probing finds it; shown if decisions are."""
+    from topocomm.topology.probe import measure
+
+    found = measure(comm)
+    if settings.trace and comm.Get_rank() == 0:
+        print(*(f"topocomm: measured: {line}" for line in found.describe().split("\n")), sep="\n", file=sys.stderr)
+    return found.topology
 
 
 class Comm(MPI.Intracomm):
@@ -72,8 +86,9 @@ class Comm(MPI.Intracomm):
     engine
         ``"p2p"``, or None for the default.
     topology
-        A :class:`~topocomm.topology.Topology` of these ranks, a placement, or the path of a placement file. None: as
-        ``TOPOCOMM_TOPOLOGY`` says, else discovered.
+        A :class:`~topocomm.topology.Topology` of these ranks, a placement, the path of a placement file, or
+        ``"measured"``: probed with messages, which takes some seconds (:func:`topocomm.topology.probe.measure`). None:
+        as ``TOPOCOMM_TOPOLOGY`` says, else discovered.
 
     Collective over ``comm``. Everything that is not overridden here is mpi4py's own.
 

@@ -3,7 +3,7 @@
 =============================  ====================================================================================
 ``TOPOCOMM_<COLLECTIVE>``      algorithm of a collective: ``TOPOCOMM_ALLREDUCE=rabenseifner``, ``…=native``
 ``TOPOCOMM_ENGINE``            engine of all collectives: ``p2p``
-``TOPOCOMM_TOPOLOGY``          placement file that describes the machine or the job
+``TOPOCOMM_TOPOLOGY``          placement file that describes the machine or the job, or ``measured``: probe it
 ``TOPOCOMM_TRACE``             ``1``: rank 0 writes every new decision to standard error
 ``TOPOCOMM_CHECK``             ``first`` (default): ranks compare arguments when a call is new; ``always``: every call
 =============================  ====================================================================================

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{_NAME} [--algorithm A] [--topology FILE] [--trace] (SCRIPT | -m MODULE | -c CODE | -) [ARG …]"
     add = parser.add_argument
     add("--algorithm", metavar="A", help="algorithm of every collective that has it, or COLLECTIVE=A,COLLECTIVE=A,…")
-    add("--topology", metavar="FILE", help="placement file (default: what the machine shows)")
+    add("--topology", metavar="FILE", help="placement file, or measured (default: what the machine shows)")
     add("--trace", action="store_true", help="log what ran and why, as TOPOCOMM_TRACE=1 does")
     add("-m", dest="module", metavar="MODULE", nargs=argparse.REMAINDER, help="run a module, as python -m does")
     add("-c", dest="code", metavar="CODE", nargs=argparse.REMAINDER, help="run a program given as text")
@@ -108,9 +108,11 @@ def _algorithm(text: str | None) -> str | dict[str, str] | None:
 
 def _check_topology(name: str) -> None:
     """Read the placement file once before MPI starts. Raises TopologyError, a ValueError."""
-    from topocomm.topology import read_placement
+    from topocomm.topology import read_site
+    from topocomm.topology.measured import MEASURED
 
-    read_placement(name)
+    if name != MEASURED:
+        read_site(name)
 
 
 class _WrapWorld:
