@@ -23,7 +23,7 @@ __all__ = ["RATIO", "Found", "Level", "find_levels", "join", "leaders_of", "leve
 FloatArray = npt.NDArray[np.float64]
 
 RATIO = 1.25
-"""Distances across places must be so many times those inside (medians) to be called a level, if nobody asks for more."""
+"""Distances across the places of a level are at least so many times those inside (medians), unless told otherwise."""
 SURE = 0.7
 """The least confidence of a level."""
 CHANCE = 2.5
