@@ -26,8 +26,9 @@ RATIO = 1.25
 """Distances across the places of a level are at least so many times those inside (medians), unless told otherwise."""
 SURE = 0.7
 """The least confidence of a level."""
-CHANCE = 2.5
-"""A level's confidence must be so many standard deviations above what chance gives."""
+CHANCE = 3.3
+"""A level's confidence must be so many standard deviations above what chance gives: some twenty levels are proposed,
+and in a hundred runs on nothing but noise one may stand."""
 _MOST_CANDIDATES = 12
 _MOST_SAMPLES = 40_000
 
@@ -58,8 +59,10 @@ class Level:
 class Found:
     """The levels, outermost first, and how sure they are.
 
-    ``confidence`` is the least of the levels' confidences. Without levels it is 1 less what the best level that was
-    proposed has above chance: 1 says that nothing in the judging half speaks for any level.
+    ``confidence`` is the least of the levels' confidences. Without levels it is the share of distances in the judging
+    half that repeat what was proposed for the same two ends, up to the ratio that makes a level: 1 says that a level
+    would have shown, 0 that noise would have hidden it. Of several kinds the least counts, and no more than 1 less
+    what the best level that was proposed has above chance. Fewer than three ends are flat with confidence 1.
     ``dropped`` names levels left out because they cross a surer one of another kind.
     """
 
@@ -96,11 +99,11 @@ def find_levels(distances: Mapping[str, FloatArray], ratios: Mapping[str, float]
     if len({shape[1:] for shape in shapes.values()}) != 1:
         raise TopologyError(f"distances must be arrays (repetitions, n, n) of one n, found {shapes}")
     found: list[Level] = []
-    against = 0.0
+    flat = 1.0
     for kind, values in distances.items():
-        levels, best_rejected = _of_one_kind(kind, _checked(kind, values), (ratios or {}).get(kind, RATIO))
+        levels, sure_of_none = _of_one_kind(kind, _checked(kind, values), (ratios or {}).get(kind, RATIO))
         found += levels
-        against = max(against, best_rejected)
+        flat = min(flat, sure_of_none)
     kept: list[Level] = []
     dropped = []
     for level in sorted(found, key=lambda level: -level.confidence):
@@ -112,7 +115,7 @@ def find_levels(distances: Mapping[str, FloatArray], ratios: Mapping[str, float]
         else:
             dropped.append(f"{_count(level.places)} places by {level.kind} cross those of a surer level")
     kept.sort(key=lambda level: _count(level.places))
-    confidence = min(level.confidence for level in kept) if kept else 1 - against
+    confidence = min(level.confidence for level in kept) if kept else flat
     return Found(tuple(kept), confidence, tuple(dropped))
 
 
@@ -133,7 +136,7 @@ def _checked(kind: str, values: FloatArray) -> FloatArray:
 
 
 def _of_one_kind(kind: str, d: FloatArray, ratio: float) -> tuple[list[Level], float]:
-    """Levels of one kind of distance, outermost first, and what the best rejected one has above chance."""
+    """Levels of one kind of distance, outermost first, and how sure it would be that there is none."""
     judging = np.log(np.where(np.eye(d.shape[1], dtype=bool), 1.0, d[1::2]))
     proposing = np.median(np.log(np.where(np.eye(d.shape[1], dtype=bool), 1.0, d[0::2])), axis=0)
     chain: list[IntArray] = []
@@ -148,7 +151,13 @@ def _of_one_kind(kind: str, d: FloatArray, ratio: float) -> tuple[list[Level], f
             alone = _judge([places], judging)[0]
             against = max(against, alone.above_chance if alone.differs(ratio) else 0.0)
     levels = [Level(p, kind, v.confidence, v.inside, v.across) for p, v in zip(chain, verdicts, strict=True)]
-    return levels, min(1.0, against)
+    return levels, min(1.0 - against, _repeated(proposing, judging, ratio)) if d.shape[1] > 2 else 1.0
+
+
+def _repeated(proposing: FloatArray, judging: FloatArray, ratio: float) -> float:
+    """The share of judged distances that are within ``ratio`` of what was proposed for the same two ends."""
+    off = ~np.eye(len(proposing), dtype=bool)
+    return float((np.abs(judging - proposing)[:, off] <= np.log(ratio)).mean())
 
 
 def _proposals(d: FloatArray) -> list[IntArray]:

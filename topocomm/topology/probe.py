@@ -17,6 +17,7 @@ Every repetition draws other rounds. From the distances, levels.py finds the lev
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -37,16 +38,18 @@ __all__ = ["SECONDS", "Progress", "measure", "quiet_barrier"]
 
 SECONDS = 10.0
 """How long probing may take, if nobody says otherwise."""
-REPETITIONS = 8
+REPETITIONS = 16
 MOST_SAMPLED = 1024
 """More ends than that are not all probed against each other."""
 
 KINDS = ("latency", "exchange")
 RATIOS = {"latency": 1.25, "exchange": 1.5}
 """How much farther it must be across a level: exchanges vary by a third with what TCP does, whoever meets."""
-_PINGS = 10
+_PINGS = 20
 _DISTURBED = 1.5
 """Pings so many times longer than alone say that too many pairs meet at once."""
+_CHECKS = 8
+"""Repetitions in which ranks of one host meet."""
 _FIRST_BYTES, _MOST_BYTES, _ENOUGH_SECONDS = 16 << 10, 4 << 20, 0.02
 _TRIAL, _TRIED = 2**31, 8
 """Seed of the rounds that are only tried; pairs looked at in them."""
@@ -197,7 +200,7 @@ def _near(comm: MPI.Intracomm, ends: Sequence[int], between: _Outcome) -> bool:
             partners[0, order.index(a)], partners[0, order.index(b)] = order.index(b), order.index(a)
         meeting = _Meeting(some, between.effort.message)
         medians = {
-            kind: float(np.nanmedian([meeting.distances(kind, partners) for _ in range(REPETITIONS)])) for kind in KINDS
+            kind: float(np.nanmedian([meeting.distances(kind, partners) for _ in range(_CHECKS)])) for kind in KINDS
         }
         near = any(medians[kind] <= between.effort.medians[kind] for kind in KINDS)
         some.Free()
@@ -237,6 +240,7 @@ class _Meeting:
         return np.fmin(everyone, everyone.T) if kind == "latency" else np.fmax(everyone, everyone.T)
 
     def _latency(self, other: int, kind: str) -> float:
+        _change_core()
         taken = [self._round_trip(other) / 2 for _ in range(_PINGS)]
         return min(taken) if kind == "latency" else float(np.mean(taken))
 
@@ -384,6 +388,20 @@ class _Tournaments:
         rows[others] = join(found.levels, leaders, medians)
         alone = rows < 0
         rows[alone] = len(rows) + np.flatnonzero(alone.any(axis=1)).repeat(alone.sum(axis=1)[alone.any(axis=1)])
+
+
+def _change_core() -> None:
+    """Move to any core this process may run on, and stay free to leave it.
+
+    Which ranks share a core or a cache would else stay the same for seconds and look like a level of the machine;
+    so it differs from repetition to repetition. A rank that is bound to a core stays there.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cores = os.sched_getaffinity(0)
+        try:
+            os.sched_setaffinity(0, {random.choice(sorted(cores))})
+        finally:
+            os.sched_setaffinity(0, cores)
 
 
 def _among(sampled: IntArray, size: int, rounds: IntArray) -> IntArray:
