@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topocomm.topology.rounds import against_leaders, tournament
+from topocomm.topology.rounds import against_leaders, rounds_of_tournament, tournament
 
 
 def met(rounds):
@@ -23,6 +23,8 @@ def test_everybody_meets_everybody_once(size, seed, at_once):
     rounds = tournament(size, seed, at_once)
     pairs = met(rounds)
     assert sorted(pairs) == [(a, b) for a in range(size) for b in range(a + 1, size)]
+    assert len(rounds) == rounds_of_tournament(size, at_once)
+    assert tournament(size, seed, at_once, 3).tolist() == rounds[:3].tolist()
     if at_once is None:
         assert len(rounds) == (0 if size == 1 else size - 1 + size % 2)
     else:

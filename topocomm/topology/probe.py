@@ -17,9 +17,8 @@ Every repetition draws other rounds. From the distances, levels.py finds the lev
 from __future__ import annotations
 
 import os
-import random
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,21 +30,20 @@ from topocomm.topology.discover import placed
 from topocomm.topology.files import Placement
 from topocomm.topology.levels import FloatArray, Found, find_levels, join, leaders_of
 from topocomm.topology.measured import Effort, Measured, placement_of
-from topocomm.topology.rounds import against_leaders, tournament
+from topocomm.topology.meeting import KINDS, Meeting, Progress, quiet_barrier
+from topocomm.topology.rounds import against_leaders, rounds_of_tournament, tournament
 from topocomm.topology.topology import IntArray
 
-__all__ = ["SECONDS", "Progress", "measure", "quiet_barrier"]
+__all__ = ["SECONDS", "measure"]
 
 SECONDS = 10.0
 """How long probing may take, if nobody says otherwise."""
 REPETITIONS = 16
-MOST_SAMPLED = 1024
-"""More ends than that are not all probed against each other."""
+MOST_SAMPLED, MOST_ENDS = 512, 8192
+"""More ends than that are not all probed against each other; more are not probed at all."""
 
-KINDS = ("latency", "exchange")
 RATIOS = {"latency": 1.25, "exchange": 1.5}
 """How much farther it must be across a level: exchanges vary by a third with what TCP does, whoever meets."""
-_PINGS = 20
 _DISTURBED = 1.5
 """Pings so many times longer than alone say that too many pairs meet at once."""
 _CHECKS = 8
@@ -53,19 +51,6 @@ _CHECKS = 8
 _FIRST_BYTES, _MOST_BYTES, _ENOUGH_SECONDS = 16 << 10, 4 << 20, 0.02
 _TRIAL, _TRIED = 2**31, 8
 """Seed of the rounds that are only tried; pairs looked at in them."""
-_SPIN_SECONDS, _SLEEP_SECONDS = 2e-4, 2e-4
-
-Progress = Callable[[float], None]
-"""Called now and then on rank 0 with the share of the work that is done, 0 to 1."""
-
-
-def quiet_barrier(comm: MPI.Intracomm) -> None:
-    """A barrier whose waiting ranks soon sleep, so that they take no core from those that still measure."""
-    request = comm.Ibarrier()
-    spin_until = time.perf_counter() + _SPIN_SECONDS
-    while not request.Test():
-        if time.perf_counter() > spin_until:
-            time.sleep(_SLEEP_SECONDS)
 
 
 def measure(
@@ -84,7 +69,7 @@ def measure(
     progress
         Told on rank 0 how far it is.
 
-    Raises TopologyError on every rank if ``seconds`` is not positive.
+    Raises TopologyError on every rank if ``seconds`` is not positive, or there are too many ends.
     """
     seconds = float(comm.bcast(seconds))
     if not 0 < seconds < float("inf"):
@@ -155,6 +140,8 @@ def _outcome(
     progress: Progress | None,
 ) -> _Outcome:
     """Probe between the lowest ranks of all ends; the other ranks sleep. Collective; raises alike on every rank."""
+    if max(ends) >= MOST_ENDS:
+        raise TopologyError(f"{max(ends) + 1} ends are too many to probe, at most {MOST_ENDS}; describe the machine")
     first = [ends.index(end) for end in range(max(ends) + 1)]
     some: Any = comm.Split(0 if comm.rank in first else MPI.UNDEFINED, comm.rank)
     at_once = _pairs_at_once(comm, ends)
@@ -198,67 +185,15 @@ def _near(comm: MPI.Intracomm, ends: Sequence[int], between: _Outcome) -> bool:
         order = sorted(mine)
         for a, b in pairs:
             partners[0, order.index(a)], partners[0, order.index(b)] = order.index(b), order.index(a)
-        meeting = _Meeting(some, between.effort.message)
-        medians = {
-            kind: float(np.nanmedian([meeting.distances(kind, partners) for _ in range(_CHECKS)])) for kind in KINDS
-        }
+        meeting = Meeting(some, between.effort.message)
+        medians = {}
+        for kind in KINDS:
+            taken = [float(np.nanmin(meeting.meet(kind, partners))) for _ in range(_CHECKS)]
+            medians[kind] = float(np.median(some.allgather(float(np.median(taken)))))
         near = any(medians[kind] <= between.effort.medians[kind] for kind in KINDS)
         some.Free()
     quiet_barrier(comm)
     return bool(comm.bcast(near, root=min(mine)))
-
-
-class _Meeting:
-    """Rounds of pairs on a communicator whose ranks are the ends."""
-
-    def __init__(self, comm: MPI.Intracomm, nbytes: int) -> None:
-        self.comm = comm
-        self._ping = np.zeros(8, np.uint8)
-        self.resize(nbytes)
-
-    def resize(self, nbytes: int) -> None:
-        """Exchange messages of ``nbytes`` from now on."""
-        self.nbytes = nbytes
-        self._send, self._receive = np.zeros(nbytes, np.uint8), np.zeros(nbytes, np.uint8)
-
-    def distances(self, kind: str, rounds: IntArray, progress: Progress | None = None) -> FloatArray:
-        """Seconds between all ends that met, symmetric, nan for those that did not. Collective, the same everywhere.
-
-        ``kind`` is one of :data:`KINDS`, or ``"mean"``: of all pings, where the latency is the shortest one.
-        ``rounds`` is an array (rounds, ends) of partners, -1 for who rests.
-        """
-        mine = np.full(self.comm.size, np.nan)
-        for done, partners in enumerate(rounds):
-            other = int(partners[self.comm.rank])
-            quiet_barrier(self.comm)
-            if other >= 0:
-                mine[other] = self._exchange(other) if kind == "exchange" else self._latency(other, kind)
-            if progress is not None:
-                progress((done + 1) / len(rounds))
-        everyone = np.empty((self.comm.size, self.comm.size))
-        self.comm.Allgather(mine, everyone)
-        return np.fmin(everyone, everyone.T) if kind == "latency" else np.fmax(everyone, everyone.T)
-
-    def _latency(self, other: int, kind: str) -> float:
-        _change_core()
-        taken = [self._round_trip(other) / 2 for _ in range(_PINGS)]
-        return min(taken) if kind == "latency" else float(np.mean(taken))
-
-    def _round_trip(self, other: int) -> float:
-        began = time.perf_counter()
-        if self.comm.rank < other:
-            self.comm.Send(self._ping, other)
-            self.comm.Recv(self._ping, other)
-        else:
-            self.comm.Recv(self._ping, other)
-            self.comm.Send(self._ping, other)
-        return time.perf_counter() - began
-
-    def _exchange(self, other: int) -> float:
-        self._round_trip(other)  # both are there
-        began = time.perf_counter()
-        self.comm.Sendrecv(self._send, other, 0, self._receive, other, 0)
-        return time.perf_counter() - began
 
 
 class _Tournaments:
@@ -269,7 +204,7 @@ class _Tournaments:
         self.deadline = time.perf_counter() + seconds
         self.seconds = seconds
         self.progress = progress if comm.rank == 0 else None
-        self.meeting = _Meeting(comm, _FIRST_BYTES)
+        self.meeting = Meeting(comm, _FIRST_BYTES)
         self.undisturbed = 1
 
     def run(self) -> tuple[IntArray, Found, Effort]:
@@ -281,7 +216,7 @@ class _Tournaments:
         self.undisturbed = self._undisturbed()
         sampled = self._sample()
         repeated, rounds = self._repeat(sampled)
-        distances = {kind: np.array([d[kind][np.ix_(sampled, sampled)] for d in repeated]) for kind in KINDS}
+        distances = {kind: np.array([d[kind][sampled] for d in repeated]) for kind in KINDS}
         found = find_levels(distances, RATIOS)  # the same on all ends, from the same figures
         rows = np.full((n, len(found.levels)), -1, np.int64)
         for depth, level in enumerate(found.levels):
@@ -294,16 +229,17 @@ class _Tournaments:
 
     def _size_messages(self) -> None:
         """Lengthen the messages until an exchange takes long enough to be told apart, or is long enough."""
-        trial = tournament(self.comm.size, _TRIAL, self.at_once)
-        for turn in range(len(trial) * 8):
-            exchange = self.meeting.distances("exchange", trial[[turn % len(trial)]])
-            if float(np.nanmedian(exchange)) >= _ENOUGH_SECONDS or self.meeting.nbytes >= _MOST_BYTES:
+        trial = tournament(self.comm.size, _TRIAL, self.at_once, 1)
+        while True:
+            self.meeting.meet("exchange", trial)  # connects
+            taken = self.comm.allgather(float(np.nanmax([0.0, *self.meeting.meet("exchange", trial)])))
+            if np.median([x for x in taken if x > 0]) >= _ENOUGH_SECONDS or self.meeting.nbytes >= _MOST_BYTES:
                 return
             self.meeting.resize(self.meeting.nbytes * 4)
 
     def _undisturbed(self) -> int:
         """How many pairs may play ping-pong at once without slowing each other down."""
-        full = tournament(self.comm.size, _TRIAL)[0]
+        full = tournament(self.comm.size, _TRIAL, most=1)[0]
         first = [end for end in range(self.comm.size) if full[end] > end][:_TRIED]
         alone = np.full((len(first), self.comm.size), -1, np.int64)
         for row, end in zip(alone, first, strict=True):
@@ -311,16 +247,17 @@ class _Tournaments:
         quiet = self._median_ping(alone, first)
         pairs = self.comm.size // 2 if self.at_once is None else min(self.at_once, self.comm.size // 2)
         while pairs > 1:
-            together = tournament(self.comm.size, _TRIAL, pairs)[: -(-(self.comm.size // 2) // pairs)]
+            together = tournament(self.comm.size, _TRIAL, pairs, -(-(self.comm.size // 2) // pairs))
             if self._median_ping(together, first) <= _DISTURBED * quiet:
                 break
             pairs //= 2
         return max(1, pairs)
 
     def _median_ping(self, rounds: IntArray, some: Sequence[int]) -> float:
-        """Median over the partners of ``some`` ends, of the better of two tries: the first may have to connect."""
-        tries = [self.meeting.distances("mean", rounds)[some] for _ in range(2)]
-        return float(np.nanmedian(np.fmin(*tries)))
+        """Median over ``some`` ends, each with one partner, the better of two tries: the first may connect."""
+        tries = [self.meeting.meet("mean", rounds) for _ in range(2)]
+        taken = self.comm.allgather(float(np.nanmin([np.inf, *tries[0], *tries[1]])))
+        return float(np.median([taken[end] for end in some]))
 
     def _sample(self) -> IntArray:
         """As many ends as two repetitions in two thirds of the time allow, but at least 16."""
@@ -328,11 +265,11 @@ class _Tournaments:
         took = {}
         for kind, at_once in self._concurrency.items():
             began = time.perf_counter()
-            self.meeting.distances(kind, tournament(n, _TRIAL, at_once)[:2])
+            self.meeting.meet(kind, tournament(n, _TRIAL, at_once, 2))
             took[kind] = self.comm.allreduce((time.perf_counter() - began) / 2, MPI.MAX)
         size = min(n, MOST_SAMPLED)
         while size > 16:
-            needed = sum(len(tournament(size, 0, self._concurrency[kind])) * took[kind] for kind in KINDS)
+            needed = sum(rounds_of_tournament(size, self._concurrency[kind]) * took[kind] for kind in KINDS)
             if 3 * needed <= self.seconds:
                 break
             size = max(16, size * 3 // 4)
@@ -355,7 +292,7 @@ class _Tournaments:
             rounds = sum(map(len, rows.values()))
             repeated.append(
                 {
-                    kind: self.meeting.distances(kind, rows[kind], self._share(done + k / 2))
+                    kind: self.meeting.distances(kind, rows[kind], sampled, self._share(done + k / 2))
                     for k, kind in enumerate(KINDS)
                 }
             )
@@ -378,30 +315,14 @@ class _Tournaments:
         """Fill in the rows of the ends that were not sampled, from two rounds of meetings with leaders."""
         leaders = leaders_of(found.levels[-1].places)
         others = np.flatnonzero(rows[:, 0] < 0)
-        medians = {}
-        for kind in KINDS:
-            tries = [
-                self.meeting.distances(kind, against_leaders(sampled[leaders], others, self.comm.size, seed))
-                for seed in range(2)
-            ]
-            medians[kind] = np.median([d[np.ix_(others, sampled[leaders])] for d in tries], axis=0)
+        meetings = [against_leaders(sampled[leaders], others, self.comm.size, seed) for seed in range(2)]
+        medians = {
+            kind: np.median([self.meeting.distances(kind, m, sampled[leaders])[others] for m in meetings], axis=0)
+            for kind in KINDS
+        }
         rows[others] = join(found.levels, leaders, medians)
         alone = rows < 0
         rows[alone] = len(rows) + np.flatnonzero(alone.any(axis=1)).repeat(alone.sum(axis=1)[alone.any(axis=1)])
-
-
-def _change_core() -> None:
-    """Move to any core this process may run on, and stay free to leave it.
-
-    Which ranks share a core or a cache would else stay the same for seconds and look like a level of the machine;
-    so it differs from repetition to repetition. A rank that is bound to a core stays there.
-    """
-    if hasattr(os, "sched_setaffinity"):
-        cores = os.sched_getaffinity(0)
-        try:
-            os.sched_setaffinity(0, {random.choice(sorted(cores))})
-        finally:
-            os.sched_setaffinity(0, cores)
 
 
 def _among(sampled: IntArray, size: int, rounds: IntArray) -> IntArray:

@@ -6,15 +6,22 @@ import numpy as np
 
 from topocomm.topology.topology import IntArray
 
-__all__ = ["against_leaders", "tournament"]
+__all__ = ["against_leaders", "rounds_of_tournament", "tournament"]
 
 
-def tournament(size: int, seed: int, at_once: int | None = None) -> IntArray:
+def rounds_of_tournament(size: int, at_once: int | None = None) -> int:
+    """How many rounds :func:`tournament` has."""
+    pairs = size // 2
+    return (size - 1 + size % 2) * -(-pairs // max(1, pairs if at_once is None else at_once)) if pairs else 0
+
+
+def tournament(size: int, seed: int, at_once: int | None = None, most: int | None = None) -> IntArray:
     """Everybody meets everybody once: an array (rounds, size) of partners, -1 for who rests.
 
     The circle method: one seat stands still while the others move on by one; ``size - 1`` rounds for an even
     ``size``, ``size`` for an odd one. ``seed`` shuffles the seats, so that pairs that meet in the same round differ
     from one seed to another. No more than ``at_once`` pairs meet in one round, if given; there are more rounds then.
+    Only the first ``most`` rounds are made, if given.
     """
     seats = size + size % 2
     order = np.random.default_rng((size, seed)).permutation(seats)
@@ -25,7 +32,9 @@ def tournament(size: int, seed: int, at_once: int | None = None) -> IntArray:
         a, b = ring[: seats // 2], ring[seats // 2 :][::-1]
         meet = (a >= 0) & (b >= 0)
         rounds += _partners(a[meet], b[meet], size, at_once)
-    return np.array(rounds, np.int64).reshape(-1, size)
+        if most is not None and len(rounds) >= most:
+            break
+    return np.array(rounds[:most], np.int64).reshape(-1, size)
 
 
 def _partners(a: IntArray, b: IntArray, size: int, at_once: int | None) -> list[IntArray]:
