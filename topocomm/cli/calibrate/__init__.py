@@ -90,11 +90,11 @@ def _calibrate(world: MPI.Intracomm, args: argparse.Namespace) -> int:
 
 def _topology(world: MPI.Intracomm, name: str, seconds: float, shows: bool) -> tuple[Topology, str, str | None]:
     """The topology, lines about it, and the placement document if it was measured. Collective."""
-    from topocomm import Comm
+    from topocomm import given
     from topocomm.topology.probe import measure
 
     if name != MEASURED:
-        topology = Comm(world, topology=name).machine_topology
+        topology = given.topology(world, name, given.settings(world, None, None))
         return topology, f"{topology.describe()} (from {name})", None
     progress = Progress("calibrate: levels", shows)
     found = measure(world, seconds=seconds, progress=progress)
