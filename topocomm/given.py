@@ -43,7 +43,7 @@ def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | No
 
 
 def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> Topology:
-    """The topology of ``comm``: as given, by a file, measured, or discovered. Collective; raises alike on every rank."""
+    """The topology of ``comm``: given, by a file, measured, or discovered. Collective; raises alike on every rank."""
     kinds = comm.allgather((type(told).__name__, told.signature if isinstance(told, Topology) else str(told)))
     if len(set(kinds)) > 1:
         raise TopologyError(f"ranks give different topologies: {sorted(set(kinds))[:4]}; all must give the same")
