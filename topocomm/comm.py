@@ -37,7 +37,8 @@ class Comm(MPI.Intracomm):
     engine
         ``"p2p"``, or None for the default.
     topology
-        A :class:`~topocomm.topology.Topology` of these ranks, a placement, or the path of a placement file. None: as
+        A :class:`~topocomm.topology.Topology` of these ranks, a placement, the path of a placement file, or
+        ``"measured"``: probed with messages, in some seconds (:func:`topocomm.topology.probe.measure`). None: as
         ``TOPOCOMM_TOPOLOGY`` says, else discovered.
     machine
         A :class:`~topocomm.model.Machine`, or the path of a machine file: how fast the links of each level are. None:

@@ -6,6 +6,7 @@ All functions are collective; rank 0 reads files and environment, and every rank
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 from mpi4py import MPI
@@ -17,6 +18,7 @@ from topocomm.model.machine import Machine, complete
 from topocomm.model.machine_files import parse_machine
 from topocomm.topology import Placement, Topology
 from topocomm.topology.discover import discover, from_file, placed, text_of
+from topocomm.topology.measured import MEASURED
 from topocomm.tuning import Tuning, parse_tuning
 
 __all__ = ["MachineLike", "TopologyLike", "TuningLike", "machine", "settings", "topology", "tuning"]
@@ -41,7 +43,7 @@ def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | No
 
 
 def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> Topology:
-    """The topology of ``comm``: as given, as the file says, or discovered. Collective; raises alike on every rank."""
+    """The topology of ``comm``: given, by a file, measured, or discovered. Collective; raises alike on every rank."""
     kinds = comm.allgather((type(told).__name__, told.signature if isinstance(told, Topology) else str(told)))
     if len(set(kinds)) > 1:
         raise TopologyError(f"ranks give different topologies: {sorted(set(kinds))[:4]}; all must give the same")
@@ -54,7 +56,19 @@ def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> Top
     if told is not None and not isinstance(told, (str, os.PathLike)):
         raise TypeError(f"topology must be a Topology, a Placement or a path, found {type(told).__name__}")
     path = told if told is not None else settings.topology_file
-    return discover(comm) if path is None else from_file(comm, str(path))
+    if path is None:
+        return discover(comm)
+    return _measured(comm, settings) if path == MEASURED else from_file(comm, str(path))
+
+
+def _measured(comm: MPI.Intracomm, settings: Settings) -> Topology:
+    """The topology of ``comm`` as probing finds it; shown if decisions are."""
+    from topocomm.topology.probe import measure
+
+    found = measure(comm)
+    if settings.trace and comm.Get_rank() == 0:
+        print(*(f"topocomm: measured: {line}" for line in found.describe().split("\n")), sep="\n", file=sys.stderr)
+    return found.topology
 
 
 def _alike(comm: MPI.Intracomm, what: str, told: object) -> None:

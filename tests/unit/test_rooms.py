@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import topocomm.topology
 
 WITHOUT_MPI = (
     "topology",
@@ -63,6 +66,12 @@ def test_rooms_import_without_mpi4py():
 def test_the_block_blocks():
     code = f"{BLOCK}\ntry:\n    import topocomm.runtime\nexcept ImportError as e:\n    print(e)"
     assert python(code) == "mpi4py is blocked\n"
+
+
+def test_of_the_topology_room_three_files_know_mpi():
+    folder = Path(topocomm.topology.__path__[0])
+    knowing = {str(p.relative_to(folder)) for p in folder.rglob("*.py") if "mpi4py" in p.read_text(encoding="utf-8")}
+    assert knowing == {"discover.py", "meeting.py", "probe.py"}
 
 
 def test_import_topocomm_does_not_start_mpi():

@@ -1,5 +1,7 @@
 """Readers of sites' formats: what each says, what each refuses, and what is guessed."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,11 +48,36 @@ HWLOC1 = """<?xml version="1.0"?><topology><object type="Machine"><object type="
 </object><object type="NUMANode" os_index="1">
 <object type="Socket" os_index="1"><object type="Core" os_index="0"/></object>
 </object></object></topology>"""
+HWLOC_DIES = """<topology version="2.0"><object type="Machine"><object type="Package" os_index="0" cpuset="0xff">
+<object type="NUMANode" os_index="0" cpuset="0xff"/>
+<object type="Die" os_index="0" cpuset="0x0f"><object type="Group" gp_index="7" cpuset="0x03">
+<object type="Core" os_index="0" cpuset="0x01"/><object type="Core" os_index="1" cpuset="0x02"/></object>
+<object type="Group" gp_index="8" cpuset="0x0c"><object type="Core" os_index="2" cpuset="0x0c"/></object></object>
+<object type="Die" os_index="1" cpuset="0xf0"><object type="Group" gp_index="9" cpuset="0xf0">
+<object type="Core" os_index="3" cpuset="0xf0"/></object></object>
+</object></object></topology>"""
+YAML = """---
+- topology: plain
+  flat: true
+- topology: fabric   # the one to take
+  cluster_default: true
+  tree:
+    switches:
+      - {switch: top, children: "s[0-1]"}
+      - switch: s0
+        nodes: tux[0-1]
+      - switch: s1
+        nodes: tux2,tux3
+- topology: pods
+  cluster_default: true
+  block: {block_sizes: [4, 8], blocks: [{block: b1, nodes: "n[1-4]"}, {block: b2, nodes: "n[5-8]"}]}
+"""
 JSON = '{"format": "topocomm-placement", "version": 1, "levels": ["rack"], "nodes": {"a": ["r0"], "b": ["r1"]}}'
 SAMPLES = {
     "placement": JSON,
     "hwloc": HWLOC2,
     "slurm_topology": TREE,
+    "slurm_yaml": YAML,
     "slurm_addr": ADDR,
     "mpich_coordinates": COORDINATES,
     "node_table": NODES,
@@ -162,6 +189,35 @@ def test_hwloc():
     assert parse_site(HWLOC1, "f").ranks == (("0", "0", "0"), ("0", "0", "1"), ("1", "1", "0"))
 
 
+def test_hwloc_dies_and_groups():
+    placement = parse_site(HWLOC_DIES, "f")
+    assert placement.levels == ("socket", "die", "group", "core")
+    assert placement.ranks == (("0", "0", "7", "0"), ("0", "0", "7", "1"), ("0", "0", "8", "2"), ("0", "1", "9", "3"))
+    one_die = HWLOC2.replace('Package" os_index="0"', 'Package" os_index="0"', 1)
+    assert parse_site(one_die, "f").levels == ("socket", "numa", "core")
+    half = HWLOC_DIES.replace('<object type="Group" gp_index="9" cpuset="0xf0">', "").replace(
+        "</object></object>\n</object></object></topology>", "</object>\n</object></object></topology>"
+    )
+    assert parse_site(half, "f").levels == ("socket", "die", "core"), "core 3 belongs to no group"
+    nested = HWLOC1.replace("NUMANode", "Group")
+    assert parse_site(nested.replace("Socket", "Group"), "f").levels == ("group2", "group", "core")
+
+
+def test_slurm_yaml():
+    placement = parse_site(YAML, "f")
+    assert placement.levels == ("switch2", "switch")
+    assert placement.nodes == {f"tux{i}": ("top", f"s{i // 2}") for i in range(4)}
+    blocks = parse_site(YAML[YAML.index("- topology: pods") :], "f")
+    assert blocks.levels == ("block8", "block")
+    assert blocks.nodes["n5"] == ("8.0", "b2")
+
+
+def test_slurm_yaml_without_pyyaml_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(TopologyError, match="pip install pyyaml"):
+        parse_site(YAML, "f")
+
+
 @pytest.mark.parametrize(
     ("format", "text", "reason"),
     [
@@ -183,6 +239,24 @@ def test_hwloc():
         ("slurm_topology", "BlockName=b Nodes=x\nBlockSizes=4,12", "power of two"),
         ("slurm_topology", "BlockName=b Nodes=x\nBlockSizes=4,x", "not whole numbers"),
         ("slurm_topology", "BlockName=b Nodes=x\nBlockSizes=4\nBlockSizes=4", "stand once"),
+        ("slurm_yaml", "a: [", "line 1: not YAML"),
+        ("slurm_yaml", "a: b", "line 1: needs a list"),
+        ("slurm_yaml", "", "needs a list"),
+        ("slurm_yaml", "- 3", "line 1: needs 'key: value'"),
+        ("slurm_yaml", "- tree: x", "without 'topology'"),
+        ("slurm_yaml", "- topology: x\n  topology: y", "line 2: topology is given twice"),
+        ("slurm_yaml", "- topology: x\n  flat: true", "places no node"),
+        ("slurm_yaml", "- topology: x\n  tree: {a: b}", "line 2: a tree needs 'switches'"),
+        ("slurm_yaml", "- topology: x\n  tree:\n    switches: []", "defines no switch"),
+        (
+            "slurm_yaml",
+            "- topology: x\n  tree:\n    switches:\n    - {switch: a, node: b}",
+            "line 4: unknown key 'node'",
+        ),
+        ("slurm_yaml", "- topology: x\n  tree:\n    switches:\n    - {switch: a, nodes: [b]}", "needs a word"),
+        ("slurm_yaml", "- topology: x\n  tree:\n    switches:\n    - {switch: a}", "line 4: switch 'a' needs either"),
+        ("slurm_yaml", "- topology: x\n  block: {}", "needs 'blocks'"),
+        ("slurm_yaml", "- topology: x\n  block: {blocks: [{block: b}]}", "needs BlockName and Nodes"),
         ("slurm_addr", "x", "ADDR is not set"),
         ("slurm_addr", "SLURM_TOPOLOGY_ADDR=a.b", "PATTERN is not set"),
         ("slurm_addr", "SLURM_TOPOLOGY_ADDR=b\nSLURM_TOPOLOGY_ADDR_PATTERN=switch.node", "does not have the 2"),

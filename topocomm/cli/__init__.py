@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "verify": "topocomm.cli.verify",
     "info": "topocomm.cli.info",
     "topology": "topocomm.cli.topology",
+    "calibrate": "topocomm.cli.calibrate",
     "plot": "topocomm.cli.plot",
     "explain": "topocomm.cli.explain",
     "simulate": "topocomm.cli.simulate",

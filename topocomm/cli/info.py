@@ -11,6 +11,7 @@ from pathlib import Path
 from topocomm.cli import machine
 from topocomm.cli.console import launched_rank, version
 from topocomm.errors import Error
+from topocomm.topology.measured import MEASURED
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -22,7 +23,11 @@ _CORE = "topocomm.rma._core"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option: a placement file."""
-    parser.add_argument("--topology", metavar="FILE", help="describe the topology of this placement file instead")
+    parser.add_argument(
+        "--topology",
+        metavar="FILE",
+        help="describe this file (placement, or a site's description) instead; measured: probe, under mpiexec",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,10 +37,12 @@ def run(args: argparse.Namespace) -> int:
     facts = _facts()
     if launched_rank() is not None and find_spec("mpi4py"):
         facts.update(_placement(args.topology))
+    elif args.topology == MEASURED:
+        raise Error(f"--topology {MEASURED} sends messages: start it under mpiexec -n RANKS")
     elif args.topology:
         facts.update(_placement_file(args.topology))
     else:
-        facts["topology"] = "known under mpiexec only (mpiexec -n 4 python -m topocomm info)"
+        facts["topology"] = "known under mpiexec only (mpiexec -n 4 python -m topocomm info [--topology measured])"
     if launched_rank() in (None, 0):
         width = max(map(len, facts)) + 1
         for key, value in facts.items():
@@ -92,17 +99,18 @@ def _placement(topology: str | None) -> dict[str, str]:
     world = MPI.COMM_WORLD
     nodes = machine.count_nodes(world)
     comm = Comm(world, topology=topology)
+    how = MEASURED if topology == MEASURED else f"from {topology}" if topology else "discovered"
     return {
         "ranks": f"{world.size} on {nodes} node{'s' if nodes != 1 else ''}",
-        "topology": f"{comm.machine_topology.describe()} ({f'from {topology}' if topology else 'discovered'})",
+        "topology": f"{comm.machine_topology.describe()} ({how})",
     }
 
 
 def _placement_file(name: str) -> dict[str, str]:
     """What a file says by itself. Raises TopologyError."""
-    from topocomm.topology import Topology, read_placement
+    from topocomm.topology import Topology, read_site
 
-    placement = read_placement(name)
+    placement = read_site(name)
     if placement.ranks is not None:
         return {"topology": f"{Topology(placement.levels, placement.ranks).describe()} (from {name})"}
     if placement.nodes is None:

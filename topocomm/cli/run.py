@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{_NAME} [--algorithm A] {files} [--trace] (SCRIPT | -m MODULE | -c CODE | -) [ARG …]"
     add = parser.add_argument
     add("--algorithm", metavar="A", help="algorithm of every collective that has it, or COLLECTIVE=A,COLLECTIVE=A,…")
-    add("--topology", metavar="FILE", help="placement file (default: what the machine shows)")
+    add("--topology", metavar="FILE", help="placement file, or measured (default: what the machine shows)")
     add("--machine", metavar="FILE", help="machine file: how fast the links are (default: assumed)")
     add("--tuning", metavar="FILE", help="tuning file: what was measured (default: none)")
     add("--trace", action="store_true", help="log what ran and why, as TOPOCOMM_TRACE=1 does")
@@ -113,9 +113,11 @@ def _check_files(args: argparse.Namespace) -> None:
     """Read the files once before MPI starts. Raises TopologyError, a ValueError."""
     from topocomm.model import read_machine
     from topocomm.topology import read_site
+    from topocomm.topology.measured import MEASURED
     from topocomm.tuning import read_tuning
 
-    for name, read in ((args.topology, read_site), (args.machine, read_machine), (args.tuning, read_tuning)):
+    topology = args.topology if args.topology != MEASURED else None
+    for name, read in ((topology, read_site), (args.machine, read_machine), (args.tuning, read_tuning)):
         if name:
             read(name)
 

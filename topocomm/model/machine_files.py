@@ -104,9 +104,12 @@ def read_machine(path: str | Path) -> Machine:
     return parse_machine(read_text(path), str(path))
 
 
-def dumps_machine(machine: Machine) -> str:
-    """The machine document of a machine."""
-    doc: dict[str, Any] = {"format": FORMAT, "version": VERSION, "kind": machine.kind}
+def dumps_machine(machine: Machine, comment: str | None = None) -> str:
+    """The machine document of a machine; ``comment`` is for people."""
+    doc: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    if comment:
+        doc["comment"] = comment
+    doc["kind"] = machine.kind
     doc["levels"] = [vars(level) for level in machine.levels]
     doc["rank"] = {key: value for key, value in vars(machine.rank).items() if key != "name"}
     doc["overhead"] = machine.overhead

@@ -1,5 +1,5 @@
 """Topology: machine levels, the place of every rank, and the order of ranks that follows. Knows no MPI
-(but for :mod:`topocomm.topology.discover`, which asks a live communicator)."""
+(but for the modules that ask a live communicator: ``discover``, ``meeting`` and ``probe``)."""
 
 from topocomm.topology.build import dragonfly, fat_tree, groups_of, random_places, reorder_ranks, torus, two_level
 from topocomm.topology.files import Placement, dumps_nodes, dumps_placement, parse_placement, read_placement

@@ -153,19 +153,24 @@ def read_placement(path: str | Path) -> Placement:
     return parse_placement(read_text(path), str(path))
 
 
-def dumps_placement(topology: Topology) -> str:
-    """The placement document (by rank) of a topology, one row a line."""
+def dumps_placement(topology: Topology, comment: str | None = None) -> str:
+    """The placement document (by rank) of a topology, one row a line; ``comment`` is for people."""
     rows = [json.dumps([str(label) for label in row]) for row in topology.labels]
-    levels = json.dumps(list(topology.levels))
-    head = f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {levels},\n "ranks": [\n  '
-    return head + ",\n  ".join(rows) + "\n]}\n"
+    return _head(topology.levels, comment) + ' "ranks": [\n  ' + ",\n  ".join(rows) + "\n]}\n"
 
 
-def dumps_nodes(placement: Placement) -> str:
-    """The placement document of a placement by node, one host a line. Raises TopologyError for one by rank."""
+def dumps_nodes(placement: Placement, comment: str | None = None) -> str:
+    """The placement document of a placement by node, one host a line; ``comment`` is for people.
+
+    Raises TopologyError for a placement by rank.
+    """
     if placement.nodes is None:
         raise TopologyError(f"{placement.source} places ranks, not nodes")
     rows = [f"{json.dumps(host)}: {json.dumps(list(row))}" for host, row in placement.nodes.items()]
-    levels = json.dumps(list(placement.levels))
-    head = f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {levels},\n "nodes": {{\n  '
-    return head + ",\n  ".join(rows) + "\n}}\n"
+    return _head(placement.levels, comment) + ' "nodes": {\n  ' + ",\n  ".join(rows) + "\n}}\n"
+
+
+def _head(levels: Sequence[str], comment: str | None) -> str:
+    """The document's beginning up to the levels."""
+    remark = f' "comment": {json.dumps(comment)},\n' if comment else ""
+    return f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {json.dumps(list(levels))},\n{remark}'

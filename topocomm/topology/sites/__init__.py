@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from topocomm.errors import TopologyError
 from topocomm.topology.files import Placement, parse_placement
-from topocomm.topology.sites import hwloc, mpich, names, slurm_addr, slurm_topology, tables
+from topocomm.topology.sites import hwloc, mpich, names, slurm_addr, slurm_topology, slurm_yaml, tables
 from topocomm.topology.sites.text import read_text
 
 __all__ = ["FORMATS", "Format", "Options", "parse_site", "read_site"]
@@ -48,9 +48,14 @@ def _pattern(text: str, source: str, options: Options) -> Placement:
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "placement": Format("topocomm's own JSON", _json, lambda t, s, o: parse_placement(t, s)),
-        "hwloc": Format("XML of lstopo: sockets, NUMA nodes, cores", hwloc.looks, lambda t, s, o: hwloc.parse(t, s)),
+        "hwloc": Format(
+            "XML of lstopo: sockets, dies, groups, NUMA nodes, cores", hwloc.looks, lambda t, s, o: hwloc.parse(t, s)
+        ),
         "slurm_topology": Format(
             "Slurm's topology.conf: tree or block", slurm_topology.looks, lambda t, s, o: slurm_topology.parse(t, s)
+        ),
+        "slurm_yaml": Format(
+            "Slurm's topology.yaml: tree or block", slurm_yaml.looks, lambda t, s, o: slurm_yaml.parse(t, s)
         ),
         "slurm_addr": Format(
             "SLURM_TOPOLOGY_ADDR and _PATTERN of all nodes", slurm_addr.looks, lambda t, s, o: slurm_addr.parse(t, s)

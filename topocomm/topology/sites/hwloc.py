@@ -1,8 +1,11 @@
 """The inside of a node: hwloc's XML, as ``lstopo --of xml`` writes it.
 
-One rank a core: levels ``socket``, ``numa`` (where a node has several) and ``core``. Sockets are objects of type
-Package (Socket before hwloc 1.11). A NUMANode encloses its cores in hwloc 1 and stands beside them in hwloc 2: there
-the ``cpuset`` attributes say which cores are near it. A machine without Core objects counts its PUs.
+One rank a core: levels ``socket``, ``die``, ``group``, ``numa`` (each where there are several, the one with fewer
+places outside) and ``core``. Sockets are objects of type Package (Socket before hwloc 1.11). Groups are what hwloc
+makes of distances or clusters that have no type of their own; nested ones are ``group2`` around ``group``, and so on.
+A die that is a whole socket adds nothing, and a level of dies or groups to which some core does not belong is left out.
+A NUMANode encloses its cores in hwloc 1 and stands beside them in hwloc 2: there the ``cpuset`` attributes say which
+cores are near it. A machine without Core objects counts its PUs.
 Source: hwloc's documentation, "Importing and exporting topologies from/to XML files", and hwloc2.dtd.
 """
 
@@ -51,14 +54,37 @@ def parse(text: str, source: str = "lstopo XML") -> Placement:
     cores = [o for o in found if o.kind == "Core"] or [o for o in found if o.kind == "PU"]
     if not cores:
         fail(source, "holds no object of type Core or PU")
-    sockets = [o for o in found if o.kind in _SOCKETS]
-    numa = [o for o in found if o.kind == "NUMANode"]
-    columns = (
-        [("socket", sockets), ("numa", numa)] if len(sockets) <= len(numa) else [("numa", numa), ("socket", sockets)]
-    )
-    columns = [(level, places) for level, places in columns if places and (level == "socket" or len(places) > 1)]
-    rows = [(*(_place(core, level, places, source) for level, places in columns), core.name) for core in cores]
+    columns = _columns(found, cores, source)
+    rows = [(*(places[k] for _, places in columns), core.name) for k, core in enumerate(cores)]
     return Placement((*(level for level, _ in columns), "core"), tuple(rows), None, source)
+
+
+def _columns(found: list[_Object], cores: list[_Object], source: str) -> list[tuple[str, list[str]]]:
+    """Levels around the cores, outermost first, with the place of every core."""
+    kinds = {"socket": [o for o in found if o.kind in _SOCKETS], "die": [o for o in found if o.kind == "Die"]}
+    if len(kinds["die"]) == len(kinds["socket"]):
+        kinds["die"] = []
+    groups = [o for o in found if o.kind == "Group"]
+    depths = sorted({_depth(o) for o in groups})
+    for above, depth in enumerate(depths):
+        number = len(depths) - above
+        kinds["group" if number == 1 else f"group{number}"] = [o for o in groups if _depth(o) == depth]
+    kinds["numa"] = [o for o in found if o.kind == "NUMANode"]
+    columns = []
+    for level, places in sorted(kinds.items(), key=lambda item: len(item[1])):  # stable: where equal, as listed above
+        if len(places) < (1 if level == "socket" else 2):
+            continue
+        around = [_around(core, places) for core in cores]
+        if None not in around:
+            columns.append((level, [o.name for o in around if o is not None]))
+        elif level in ("socket", "numa"):
+            fail(source, f"core {cores[around.index(None)].name} lies in no {level}")
+    return columns
+
+
+def _depth(group: _Object) -> int:
+    """How many groups lie around a group."""
+    return sum(o.kind == "Group" for o in group.above)
 
 
 def _objects(root: ElementTree.Element, source: str) -> Iterator[_Object]:
@@ -75,7 +101,7 @@ def _objects(root: ElementTree.Element, source: str) -> Iterator[_Object]:
             here = _Object(kind, index, _cpuset(element.get("cpuset"), kind, source), above)
             count += 1
             yield here
-            if kind in (*_SOCKETS, "NUMANode"):
+            if kind in (*_SOCKETS, "Die", "Group", "NUMANode"):
                 above = (*above, here)
         stack += [(child, above) for child in reversed(element) if child.tag == "object"]
 
@@ -92,11 +118,9 @@ def _cpuset(value: str | None, kind: str, source: str) -> int | None:
     return bits
 
 
-def _place(core: _Object, level: str, places: list[_Object], source: str) -> str:
-    """The name of the socket or NUMA node of a core: the one around it, else the one whose cpuset holds its own."""
-    around = [o for o in core.above if (o.kind == "NUMANode") == (level == "numa")]
-    if not around and core.cpuset:
-        around = [o for o in places if o.cpuset is not None and core.cpuset & ~o.cpuset == 0]
-    if not around:
-        fail(source, f"core {core.name} lies in no {level}")
-    return around[-1].name
+def _around(core: _Object, places: list[_Object]) -> _Object | None:
+    """The one of ``places`` that a core lies in: around it in the file, else with a cpuset that holds its own."""
+    inside = [o for o in core.above if any(o is place for place in places)]
+    if not inside and core.cpuset:
+        inside = [o for o in places if o.cpuset is not None and core.cpuset & ~o.cpuset == 0]
+    return inside[-1] if inside else None

@@ -22,10 +22,14 @@ from topocomm.topology.files import Placement
 from topocomm.topology.sites import hostlist
 from topocomm.topology.sites.text import Nodes, add_node, fail, lines
 
-__all__ = ["looks", "parse"]
+__all__ = ["Entries", "looks", "parse", "parse_entries"]
 
 _FIRST = re.compile(r"(?im)^[ \t]*(SwitchName|BlockName|BlockSizes)[ \t]*=")
 _KEYS = {"switchname", "switches", "nodes", "linkspeed", "blockname", "blocksizes"}
+
+
+Entries = list[tuple[int, dict[str, str]]]
+"""What the lines say: line number, and values by key in small letters."""
 
 
 def looks(text: str) -> str | None:
@@ -35,7 +39,11 @@ def looks(text: str) -> str | None:
 
 def parse(text: str, source: str = "topology.conf") -> Placement:
     """The placement by node. Raises TopologyError, naming line or switch, for anything malformed."""
-    entries = list(_entries(text, source))
+    return parse_entries(list(_entries(text, source)), source)
+
+
+def parse_entries(entries: Entries, source: str) -> Placement:
+    """The same from lines that are read already."""
     if not entries:
         fail(source, "defines no switch and no block")
     kinds = {"block" if keys.keys() & {"blockname", "blocksizes"} else "switch" for _, keys in entries}
@@ -131,7 +139,7 @@ def _ring(switches: Iterable[str], parent: dict[str, str]) -> str | None:
     return None
 
 
-def _tree(entries: list[tuple[int, dict[str, str]]], source: str) -> Placement:
+def _tree(entries: Entries, source: str) -> Placement:
     switches = _Switches()
     for line, keys in entries:
         switches.enter(line, keys, source)
@@ -147,7 +155,7 @@ def _tree(entries: list[tuple[int, dict[str, str]]], source: str) -> Placement:
     return Placement(levels, None, nodes, source)
 
 
-def _blocks(entries: list[tuple[int, dict[str, str]]], source: str) -> Placement:
+def _blocks(entries: Entries, source: str) -> Placement:
     blocks: dict[str, tuple[int, list[str]]] = {}
     sizes: list[int] = []
     for line, keys in entries:

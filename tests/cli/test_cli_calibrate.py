@@ -1,0 +1,138 @@
+"""``calibrate``, and measured discovery asked for by library users, on one node: launched jobs, files, refusals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from launch import launch
+
+from topocomm.cli import main
+from topocomm.cli.progress import Progress
+from topocomm.model import read_machine
+from topocomm.topology import read_placement
+
+HERE = """
+import sys
+from mpi4py import MPI
+from topocomm import Comm, TopologyError
+from topocomm.topology.probe import measure
+world = MPI.COMM_WORLD
+shares = []
+found = measure(world, seconds=2, progress=shares.append)
+alone = measure(world, seconds=1, by_name=False)
+asked = Comm(world, topology="measured").machine_topology
+half = Comm(world.Split(world.rank % 2), topology="measured").machine_topology
+try:
+    measure(world, seconds=0)
+except TopologyError as error:
+    refused = str(error)
+if world.rank == 0:
+    print(found.flat, 0 < found.confidence <= 1, found.ends, found.names, sep="|")
+    print(alone.flat, alone.names, asked.levels, half.size, sep="|")
+    print(refused, shares == sorted(shares), 0 < shares[0] < shares[-1] <= 1, sep="|")
+"""
+
+
+def test_one_node_is_flat_to_library_users() -> None:
+    done = launch(4, ["-c", HERE], env={"TOPOCOMM_TRACE": "1"})
+    assert done.returncode == 0, done.stderr
+    found, asked, refused = done.stdout.splitlines()
+    assert found == "True|True|ranks|all ranks are on one host"
+    assert asked == "True|host names ignored|()|2"
+    assert refused == "the time for probing must be a positive number of seconds, found 0|True|True"
+    assert "topocomm: measured: flat: all equally near" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["environment", "option"])
+def test_measured_is_a_word_of_info(how: str) -> None:
+    words = ["--topology", "measured"] if how == "option" else []
+    env = {"TOPOCOMM_TOPOLOGY": "measured"} if how == "environment" else {}
+    done = launch(2, ["-m", "topocomm", "info", *words], env=env)
+    assert done.returncode == 0, done.stderr
+    assert "2 ranks, in topology order" in done.stdout
+
+
+def test_calibrate_measures_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine, place = tmp_path / "machine.json", tmp_path / "place.json"
+    words = ["--seconds", "2", "--save", str(machine), "--save-topology", str(place)]
+    done = launch(3, ["-m", "topocomm", "calibrate", *words])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# flat: all equally near\n")
+    assert "one pair MB/s" in done.stdout
+    assert read_placement(place).ranks == ((), (), ())
+    found = read_machine(machine)
+    assert found.levels == ()
+    assert found.rank.up > 1e6
+    assert 0 < found.overhead < 1e-2
+    assert main(["explain", "allreduce", "--bytes", "1M", "--placement", str(place), "--machine", str(machine)]) == 0
+    assert "allreduce" in capsys.readouterr().out
+
+
+def test_calibrate_with_a_given_topology_of_unequal_places(tmp_path: Path) -> None:
+    machine, site = tmp_path / "machine.json", tmp_path / "coordinates"
+    site.write_text("# levels, then one rank a line\n0: 0 0 0\n1: 0 0 1\n2: 0 1 2\n3: 1 2 3\n")
+    done = launch(4, ["-m", "topocomm", "calibrate", "--seconds", "2", "--topology", str(site), "--save", str(machine)])
+    assert done.returncode == 0, done.stderr
+    found = read_machine(machine)
+    assert [level.name for level in found.levels] == ["group", "switch", "port"]
+    assert all(level.up > 1e5 and level.latency >= 0 for level in found.levels)
+    assert f"(from {site})" in done.stdout
+    rows = [line.split()[:2] for line in done.stdout.splitlines() if not line.startswith("#")]
+    assert rows[1:] == [["group", "2"], ["switch", "3"], ["port", "4"], ["rank", "4"]]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words", "reason"),
+    [
+        (2, ["--save", "/nowhere/m.json"], "/nowhere/m.json: cannot be written: No such file or directory"),
+        (2, ["--save-topology", "."], ".: cannot be written: Is a directory"),
+        (2, ["--topology", "/nowhere/place.json"], "/nowhere/place.json: cannot be read"),
+        (2, ["--seconds", "0"], "'0' is not a positive number of seconds"),
+        (1, [], "needs at least 2 ranks"),
+    ],
+)
+def test_refused_in_one_line_before_anything_is_measured(ranks: int, words: list[str], reason: str) -> None:
+    done = launch(ranks, ["-m", "topocomm", "calibrate", *words])
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(said) == 1, done.stderr
+    assert reason in said[0]
+    assert "Traceback" not in done.stderr
+    assert "calibrate: l" not in done.stderr
+    assert done.stdout.strip() in ("", "needs at least 2 ranks") or "latency us" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [["calibrate"], ["info", "--topology", "measured"]])
+def test_without_mpiexec_it_says_how_to_start(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.startswith(("PMI", "OMPI_", "PALS_")):
+            monkeypatch.delenv(name)
+    assert main(words) == 2
+    assert "start it under mpiexec" in capsys.readouterr().err
+
+
+def test_progress_is_lines_elsewhere_than_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("topocomm.cli.progress.time.monotonic", lambda: now[0])
+    progress = Progress("work")
+    for share in (0.1, 0.2, 0.9):
+        progress(share)
+        now[0] += 3
+    progress.done()
+    Progress("silent", shows=False)(0.5)
+    assert capsys.readouterr().err == "work: 10%\nwork: 90%\n"
+
+
+def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress = Progress("work")
+    progress(0.5)
+    progress.done()
+    bars = capsys.readouterr().err.split("\r")[1:]
+    assert bars == [f"work [{'#' * 15:<30}]  50%", f"work [{'#' * 30}] 100%\n"]
