@@ -16,6 +16,7 @@ WITHOUT_MPI = (
     "model",
     "verify",
     "plan",
+    "choice",
     "select",
     "tuning",
     "engines.local",
@@ -29,9 +30,9 @@ ORDER = (
     ("errors", "topology", "schedule"),
     ("layout", "tree", "compose", "reorder", "algorithms", "model"),
     ("verify", "tuning"),
-    ("plan", "select"),
+    ("plan", "choice", "select"),
     ("engines", "rma"),
-    ("comm", "calls", "buffers", "runtime", "config"),
+    ("comm", "calls", "buffers", "runtime", "config", "given"),
     ("cli",),
 )
 
