@@ -24,6 +24,7 @@ WITHOUT_MPI = (
     "cli.verify",
     "cli.explain",
     "cli.simulate",
+    "cli.tune.rules",
 )
 
 ORDER = (
