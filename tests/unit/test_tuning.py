@@ -207,6 +207,20 @@ def test_what_is_malformed_is_refused_by_name(where, value, says, in_schema):
     assert SCHEMA.is_valid(doc) != in_schema
 
 
+def test_what_cannot_run_is_refused():
+    doc = good()
+    time = {"median": 1.0, "repetitions": 9, "spread": 0.0}
+    doc["entries"][0]["algorithms"]["textbook_recursive_doubling"] = time
+    parse_tuning(json.dumps(doc))
+    doc["entries"][0] |= {"ranks": 6, "bytes_per_rank": 11}
+    with pytest.raises(Error, match=r"'textbook_recursive_doubling': .* needs a power of two of ranks.*; remove it"):
+        parse_tuning(json.dumps(doc))
+    doc = good()
+    doc["entries"][1]["type_class"] = "ordered"
+    with pytest.raises(Error, match="algorithm 'ring': does not combine in the order of ranks"):
+        parse_tuning(json.dumps(doc))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
