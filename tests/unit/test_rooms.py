@@ -27,6 +27,7 @@ WITHOUT_MPI = (
     "cli.verify",
     "cli.explain",
     "cli.simulate",
+    "cli.tune.rules",
 )
 
 ORDER = (

@@ -121,14 +121,17 @@ def _one_of(doc: Mapping[str, Any], key: str, values: tuple[str, ...], where: st
     return str(value)
 
 
-def _timing(collective: str, name: str, value: Any, where: str) -> Timing:
+def _timing(collective: str, ranks: int, ordered: bool, name: str, value: Any, where: str) -> Timing:
     where = f"{where}: algorithm {name!r}"
     doc = _object(value, where, _TIMING_KEYS, set(_TIMING_KEYS))
     if name != NATIVE:
         try:
-            find(collective, name)
+            algorithm = find(collective, name)[0]
+            algorithm.check(ranks)
         except AlgorithmError as e:
             raise Error(f"{where}: {e}; remove it, or tune again with this version") from None
+        _need(algorithm.in_order or not ordered, where, "does not combine in the order of ranks, which 'type_class' "
+              "'ordered' needs; remove it")  # fmt: skip
     return Timing(
         _seconds(doc, "median", True, where),
         _count(doc, "repetitions", 1, MOST_REPETITIONS, where),
@@ -153,16 +156,18 @@ def _entry(value: Any, where: str) -> Entry:
     table = doc["algorithms"]
     _need(isinstance(table, dict), where, f"'algorithms' must be an object: name → times, found {table!r}")
     _need(NATIVE in table, where, "'algorithms' has no 'native', to which all others are compared; tune again")
+    type_class = _one_of(doc, "type_class", classes, where)
+    ordered = type_class == "ordered"
     return Entry(
         collective,
         nbytes,
         ranks,
         signature,
-        _one_of(doc, "type_class", classes, where),
+        type_class,
         _text(doc, "library", where),
         _one_of(doc, "engine", ENGINES, where),
         measured,
-        {name: _timing(collective, name, timing, where) for name, timing in table.items()},
+        {name: _timing(collective, ranks, ordered, name, timing, where) for name, timing in table.items()},
         _text(doc, "placement", where) if "placement" in doc else "",
     )
 

@@ -54,7 +54,7 @@ _CHANGE_THE_ORDER = {
     ("reduce", "textbook_binomial"),
     ("reduce_scatter", "textbook_recursive_halving"),
 }
-"""What Open MPI 5.0.11 computes wrongly, under a rule, when the operation is not commutative; the others it does right."""
+"""What Open MPI 5.0.11 computes wrongly under a rule if the operation is not commutative; the others it does right."""
 
 
 def equivalents(commutative_only: bool) -> Equivalents:
