@@ -149,20 +149,24 @@ def test_a_killed_session_leaves_a_whole_file_and_goes_on(tmp_path: Path) -> Non
 
 
 ELIMINATION = """
-import time
-from mpi4py import MPI
-from topocomm.cli.bench.osu import DATATYPES
-from topocomm.cli.bench.workloads import Barrier, Shape
-from topocomm.cli.tune.point import measure_point
-workload = Barrier(Shape(0, 1, DATATYPES["mpi_int"], 0))
-calls = {name: (lambda s=s: time.sleep(s)) for name, s in
-         {"native": 0.030, "hopeless": 0.060, "slow": 0.012, "good": 0.005}.items()}
-found = measure_point(MPI.COMM_SELF, calls, workload, 10)
-print({name: timing.repetitions for name, timing in found.items()})
-print(0.005 <= found["good"].median < found["slow"].median < found["native"].median)
+import numpy as np
+from topocomm.cli.tune import point
+seconds = {"native": 0.07, "hopeless": 0.09, "slow": 0.05, "good": 0.02}
+verified = []
+point.verify = lambda world, calls, workload, last: verified.append((last, *calls))
+point.slowest = lambda world, calls, workload, n: np.array([[seconds[name]] * n for name in calls])
+for repetitions in (10, None):
+    found = point.measure_point(None, seconds, None, repetitions)
+    print({name: timing.repetitions for name, timing in found.items()})
+print(found["good"], verified[-2:])
 """
 
 
 def test_hopeless_candidates_drop_out_and_native_never_does() -> None:
     done = launch(1, ["-c", ELIMINATION])
-    assert done.stdout.splitlines() == ["{'native': 10, 'hopeless': 1, 'slow': 3, 'good': 10}", "True"], done.stderr
+    assert done.stdout.splitlines() == [
+        "{'native': 10, 'hopeless': 1, 'slow': 3, 'good': 10}",
+        "{'native': 12, 'hopeless': 1, 'slow': 3, 'good': 12}",  # 12 × 0.09 s are about a second
+        "Timing(median=0.02, repetitions=12, spread=0.0) "
+        "[(False, 'native', 'hopeless', 'slow', 'good'), (True, 'native', 'good')]",
+    ], done.stderr
