@@ -68,8 +68,8 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The same for operations that are not commutative."""
 
 _REDUCES = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
-_SLOW_TO_LIST = {"direct": 512, "pipeline": 2 * SEGMENTS}
-"""Candidates left out beyond so many ranks: their messages take too long to list, or they are never the fastest."""
+_CHAIN_RANKS = 2 * SEGMENTS
+"""Along a chain of more ranks the segments of ``pipeline`` are too few for it to be the fastest."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,9 @@ class Chooser:
 
     def _candidates(self, collective: str, ordered: bool) -> list[str]:
         """Ours: what follows the topology, or what keeps the order of operands in the order of ranks."""
-        p = self.topology.size
-        able = [n for n in candidates_of(collective, self.topology)[0] if p <= _SLOW_TO_LIST.get(n, p)]
+        able = candidates_of(collective, self.topology)[0]
+        if self.topology.size > _CHAIN_RANKS:
+            able = [n for n in able if n != "pipeline"]
         if not ordered:
             return [n for n in able if not n.startswith("textbook_")]
         entries = TABLE[collective]
