@@ -1,15 +1,18 @@
 """The C core alone: its test programs under the address, undefined-behaviour and thread sanitizers."""
 
 import shutil
-import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from launching import ROOT, run
 
 TESTS = {"orders": (), "rearm": ("1000",), "transfers": ("8",), "errors": (), "leaks": ("10000",), "processes": ()}
-PKG_CONFIG = shutil.which("pkg-config")
-FABRIC = PKG_CONFIG is not None and subprocess.run([PKG_CONFIG, "libfabric"], check=False).returncode == 0
+
+sys.path.insert(0, str(ROOT / "csrc"))
+import build_cffi  # noqa: E402
+
+FABRIC = build_cffi.libfabric_flags() is not None
 SANITIZERS = ("address,undefined", "thread")
 COMPILER = shutil.which("clang") or shutil.which("gcc")
 
@@ -23,8 +26,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory):
         if sanitizer not in made:
             folder = tmp_path_factory.mktemp(sanitizer.replace(",", "-"))
             # libfabric hides its locks from the thread sanitizer
-            left_out = "ofi_absent.c" if FABRIC and sanitizer != "thread" else "ofi.c"
-            sources = [path for path in sorted((ROOT / "csrc").glob("*.c")) if path.name != left_out]
+            sources = [ROOT / "csrc" / name for name in build_cffi.sources(FABRIC and sanitizer != "thread")]
             for source in sources:
                 code, output = run(
                     [str(COMPILER), "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-fsanitize={sanitizer}",
