@@ -46,7 +46,8 @@ void ofi_wire(const tc_block *block, wire_block *wire) {
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 static int load(library *l) {
-    l->handle = dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL);
+    /* it stays when its last context closes: each time it is loaded, it keeps a little memory for ever */
+    l->handle = dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!l->handle) return TC_ERR_UNSUPPORTED;
     *(void **)&l->getinfo = dlvsym(l->handle, "fi_getinfo", "FABRIC_1.3");
     *(void **)&l->freeinfo = dlvsym(l->handle, "fi_freeinfo", "FABRIC_1.3");
