@@ -8,7 +8,7 @@ import pytest
 from launching import ROOT, run
 
 sys.path.insert(0, str(ROOT / "csrc"))
-import build_cffi  # noqa: E402
+import build_cffi
 
 TESTS = {
     "orders": (),
@@ -67,7 +67,7 @@ def test_program(name: str, sanitizer: str, objects, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NETWORK)
 def test_program_over_libfabric(name: str, objects, tmp_path: Path) -> None:
     sanitizer, arguments = NETWORK[name]
-    build_and_run(name.split()[0], sanitizer, objects, tmp_path, arguments)
+    build_and_run(name.partition(" ")[0], sanitizer, objects, tmp_path, arguments)
 
 
 def build_and_run(name: str, sanitizer: str, objects, tmp_path: Path, arguments: tuple[str, ...]) -> None:

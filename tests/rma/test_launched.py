@@ -27,7 +27,7 @@ def test_bad_input_is_refused(launch, transport):
 
 
 FABRIC = any(c.transport == "ofi" and c.present for c in rma.capabilities())
-needs_fabric = pytest.mark.skipif(not FABRIC, reason="built without libfabric")
+needs_fabric = pytest.mark.skipif(not FABRIC, reason="needs libfabric")
 
 
 @needs_fabric
@@ -61,7 +61,7 @@ EXAMPLES = {
 def test_examples_do_what_they_say(example):
     ranks, arguments, wanted = EXAMPLES[example]
     if "nics" in example and not FABRIC:
-        pytest.skip("built without libfabric")
+        pytest.skip("needs libfabric")
     program = str(ROOT / "examples" / example.split()[0])
     code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, program, *arguments])
     assert code == 0, output

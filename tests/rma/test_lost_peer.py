@@ -36,7 +36,7 @@ def start(command, folder, size, transport):
 @pytest.mark.parametrize("transport", ["shm", "ofi"])
 def test_on_one_node(tmp_path, transport):
     if transport == "ofi" and not HAVE_FABRIC:
-        pytest.skip("built without libfabric")
+        pytest.skip("needs libfabric")
     start(lambda rank: [], tmp_path, 3, transport)
 
 
@@ -44,7 +44,7 @@ def other_hosts() -> bool:
     return subprocess.run(["unshare", "--uts", "hostname", "probe"], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(not HAVE_FABRIC, reason="built without libfabric")
-@pytest.mark.skipif(not other_hosts(), reason="may not make UTS namespaces")
+@pytest.mark.skipif(not HAVE_FABRIC, reason="needs libfabric")
+@pytest.mark.skipif(not other_hosts(), reason="needs namespaces")
 def test_between_hosts(tmp_path):
     start(lambda rank: ["unshare", "--uts", "sh", "-c", f'hostname host{rank}; exec "$@"', "sh"], tmp_path, 3, "ofi")
