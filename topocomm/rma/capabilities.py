@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,12 +91,13 @@ def _read(c: object) -> Capability:
     )  # fmt: skip
 
 
-def report(context: Context | None = None) -> str:
-    """The capabilities as a table for people."""
+def report(context: Context | None = None, known: Sequence[Capability] = ()) -> str:
+    """The capabilities as a table for people; those in ``known`` take the place of what is found here."""
     lines = [
         f"{'transport':10}{'provider':22}{'nic':14}{'notify':>7}{'value':>7}  {'kind':10}{'progress':10}{'order':7}note"
     ]
-    for c in capabilities(context):
+    better = {c.transport: c for c in known}
+    for c in (better.get(c.transport, c) for c in capabilities(context)):
         if not c.present:
             lines.append(f"{c.transport:10}{'absent':22}{'':14}{'-':>7}{'-':>7}  {'-':10}{'-':10}{'-':7}{c.note}")
             continue
