@@ -62,7 +62,9 @@ def wire():
     """Two hosts joined by one link."""
     made = all([ip("netns", "add", host) for host in HOSTS])
     ends = [f"tcs{os.getpid() % 100000}e{rank}" for rank in range(2)]
-    made = made and ip("link", "add", ends[0], "netns", HOSTS[0], "type", "veth", "peer", "name", ends[1], "netns", HOSTS[1])
+    made = made and ip(
+        "link", "add", ends[0], "netns", HOSTS[0], "type", "veth", "peer", "name", ends[1], "netns", HOSTS[1]
+    )
     for rank in range(2):
         made = made and ip("-n", HOSTS[rank], "link", "set", ends[rank], "name", "wire")
         made = made and ip("-n", HOSTS[rank], "addr", "add", f"10.198.0.{rank + 1}/24", "dev", "wire")
@@ -82,7 +84,18 @@ def test_a_silent_host(tmp_path, wire):
     program, jobs = str(HERE / "programs" / "silent_peer.py"), []
     env = {**os.environ, **SETTINGS, "PYTHONPATH": f"{ROOT}:{HERE}"}
     for rank in range(2):
-        other = ["ip", "netns", "exec", HOSTS[rank], "unshare", "--uts", "sh", "-c", f'hostname host{rank}; exec "$@"', "sh"]
+        other = [
+            "ip",
+            "netns",
+            "exec",
+            HOSTS[rank],
+            "unshare",
+            "--uts",
+            "sh",
+            "-c",
+            f'hostname host{rank}; exec "$@"',
+            "sh",
+        ]
         line = [*other, sys.executable, program, str(tmp_path), str(rank), "1"]
         jobs.append(subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     try:

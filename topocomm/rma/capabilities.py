@@ -52,7 +52,8 @@ class _Alone:
 def _in_a_child() -> list[Capability]:
     """Asked in another process: loading libfabric here could hide the one that an MPI library brings along."""
     code = (
-        "import sys; del sys.path[0]; import dataclasses, json; from topocomm.rma.capabilities import _Alone, capabilities; "
+        "import dataclasses, json, sys; del sys.path[0]; "
+        "from topocomm.rma.capabilities import _Alone, capabilities; "
         "from topocomm.rma.context import Context; "
         "print(json.dumps([dataclasses.asdict(c) for c in capabilities(Context(_Alone(), transports=('shm', 'ofi')))]))"
     )

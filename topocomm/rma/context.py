@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import weakref
 from collections.abc import Mapping, Sequence
@@ -103,6 +104,7 @@ class Context:
         self.limits = limits
         self.handle: Any = ffi.NULL
         self.messages: Any = None
+        self.signal_numbers = itertools.count(1)
         self._children: weakref.WeakSet[Any] = weakref.WeakSet()
         allowed = self._allowed(transports)
         options = ffi.new("tc_options *")
