@@ -1,4 +1,4 @@
-"""A lost peer is named by every waiter: killed, on shared memory, on a network, between emulated hosts; or fallen silent."""
+"""A lost peer is named by every waiter: killed, in shared memory, on a network, between emulated hosts; or silent."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def ip(*words: str) -> bool:
 @pytest.fixture
 def wire():
     """Two hosts joined by one link."""
-    made = all([ip("netns", "add", host) for host in HOSTS])
+    made = all(ip("netns", "add", host) for host in HOSTS)
     ends = [f"tcs{os.getpid() % 100000}e{rank}" for rank in range(2)]
     made = made and ip(
         "link", "add", ends[0], "netns", HOSTS[0], "type", "veth", "peer", "name", ends[1], "netns", HOSTS[1]
@@ -68,7 +68,7 @@ def wire():
     for rank in range(2):
         made = made and ip("-n", HOSTS[rank], "link", "set", ends[rank], "name", "wire")
         made = made and ip("-n", HOSTS[rank], "addr", "add", f"10.198.0.{rank + 1}/24", "dev", "wire")
-        made = made and all([ip("-n", HOSTS[rank], "link", "set", device, "up") for device in ("lo", "wire")])
+        made = made and all(ip("-n", HOSTS[rank], "link", "set", device, "up") for device in ("lo", "wire"))
     try:
         if not made:
             pytest.skip("needs namespaces and the right to join them")

@@ -50,9 +50,9 @@ def _transports(job: bool) -> list[str]:
     """What notified RMA has here; in an MPI job, where this is collective, with a measurement of what is emulated."""
     from topocomm.rma.capabilities import report
 
+    title, advice = "emulated transports against plain messages", "mpiexec -n 2 python -m topocomm info"
     if not job:
-        note = "emulated transports against plain messages: not measured, no MPI job (mpiexec -n 2 python -m topocomm info)"
-        return ["transports of notified RMA:", report(), note]
+        return ["transports of notified RMA:", report(), f"{title}: not measured, no MPI job ({advice})"]
     from mpi4py import MPI
 
     from topocomm.rma.measure import compare_emulated
@@ -61,10 +61,9 @@ def _transports(job: bool) -> list[str]:
     known, compared = compare_emulated(world)
     if world.rank:
         return []
-    title = "emulated transports against plain messages"
     measured = [f"{title}, between ranks 0 and 1 of {world.size}:", *(f"  {c}" for c in compared)]
     if world.size < 2:
-        measured = [f"{title}: not measured with 1 rank (mpiexec -n 2 python -m topocomm info)"]
+        measured = [f"{title}: not measured with 1 rank ({advice})"]
     return ["transports of notified RMA:", report(known=known), *measured]
 
 

@@ -62,8 +62,8 @@ def _problem(
             if not any(target.owner in signals[j % n].sources for j in range(now + 1, then)):
                 words = (
                     f"rank {target.owner}'s block tag {target.tag} is used in round {now} and again in round {then}, "
-                    f"and rank {target.owner} sends nothing to this rank in between; alternate between two blocks, and let "
-                    "every rank that is written to write back each round, if only a message of no bytes"
+                    f"and rank {target.owner} sends nothing to this rank in between; alternate between two blocks, and "
+                    "let every rank that is written to write back each round, if only a message of no bytes"
                 )
                 return words, target.owner, target.tag
     return None

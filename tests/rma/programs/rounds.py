@@ -37,7 +37,7 @@ def main() -> None:
                 plans[k % sets].wait()
                 assert (memories[k % sets].array == (me - 1) % p).all()
 
-        after = (0 + 1) % p  # the first rank to find a problem is rank 0
+        after = 1 % p  # of rank 0, the first that finds a problem
         plans, signals, _ = make(context, 1, back=True, tag=40)
         with pytest.raises(
             rma.NotProvenError, match=f"rank {after}'s block tag 40 is used in round 0 and again"
