@@ -66,7 +66,7 @@ int arrive(tc_context *context, const arrival *a) {
         atomic_fetch_add_explicit(&block->signal->shared->surplus, 1, memory_order_relaxed);
     }
     if (status != TC_OK) return status;
-    if (block->landing) {
+    if (block->landing && a->landed) {
         tc_layout plain = layout_simple(0, block->bytes);
         layout_copy(block->memory->base, &block->layout, block->landing->base, &plain, 0, block->bytes);
     }

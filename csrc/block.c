@@ -61,17 +61,11 @@ static void reset_shared(tc_block *block, const tc_memory *memory, const tc_sign
     block->generation = atomic_fetch_add(&s->generation, 1) + 1;
 }
 
-int tc_block_issue(tc_memory *memory, const tc_layout *layout, tc_signal *signal, uint32_t source, uint32_t tag,
-                   tc_block **out) {
-    tc_block *block;
-    if (!memory || !layout || !signal || !out || memory->context != signal->context) return TC_ERR_ARGUMENT;
-    if (!memory->live || !signal->live) return TC_ERR_FREED;
+static int issue(tc_memory *memory, const tc_layout *layout, tc_signal *signal, uint32_t source, uint32_t tag,
+                 tc_block **out) {
     tc_context *context = memory->context;
-    if (source >= context->options.size) return TC_ERR_ARGUMENT;
-    if (!layout_fits(layout, memory->bytes)) return TC_ERR_RANGE;
-    if (signal->kind == TC_STREAM && !layout_contiguous(layout)) return TC_ERR_RANGE;
-    if (signal->kind == TC_IDENTIFIED && (signal->blocks + 1) * LANES > context->options.queue_depth) return TC_ERR_LIMIT;
     tc_memory *landing = NULL;
+    tc_block *block;
     if (context->ofi && !layout_contiguous(layout)) {
         int status = tc_memory_allocate(context, layout_bytes(layout), &landing);
         if (status) return status;
@@ -98,6 +92,21 @@ int tc_block_issue(tc_memory *memory, const tc_layout *layout, tc_signal *signal
     return TC_OK;
 }
 
+int tc_block_issue(tc_memory *memory, const tc_layout *layout, tc_signal *signal, uint32_t source, uint32_t tag,
+                   tc_block **out) {
+    if (!memory || !layout || !signal || !out || memory->context != signal->context) return TC_ERR_ARGUMENT;
+    if (!memory->live || !signal->live) return TC_ERR_FREED;
+    tc_context *context = memory->context;
+    if (source >= context->options.size) return TC_ERR_ARGUMENT;
+    if (!layout_fits(layout, memory->bytes)) return TC_ERR_RANGE;
+    if (signal->kind == TC_STREAM && !layout_contiguous(layout)) return TC_ERR_RANGE;
+    if (signal->kind == TC_IDENTIFIED && (signal->blocks + 1) * LANES > context->options.queue_depth) return TC_ERR_LIMIT;
+    enter(context);
+    int status = issue(memory, layout, signal, source, tag, out);
+    leave(context);
+    return status;
+}
+
 int tc_block_export(tc_block *block, void *bytes, size_t capacity, size_t *length) {
     wire_block wire;
     if (!block || !bytes || !length || capacity < sizeof wire) return TC_ERR_ARGUMENT;
@@ -122,24 +131,32 @@ int tc_block_export(tc_block *block, void *bytes, size_t capacity, size_t *lengt
     wire.bytes = block->bytes;
     wire.layout = block->layout;
     wire.landing = block->landing != NULL;
-    ofi_wire(block->landing ? block->landing : block->memory, &wire);
+    ofi_wire(block, &wire);
     wire.check = checksum(&wire, offsetof(wire_block, check));
     memcpy(bytes, &wire, sizeof wire);
     *length = sizeof wire;
     return TC_OK;
 }
 
-int tc_block_free(tc_block *block) {
-    if (!block) return TC_ERR_ARGUMENT;
-    if (!block->live) return TC_ERR_FREED;
+void block_release(tc_block *block) {
     atomic_fetch_add(&block->shared->generation, 1); /* even: senders that can see this stop here */
     block->memory->blocks--;
     block->signal->blocks--;
     if (block->signal->kind != TC_STREAM) atomic_fetch_sub(&block->signal->shared->expected, 1);
-    tc_memory *landing = block->landing;
+    if (block->landing) tc_memory_free(block->landing);
     block->landing = NULL;
     give_back(block);
-    return landing ? tc_memory_free(landing) : TC_OK;
+}
+
+int tc_block_free(tc_block *block) {
+    if (!block) return TC_ERR_ARGUMENT;
+    if (!block->live) return TC_ERR_FREED;
+    tc_context *context = block->context;
+    enter(context);
+    int status = message_freed(block);
+    if (status != TC_FULL) block_release(block);
+    leave(context);
+    return status;
 }
 
 /* --- targets ------------------------------------------------------------------------------------------------- */
@@ -174,28 +191,23 @@ static int map_target(const peer *p, tc_target *target) {
     return TC_OK;
 }
 
-int tc_target_open(tc_context *context, const void *bytes, size_t length, tc_target **out) {
-    wire_block wire;
-    if (!context || !bytes || !out) return TC_ERR_ARGUMENT;
-    int status = read_wire(context, bytes, length, &wire);
-    if (status) return status;
-    peer *p = &context->peers[wire.owner];
+static int open_target(tc_context *context, const wire_block *wire, tc_target **out) {
+    const peer *p = &context->peers[wire->owner];
+    if (was_freed(p, wire)) return TC_ERR_STALE;
     tc_target *target = context->free_targets;
     if (target) context->free_targets = target->next;
     else target = malloc(sizeof *target);
     if (!target) return TC_ERR_NO_MEMORY;
     memset(target, 0, sizeof *target);
     target->context = context;
-    target->peer = wire.owner;
-    target->wire = wire;
-    target->epoch = wire.epoch;
-    if (p->inner->kind == TC_SHM) {
-        status = map_target(p, target);
-        if (status) {
-            target->next = context->free_targets;
-            context->free_targets = target;
-            return status;
-        }
+    target->peer = wire->owner;
+    target->wire = *wire;
+    target->epoch = wire->epoch;
+    int status = p->inner->kind == TC_SHM ? map_target(p, target) : TC_OK;
+    if (status) {
+        target->next = context->free_targets;
+        context->free_targets = target;
+        return status;
     }
     target->proof.published = target->block ? &target->block->published : &target->proof.copy[0];
     target->proof.told = target->block ? target->block->told : &target->proof.copy[1];
@@ -204,6 +216,17 @@ int tc_target_open(tc_context *context, const void *bytes, size_t length, tc_tar
     context->targets = target;
     *out = target;
     return TC_OK;
+}
+
+int tc_target_open(tc_context *context, const void *bytes, size_t length, tc_target **out) {
+    wire_block wire;
+    if (!context || !bytes || !out) return TC_ERR_ARGUMENT;
+    int status = read_wire(context, bytes, length, &wire);
+    if (status) return status;
+    enter(context);
+    status = open_target(context, &wire, out);
+    leave(context);
+    return status;
 }
 
 int tc_target_info(tc_target *target, uint32_t *owner, uint32_t *tag, uint64_t *bytes) {
@@ -220,9 +243,11 @@ int tc_target_close(tc_target *target) {
     if (!target->live) return TC_ERR_FREED;
     if (target->busy) return TC_ERR_BUSY;
     tc_context *context = target->context;
+    enter(context);
     tc_target **link = &context->targets;
     while (*link && *link != target) link = &(*link)->next;
     if (*link) *link = target->next;
+    leave(context);
     if (target->mapped && !context->peers[target->peer].here) munmap(target->mapped, target->wire.memory_bytes);
     target->live = false;
     target->next = context->free_targets;

@@ -41,20 +41,24 @@ def libfabric_flags() -> list[str] | None:
         return None
 
 
+def sources(libfabric: bool) -> list[str]:
+    """The core's C files, with libfabric's part or with what stands in for it."""
+    part = {path.name for path in HERE.glob("ofi_*.c")}
+    left_out = {"ofi_absent.c"} if libfabric else part - {"ofi_absent.c"}
+    return sorted(path.name for path in HERE.glob("*.c") if path.name not in left_out)
+
+
 def builder() -> cffi.FFI:
-    """The cffi builder; sources are named relative to the project's root, as setuptools wants them."""
+    """The cffi builder; files are named relative to the project's root, as setuptools wants them."""
     ffi = cffi.FFI()
     ffi.cdef(declarations((HERE / "topocomm.h").read_text()) + CALLBACKS)
     flags = libfabric_flags()
-    left_out = "ofi.c" if flags is None else "ofi_absent.c"
-    sources = sorted(f"csrc/{path.name}" for path in HERE.glob("*.c") if path.name != left_out)
-    compile_args = flags or []
     ffi.set_source(
         "topocomm.rma._core",
         '#include "topocomm.h"\n',
-        sources=sources,
+        sources=[f"csrc/{name}" for name in sources(flags is not None)],
         include_dirs=["csrc"],
-        extra_compile_args=["-std=gnu11", "-O2", *compile_args],
+        extra_compile_args=["-std=gnu11", "-O2", *(flags or [])],
         extra_link_args=["-pthread"],
         py_limited_api=True,
     )

@@ -26,7 +26,7 @@ int tc_capabilities(tc_context *context, tc_capability *list, uint32_t capacity,
     tc_capability msg = {.transport = "mpi", .provider = "messages", .present = context->msg != NULL,
                          .notify_bits = 64, .value_bits = 64, .max_message = UINT64_MAX};
     snprintf(msg.note, sizeof msg.note, "%s", context->msg ? "emulated: the target copies when it calls in"
-                                                           : "no message functions were given");
+                                                           : "no message functions given (an mpi4py communicator brings them)");
     list[n++] = msg;
     *count = n;
     return TC_OK;

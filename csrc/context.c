@@ -44,8 +44,25 @@ void tc_options_default(tc_options *options) {
                             .outstanding = 256, .transports = TC_SHM | TC_OFI | TC_MSG, .stripe_from = 65536};
 }
 
+/* One thread at a time is in the context: the caller's, or the progress thread. The same one may enter again. */
+void enter(tc_context *context) {
+    pthread_mutex_lock(&context->lock);
+}
+
+void leave(tc_context *context) {
+    pthread_mutex_unlock(&context->lock);
+}
+
+static void make_lock(pthread_mutex_t *lock) {
+    pthread_mutexattr_t kind;
+    pthread_mutexattr_init(&kind);
+    pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(lock, &kind);
+    pthread_mutexattr_destroy(&kind);
+}
+
 static bool sensible(const tc_options *o) {
-    return o->size > 0 && o->rank < o->size && o->signals > 0 && o->blocks > 0 && o->blocks <= 8192 &&
+    return o->size > 0 && o->rank < o->size && o->signals > 0 && o->blocks > 0 && o->blocks <= BLOCKS_AT_MOST &&
            o->queues <= 256 && o->queue_depth > 0 && (o->queue_depth & (o->queue_depth - 1)) == 0 && o->outstanding > 0;
 }
 
@@ -88,7 +105,7 @@ int tc_context_open(const tc_options *options, tc_context **out) {
     if (!context) return TC_ERR_NO_MEMORY;
     context->options = *options;
     context->descriptor = context->listener = -1;
-    pthread_mutex_init(&context->lock, NULL);
+    make_lock(&context->lock);
     int status = open_parts(context);
     if (status) {
         tc_context_close(context);
@@ -161,16 +178,21 @@ int tc_context_connect(tc_context *context, uint32_t rank, const void *address, 
     if (wire.checked != context->options.checked) return TC_ERR_ARGUMENT; /* all checked, or none */
     peer *p = &context->peers[rank];
     if (p->connected) return TC_ERR_BUSY;
+    enter(context);
     p->address = wire;
     int status = choose(context, p);
     p->connected = status == TC_OK;
+    leave(context);
     return status;
 }
 
 int tc_context_messages(tc_context *context, tc_send_function send, tc_poll_function poll, void *user) {
     if (!context || !send || !poll) return TC_ERR_ARGUMENT;
     if (context->msg) return TC_ERR_BUSY;
-    return msg_open_transport(context, send, poll, user, &context->msg);
+    enter(context);
+    int status = msg_open_transport(context, send, poll, user, &context->msg);
+    leave(context);
+    return status;
 }
 
 int tc_context_faults(tc_context *context, const tc_faults *faults) {
@@ -178,12 +200,15 @@ int tc_context_faults(tc_context *context, const tc_faults *faults) {
     if (context->sim) return TC_ERR_BUSY;
     for (uint32_t i = 0; i < context->options.size; i++)
         if (context->peers[i].connected) return TC_ERR_BUSY; /* before any peer is connected */
-    return sim_open_transport(context, faults, &context->sim);
+    enter(context);
+    int status = sim_open_transport(context, faults, &context->sim);
+    leave(context);
+    return status;
 }
 
 int progress(tc_context *context) {
-    tc_transport *const all[] = {context->sim, context->ofi, context->msg};
     if (pthread_mutex_trylock(&context->lock)) return TC_OK;
+    tc_transport *const all[] = {context->sim, context->ofi, context->msg};
     int status = TC_OK;
     for (size_t i = 0; i < 3 && status >= 0; i++)
         if (all[i]) status = all[i]->progress(all[i]);
@@ -199,10 +224,10 @@ int tc_context_progress(tc_context *context) {
 static bool idle(tc_context *context) {
     tc_transport *const all[] = {context->sim, context->ofi, context->msg};
     bool quiet = true;
-    pthread_mutex_lock(&context->lock);
+    enter(context);
     for (size_t i = 0; i < 3; i++)
         if (all[i] && !all[i]->idle(all[i])) quiet = false;
-    pthread_mutex_unlock(&context->lock);
+    leave(context);
     return quiet;
 }
 
@@ -227,7 +252,7 @@ static void free_handles(tc_context *context) {
         tc_target_close(context->targets);
     }
     for (uint32_t i = 0; i < context->block_count; i++)
-        if (context->blocks[i]->live) tc_block_free(context->blocks[i]);
+        if (context->blocks[i]->live) block_release(context->blocks[i]);
     while (context->memories) tc_memory_free(context->memories);
     for (tc_target *t = context->free_targets, *next; t; t = next) next = t->next, free(t);
     for (tc_memory *m = context->free_memories, *next; m; m = next) next = m->next, free(m);
@@ -250,6 +275,7 @@ int tc_context_close(tc_context *context) {
         seg_detach(&context->peers[i]);
         if (context->peers[i].pidfd >= 0) close(context->peers[i].pidfd);
         ofi_disconnect(&context->peers[i]);
+        free(context->peers[i].freed);
     }
     if (context->ofi) context->ofi->close(context->ofi);
     context->ofi = NULL;
@@ -266,7 +292,9 @@ int tc_context_close(tc_context *context) {
 
 int tc_context_stats(tc_context *context, tc_stats *stats) {
     if (!context || !stats) return TC_ERR_ARGUMENT;
+    enter(context);
     *stats = context->stats;
+    leave(context);
     return TC_OK;
 }
 
@@ -286,7 +314,7 @@ int tc_peer_alive(tc_context *context, uint32_t rank) {
     if (!p->connected) return TC_ERR_UNREACHABLE;
     if (p->lost) return TC_ERR_PEER_LOST;
     if (p->mapped) return atomic_load(&p->view.head->closed) || process_gone(p) ? TC_ERR_PEER_LOST : TC_OK;
-    if (p->address.node == context->node) return process_gone(p) ? TC_ERR_PEER_LOST : TC_OK;
+    if (p->address.node == context->node && process_gone(p)) return TC_ERR_PEER_LOST;
     return p->inner == context->ofi && !live_check(context, rank) ? TC_ERR_PEER_LOST : TC_OK;
 }
 

@@ -8,6 +8,7 @@
 
 #include "topocomm.h"
 
+#define BLOCKS_AT_MOST 8192u        /* 13 bits of a notification */
 #define LANES 4u                  /* epochs a signal can tell apart: finished, current, two early ones */
 #define AHEAD 2u                  /* epochs a sender may run ahead of its receiver */
 #define SEGMENT_MAGIC 0x746f706f636f6d31ull
@@ -69,12 +70,13 @@ typedef struct wire_rail {
 typedef struct wire_block {
     uint32_t magic, version, owner, source;
     uint32_t block, generation, signal, tag;
-    uint32_t stream, memory_kind, rails, landing;
+    uint32_t stream, memory_kind, rails, landing; /* landing: rail[] is where a strided block is put, packed */
     int32_t descriptor;
     uint32_t spare;
     uint64_t nonce, epoch, base, memory_bytes, bytes;
     tc_layout layout;
     wire_rail rail[TC_MAX_RAILS];
+    wire_rail direct; /* over the first rail: the memory itself, for gets of a strided block */
     uint64_t check;
 } wire_block;
 _Static_assert(sizeof(wire_block) <= TC_BLOCK_BYTES, "TC_BLOCK_BYTES too small");
@@ -182,17 +184,19 @@ struct tc_transport {
     int (*post)(tc_transport *, const tc_op *); /* 0 done · TC_AGAIN: op_done() follows · TC_FULL · error */
     int (*progress)(tc_transport *);
     bool (*idle)(tc_transport *);
-    int (*prove)(tc_transport *, tc_target *, uint64_t number, uint64_t epoch); /* checked mode, where it cannot be read */
+    int (*tell)(tc_transport *, uint32_t peer, char *message, size_t bytes); /* of message.c; frees it unless TC_FULL */
     void (*close)(tc_transport *);
     tc_context *context;
 };
 
 typedef struct peer {
-    bool connected, mapped, here, cma, lost; /* here: in this very process */
+    bool connected, mapped, here, cma; /* here: in this very process */
+    _Atomic bool lost;
     tc_transport *transport, *inner;
     wire_address address;
     seg_view view;
     int pidfd, live;
+    uint32_t *freed; /* by block: the latest generation that its owner said it has freed */
     uint64_t sent, observed; /* checked: messages sent to it; the latest of its messages that was seen to arrive */
     void *network;
 } peer;
@@ -203,7 +207,8 @@ struct tc_context {
     int descriptor, listener;
     uint64_t nonce, node;
     peer *peers;
-    uint32_t lost, local, cores; /* local: connected ranks of this node */
+    _Atomic uint32_t lost;
+    uint32_t local, cores; /* local: connected ranks of this node */
     tc_memory *memories, *free_memories;
     tc_signal **signals, *free_signals;
     tc_block **blocks, *free_first, *free_last;
@@ -240,8 +245,10 @@ typedef struct arrival {
     uint32_t block, generation, generation_mask;
     uint32_t piece, pieces;
     uint64_t epoch, value;
+    bool landed; /* a strided block lies packed in its landing, to be spread out */
 } arrival;
 int arrive(tc_context *context, const arrival *a);
+void block_release(tc_block *block);
 tc_block *block_of(tc_context *context, uint32_t index, uint32_t generation, uint32_t mask);
 uint64_t full_epoch(const seg_signal *signal, uint32_t low_bits);
 
@@ -251,6 +258,7 @@ bool layout_fits(const tc_layout *layout, uint64_t room);
 bool layout_contiguous(const tc_layout *layout);
 tc_layout layout_simple(uint64_t offset, uint64_t bytes);
 typedef int (*run_function)(void *user, uint64_t left, uint64_t right, uint64_t bytes);
+uint64_t layout_locate(const tc_layout *layout, uint64_t at, uint64_t *rest);
 int layout_pairs(const tc_layout *left, const tc_layout *right, uint64_t from, uint64_t bytes, run_function run,
                  void *user);
 void layout_copy(char *to, const tc_layout *to_layout, const char *from, const tc_layout *from_layout, uint64_t start,
@@ -262,6 +270,8 @@ void publish_consumed(tc_context *context, uint32_t peer_rank, uint64_t number);
 
 /* context.c, plan.c, live.c */
 double now(void);
+void enter(tc_context *context);
+void leave(tc_context *context);
 int progress(tc_context *context);
 int lose(tc_context *context, uint32_t peer_rank);
 void op_done(tc_plan *plan, int status);
@@ -281,7 +291,7 @@ void patience_start(patience *p, double seconds);
 int patience_step(tc_context *context, patience *p, bool *check_peers);
 
 /* --- messages (message.c): how the emulated transport speaks, and proofs over a network ----------------------- */
-enum message_kind { MESSAGE_PUT = 1, MESSAGE_GET, MESSAGE_REPLY, MESSAGE_DONE, MESSAGE_PROOF };
+enum message_kind { MESSAGE_PUT = 1, MESSAGE_GET, MESSAGE_REPLY, MESSAGE_DONE, MESSAGE_PROOF, MESSAGE_FREED };
 typedef struct message {
     uint32_t magic, kind, origin, block, generation, piece, pieces, wanted; /* wanted: answer with MESSAGE_DONE */
     uint64_t epoch, value, number;
@@ -293,8 +303,9 @@ typedef struct told { /* what follows a proof */
     uint64_t consumed;
 } told;
 int message_handle(tc_context *context, const void *data, size_t bytes);
-int message_proof(tc_context *context, const tc_target *target, uint64_t number, uint64_t epoch, void **data,
-                  size_t *bytes);
+int message_prove(tc_context *context, const tc_target *target, uint64_t number, uint64_t epoch);
+int message_freed(const tc_block *block);
+bool was_freed(const peer *p, const wire_block *wire);
 
 /* transports */
 int shm_open_transport(tc_context *context, tc_transport **transport);
@@ -307,6 +318,6 @@ int ofi_connect(tc_transport *transport, peer *p);
 void ofi_disconnect(peer *p);
 int ofi_register(tc_transport *transport, tc_memory *memory);
 void ofi_unregister(tc_memory *memory);
-void ofi_wire(tc_memory *memory, wire_block *wire);
+void ofi_wire(const tc_block *block, wire_block *wire);
 int ofi_capabilities(tc_context *context, tc_capability *list, uint32_t capacity, uint32_t *count);
 #endif

@@ -31,7 +31,7 @@ tc_layout layout_simple(uint64_t offset, uint64_t bytes) {
 }
 
 /* Where byte `at` of the sequence lies, and how many more of its run follow. */
-static uint64_t locate(const tc_layout *layout, uint64_t at, uint64_t *rest) {
+uint64_t layout_locate(const tc_layout *layout, uint64_t at, uint64_t *rest) {
     uint64_t run = at / layout->run, inside = at % layout->run, i2, i1, i0;
     i2 = run % layout->count[2];
     run /= layout->count[2];
@@ -47,7 +47,7 @@ int layout_pairs(const tc_layout *left, const tc_layout *right, uint64_t from, u
     uint64_t at = from, end = from + bytes;
     while (at < end) {
         uint64_t left_rest, right_rest;
-        uint64_t a = locate(left, at, &left_rest), b = locate(right, at, &right_rest);
+        uint64_t a = layout_locate(left, at, &left_rest), b = layout_locate(right, at, &right_rest);
         uint64_t length = left_rest < right_rest ? left_rest : right_rest;
         if (length > end - at) length = end - at;
         int status = run(user, a, b, length);

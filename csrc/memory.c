@@ -22,7 +22,9 @@ static void put_handle(tc_memory *memory) {
 
 static int finish(tc_memory *memory, tc_memory **out) {
     tc_context *context = memory->context;
+    enter(context);
     int status = context->ofi ? ofi_register(context->ofi, memory) : TC_OK;
+    leave(context);
     if (status) {
         if (memory->descriptor >= 0) {
             munmap(memory->base, memory->bytes);
@@ -82,7 +84,9 @@ int tc_memory_free(tc_memory *memory) {
     tc_memory **link = &context->memories;
     while (*link && *link != memory) link = &(*link)->next;
     if (*link) *link = memory->next;
+    enter(context);
     ofi_unregister(memory);
+    leave(context);
     if (memory->kind == TC_SHARED) {
         munmap(memory->base, memory->bytes);
         close(memory->descriptor);

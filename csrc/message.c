@@ -108,8 +108,9 @@ static bool part_of(const tc_block *block, const message *m, tc_layout *layout) 
 static int count(tc_context *context, const message *m) {
     arrival a = {.block = m->block, .generation = m->generation, .generation_mask = ~0u, .piece = m->piece,
                  .pieces = m->pieces, .epoch = m->epoch, .value = m->value};
-    arrive(context, &a); /* what it refuses is in the statistics and at the signal */
-    return m->wanted && context->msg ? answer(context, m, MESSAGE_DONE, NULL, 0) : TC_OK;
+    message done = *m;
+    done.value = arrive(context, &a) == TC_ERR_STALE; /* what else it refuses is in the statistics and at the signal */
+    return m->wanted && context->msg ? answer(context, &done, MESSAGE_DONE, NULL, 0) : TC_OK;
 }
 
 static int take_put(tc_context *context, const message *m, const char *payload) {
@@ -143,13 +144,21 @@ static int take_reply(tc_context *context, const message *m, const char *payload
     tc_layout plain = layout_simple(0, op.from + op.bytes);
     bool whole = m->kind == MESSAGE_REPLY && m->bytes == op.bytes;
     if (whole) layout_copy(op.local, op.layout, payload - op.from, &plain, op.from, op.bytes);
-    op_done(op.plan, whole || !op.get ? TC_OK : TC_ERR_STALE);
+    op_done(op.plan, op.get ? (whole ? TC_OK : TC_ERR_STALE) : m->value ? TC_ERR_STALE : TC_OK);
     return TC_OK;
 }
 
-/* --- proofs --------------------------------------------------------------------------------------------------- */
-int message_proof(tc_context *context, const tc_target *target, uint64_t number, uint64_t epoch, void **data,
-                  size_t *bytes) {
+/* --- proofs, and blocks freed ---------------------------------------------------------------------------------- */
+static int tell(tc_context *context, uint32_t peer_rank, char *data, size_t bytes) {
+    tc_transport *inner = context->peers[peer_rank].inner;
+    int status = inner->tell(inner, peer_rank, data, bytes);
+    if (status == TC_FULL) free(data);
+    else context->stats.control++;
+    return status;
+}
+
+/* After a put in checked mode: which message it was, and how far this rank has consumed what its owner may send. */
+int message_prove(tc_context *context, const tc_target *target, uint64_t number, uint64_t epoch) {
     message head = {.magic = MESSAGE_MAGIC, .kind = MESSAGE_PROOF, .origin = context->options.rank,
                     .block = target->wire.block, .generation = target->wire.generation, .epoch = epoch,
                     .number = number};
@@ -164,20 +173,40 @@ int message_proof(tc_context *context, const tc_target *target, uint64_t number,
     }
     head.bytes = n * sizeof(told);
     memcpy(out, &head, sizeof head);
-    *data = out;
-    *bytes = sizeof head + head.bytes;
-    context->stats.control++;
+    int status = tell(context, target->peer, out, sizeof head + head.bytes);
+    return status == TC_FULL ? TC_ERR_LIMIT : status;
+}
+
+/* Over a network the holder of a block cannot see that it was freed: it is told. */
+int message_freed(const tc_block *block) {
+    tc_context *context = block->context;
+    const peer *p = &context->peers[block->source];
+    if (!p->connected || p->lost || !p->inner->tell) return TC_OK;
+    message head = {.magic = MESSAGE_MAGIC, .kind = MESSAGE_FREED, .origin = context->options.rank,
+                    .block = block->index, .generation = block->generation};
+    char *out = malloc(sizeof head);
+    if (!out) return TC_ERR_NO_MEMORY;
+    memcpy(out, &head, sizeof head);
+    return tell(context, block->source, out, sizeof head);
+}
+
+bool was_freed(const peer *p, const wire_block *wire) {
+    return p->freed && wire->block < BLOCKS_AT_MOST && p->freed[wire->block] >= wire->generation;
+}
+
+static int take_freed(tc_context *context, const message *m) {
+    peer *p = &context->peers[m->origin];
+    if (m->block >= BLOCKS_AT_MOST) return TC_ERR_BLOCK;
+    if (!p->freed) p->freed = calloc(BLOCKS_AT_MOST, sizeof *p->freed);
+    if (!p->freed) return TC_ERR_NO_MEMORY;
+    p->freed[m->block] = m->generation;
     return TC_OK;
 }
 
-static int msg_prove(tc_transport *transport, tc_target *target, uint64_t number, uint64_t epoch) {
+static int msg_tell(tc_transport *transport, uint32_t peer_rank, char *data, size_t bytes) {
     msg_transport *t = (msg_transport *)transport;
-    void *data;
-    size_t bytes;
-    int status = message_proof(transport->context, target, number, epoch, &data, &bytes);
-    if (status) return status;
-    status = t->send(t->user, target->peer, data, bytes);
-    free(data);
+    int status = t->send(t->user, peer_rank, data, bytes);
+    if (status != TC_FULL) free(data);
     return status;
 }
 
@@ -217,6 +246,7 @@ int message_handle(tc_context *context, const void *data, size_t bytes) {
     case MESSAGE_REPLY:
     case MESSAGE_DONE: return take_reply(context, &m, payload);
     case MESSAGE_PROOF: return take_proof(context, &m, payload);
+    case MESSAGE_FREED: return take_freed(context, &m);
     default: return TC_ERR_BLOCK;
     }
 }
@@ -236,7 +266,7 @@ int msg_open_transport(tc_context *context, tc_send_function send, tc_poll_funct
     msg_transport *t = calloc(1, sizeof *t);
     if (!t) return TC_ERR_NO_MEMORY;
     t->base = (tc_transport){.kind = TC_MSG, .value_bits = 64, .post = msg_post, .progress = msg_progress,
-                             .idle = msg_idle, .prove = msg_prove, .close = msg_close, .context = context};
+                             .idle = msg_idle, .tell = msg_tell, .close = msg_close, .context = context};
     t->send = send;
     t->poll = poll;
     t->user = user;

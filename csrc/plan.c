@@ -93,6 +93,7 @@ static int check_item(tc_context *context, const tc_item *item) {
     const peer *p = &context->peers[target->peer];
     if (!target->live) return TC_ERR_FREED;
     if (p->lost) return TC_ERR_PEER_LOST;
+    if (was_freed(p, &target->wire)) return TC_ERR_STALE;
     if (target->block) {
         if (atomic_load_explicit(&target->block->generation, memory_order_acquire) != target->wire.generation)
             return atomic_load(&p->view.head->closed) ? TC_ERR_PEER_LOST : TC_ERR_STALE;
@@ -103,6 +104,22 @@ static int check_item(tc_context *context, const tc_item *item) {
         }
     }
     return context->options.checked ? check_proof(context, target) : TC_OK;
+}
+
+/* A look at the network first: a peer may have said that it freed a block. */
+static int check_items(tc_plan *plan) {
+    tc_context *context = plan->context;
+    int status = TC_OK;
+    if (context->driven) {
+        status = progress(context);
+        enter(context);
+    }
+    for (uint32_t i = 0; i < plan->items && status == TC_OK; i++) {
+        status = check_item(context, &plan->item[i]);
+        if (status != TC_OK) plan->culprit = i;
+    }
+    if (context->driven) leave(context);
+    return status;
 }
 
 static int post_item(tc_plan *plan, tc_item *item) {
@@ -126,7 +143,7 @@ static int post_item(tc_plan *plan, tc_item *item) {
     context->stats.bytes += item->bytes;
     if (context->options.checked) {
         p->sent++;
-        if (p->inner->prove) return p->inner->prove(p->inner, target, op.number, op.epoch);
+        if (p->inner->tell) return message_prove(context, target, op.number, op.epoch);
     }
     return TC_OK;
 }
@@ -149,9 +166,9 @@ int plan_advance(tc_plan *plan) {
     tc_context *context = plan->context;
     int error = atomic_load_explicit(&plan->error, memory_order_relaxed);
     if (error == TC_OK) {
-        if (context->driven) pthread_mutex_lock(&context->lock);
+        if (context->driven) enter(context);
         int status = post_some(plan);
-        if (context->driven) pthread_mutex_unlock(&context->lock);
+        if (context->driven) leave(context);
         if (status == TC_AGAIN) return status;
         if (status < 0) atomic_store(&plan->error, status);
     }
@@ -163,12 +180,8 @@ int plan_advance(tc_plan *plan) {
 int tc_plan_start(tc_plan *plan) {
     if (!plan) return TC_ERR_ARGUMENT;
     if (plan->running) return TC_ERR_BUSY;
-    for (uint32_t i = 0; i < plan->items; i++) {
-        int status = check_item(plan->context, &plan->item[i]);
-        if (status == TC_OK) continue;
-        plan->culprit = i;
-        return status;
-    }
+    int checked = check_items(plan);
+    if (checked != TC_OK) return checked;
     plan->next = 0;
     atomic_store_explicit(&plan->error, TC_OK, memory_order_relaxed);
     plan->running = true;

@@ -11,7 +11,7 @@ from launching import HERE, MPIEXEC, run
 def launch() -> Callable[..., str]:
     """launch(ranks, program, *arguments) → output; fails unless every rank said that it passed."""
     if not MPIEXEC.exists():
-        pytest.skip(f"no mpiexec beside {sys.executable}")
+        pytest.skip(f"needs mpiexec beside {sys.executable}")
 
     def start(ranks: int, program: str, *arguments: str, limit: float = 60, env: dict[str, str] | None = None) -> str:
         command = [str(MPIEXEC), "-n", str(ranks), sys.executable, str(HERE / "programs" / program), *arguments]

@@ -1,35 +1,52 @@
 """The C core alone: its test programs under the address, undefined-behaviour and thread sanitizers."""
 
 import shutil
-import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from launching import ROOT, run
 
-TESTS = {"orders": (), "rearm": ("1000",), "transfers": ("8",), "errors": (), "leaks": ("10000",), "processes": ()}
-PKG_CONFIG = shutil.which("pkg-config")
-FABRIC = PKG_CONFIG is not None and subprocess.run([PKG_CONFIG, "libfabric"], check=False).returncode == 0
+sys.path.insert(0, str(ROOT / "csrc"))
+import build_cffi
+
+TESTS = {
+    "orders": (),
+    "rearm": ("1000",),
+    "transfers": ("8",),
+    "errors": (),
+    "faults": (),
+    "leaks": ("10000",),
+    "processes": (),
+}
+ONE_THREAD = ("orders",)
+NETWORK = {  # over libfabric: test and sanitizer, arguments
+    "transfers": ("address,undefined", ("2", "tcp", "lo")),
+    "transfers two rails": ("address,undefined", ("2", "tcp", "lo,lo")),
+    "transfers progress thread": ("thread", ("2", "tcp", "lo,lo", "thread")),
+    "network": ("address,undefined", ("tcp", "lo")),
+    "leaks": ("address,undefined", ("10000", "tcp", "lo")),
+}
 SANITIZERS = ("address,undefined", "thread")
 COMPILER = shutil.which("clang") or shutil.which("gcc")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a compiler")
+FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
 
 
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory):
     """Compiles the core once per sanitizer."""
     made: dict[str, list[str]] = {}
+    libfabric = build_cffi.libfabric_flags()
 
     def compile_core(sanitizer: str) -> list[str]:
         if sanitizer not in made:
             folder = tmp_path_factory.mktemp(sanitizer.replace(",", "-"))
-            # libfabric hides its locks from the thread sanitizer
-            left_out = "ofi_absent.c" if FABRIC and sanitizer != "thread" else "ofi.c"
-            sources = [path for path in sorted((ROOT / "csrc").glob("*.c")) if path.name != left_out]
+            sources = [ROOT / "csrc" / name for name in build_cffi.sources(libfabric is not None)]
             for source in sources:
-                code, output = run(
-                    [str(COMPILER), "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-fsanitize={sanitizer}",
-                     "-c", str(source), "-o", str(folder / f"{source.stem}.o")]
-                )  # fmt: skip
+                target = str(folder / f"{source.stem}.o")
+                command = [str(COMPILER), *FLAGS, *(libfabric or []), f"-fsanitize={sanitizer}", "-c", str(source)]
+                code, output = run([*command, "-o", target])
                 assert code == 0, output
             made[sanitizer] = [str(folder / f"{source.stem}.o") for source in sources]
         return made[sanitizer]
@@ -37,28 +54,27 @@ def objects(tmp_path_factory: pytest.TempPathFactory):
     return compile_core
 
 
-@pytest.mark.skipif(COMPILER is None, reason="needs a C compiler")
-@pytest.mark.parametrize("sanitizer", SANITIZERS)
-@pytest.mark.parametrize("name", TESTS)
+@needs_compiler
+@pytest.mark.parametrize(
+    ("name", "sanitizer"), [(n, s) for n in TESTS for s in SANITIZERS if n not in ONE_THREAD or s != "thread"]
+)
 def test_program(name: str, sanitizer: str, objects, tmp_path: Path) -> None:
-    if name == "orders" and sanitizer == "thread":
-        pytest.skip("orders has one thread")
     build_and_run(name, sanitizer, objects, tmp_path, TESTS[name])
 
 
-@pytest.mark.skipif(COMPILER is None or not FABRIC, reason="needs a C compiler and libfabric's headers")
-@pytest.mark.parametrize(("provider", "nics"), [("tcp", "lo"), ("tcp", "lo,lo")])
-def test_transfers_over_libfabric(provider: str, nics: str, objects, tmp_path: Path) -> None:
-    build_and_run("transfers", "address,undefined", objects, tmp_path, ("2", provider, nics))
+@needs_compiler
+@pytest.mark.skipif(build_cffi.libfabric_flags() is None, reason="needs libfabric and its headers")
+@pytest.mark.parametrize("name", NETWORK)
+def test_program_over_libfabric(name: str, objects, tmp_path: Path) -> None:
+    sanitizer, arguments = NETWORK[name]
+    build_and_run(name.partition(" ")[0], sanitizer, objects, tmp_path, arguments)
 
 
 def build_and_run(name: str, sanitizer: str, objects, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     program = tmp_path / name
-    code, output = run(
-        [str(COMPILER), "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-fsanitize={sanitizer}",
-         f"-I{ROOT / 'csrc'}", str(ROOT / "tests" / "c" / f"test_{name}.c"), *objects(sanitizer), "-o", str(program),
-         "-pthread", "-ldl"]
-    )  # fmt: skip
+    source = str(ROOT / "tests" / "c" / f"test_{name}.c")
+    command = [str(COMPILER), *FLAGS, f"-fsanitize={sanitizer}", f"-I{ROOT / 'csrc'}", source, *objects(sanitizer)]
+    code, output = run([*command, "-o", str(program), "-pthread", "-ldl"])
     assert code == 0, output
     leaks = ROOT / "tests" / "c" / "leaks.txt"
     env = {"TSAN_OPTIONS": "halt_on_error=1", "LSAN_OPTIONS": f"suppressions={leaks}:print_suppressions=0"}

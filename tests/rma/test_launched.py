@@ -1,5 +1,6 @@
 """Notified RMA between processes under this Python's MPI."""
 
+import re
 import sys
 
 import pytest
@@ -7,6 +8,8 @@ from launching import MPIEXEC, ROOT, run
 
 from topocomm import rma
 
+FABRIC = any(c.transport == "ofi" and c.present for c in rma.capabilities())
+needs_fabric = pytest.mark.skipif(not FABRIC, reason="needs libfabric")
 MESSAGES = pytest.param("mpi", id="messages")  # an id with "mpi" in it would be taken for pytest-mpi's marker
 
 
@@ -21,13 +24,9 @@ def test_all_to_all_over_messages(launch, ranks, faulty, checked):
     launch(ranks, "all_to_all.py", "mpi", faulty, checked, "8")
 
 
-@pytest.mark.parametrize("transport", ["shm", MESSAGES])
+@pytest.mark.parametrize("transport", ["shm", MESSAGES, pytest.param("ofi", marks=needs_fabric)])
 def test_bad_input_is_refused(launch, transport):
     launch(1, "bad_input.py", transport)
-
-
-FABRIC = any(c.transport == "ofi" and c.present for c in rma.capabilities())
-needs_fabric = pytest.mark.skipif(not FABRIC, reason="built without libfabric")
 
 
 @needs_fabric
@@ -49,6 +48,37 @@ def test_features(launch, transport, ranks):
     launch(ranks, "features.py", transport)
 
 
+@pytest.mark.parametrize("transport", ["shm", MESSAGES, pytest.param("ofi", marks=needs_fabric)])
+def test_dropped_pieces_are_missing_by_name(launch, transport):
+    launch(2, "dropped.py", transport)
+
+
+@pytest.mark.parametrize("transport", [MESSAGES, pytest.param("ofi", marks=needs_fabric)])
+def test_a_progress_thread_lands_data_while_the_target_computes(launch, transport):
+    launch(2, "progress_thread.py", transport)
+
+
+def test_hand_made_plans_are_proven_or_refused(launch):
+    launch(3, "rounds.py")
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_info_measures_what_is_emulated(ranks):
+    code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, "-m", "topocomm", "info"])
+    assert code == 0, output
+    words = output.partition("emulated transports against plain messages")[2]
+    if ranks == 1:
+        assert words.startswith(": not measured with 1 rank (mpiexec -n 2 "), output
+        return
+    assert words.startswith(", between ranks 0 and 1 of 3:\n"), output
+    form = r"  mpi, (\d+) bytes: ([\d.]+) µs one way, plain message ([\d.]+) µs: ([\d.]+) times as long"
+    found = re.findall(form, words)
+    assert [size for size, *_ in found] == ["8", "65536"]
+    for _, notified, plain, ratio in found:
+        assert float(notified) > 0 < float(plain)
+        assert float(ratio) == pytest.approx(float(notified) / float(plain), rel=0.1)
+
+
 EXAMPLES = {
     "rma_producer_consumer.py": (2, (), "consumed 1000 items"),
     "rma_halo.py": (4, (), "messages = 20 × 2 neighbours"),
@@ -61,7 +91,7 @@ EXAMPLES = {
 def test_examples_do_what_they_say(example):
     ranks, arguments, wanted = EXAMPLES[example]
     if "nics" in example and not FABRIC:
-        pytest.skip("built without libfabric")
+        pytest.skip("needs libfabric")
     program = str(ROOT / "examples" / example.split()[0])
     code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, program, *arguments])
     assert code == 0, output

@@ -1,4 +1,4 @@
-"""A killed peer is named by every waiter, on shared memory, on a network, and on a network between emulated hosts."""
+"""A lost peer is named by every waiter: killed, in shared memory, on a network, between emulated hosts; or silent."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def start(command, folder, size, transport):
 @pytest.mark.parametrize("transport", ["shm", "ofi"])
 def test_on_one_node(tmp_path, transport):
     if transport == "ofi" and not HAVE_FABRIC:
-        pytest.skip("built without libfabric")
+        pytest.skip("needs libfabric")
     start(lambda rank: [], tmp_path, 3, transport)
 
 
@@ -44,7 +44,70 @@ def other_hosts() -> bool:
     return subprocess.run(["unshare", "--uts", "hostname", "probe"], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(not HAVE_FABRIC, reason="built without libfabric")
-@pytest.mark.skipif(not other_hosts(), reason="may not make UTS namespaces")
+@pytest.mark.skipif(not HAVE_FABRIC, reason="needs libfabric")
+@pytest.mark.skipif(not other_hosts(), reason="needs namespaces")
 def test_between_hosts(tmp_path):
     start(lambda rank: ["unshare", "--uts", "sh", "-c", f'hostname host{rank}; exec "$@"', "sh"], tmp_path, 3, "ofi")
+
+
+HOSTS = [f"tcs{os.getpid()}h{rank}" for rank in range(2)]
+
+
+def ip(*words: str) -> bool:
+    return subprocess.run(["ip", *words], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def wire():
+    """Two hosts joined by one link."""
+    made = all(ip("netns", "add", host) for host in HOSTS)
+    ends = [f"tcs{os.getpid() % 100000}e{rank}" for rank in range(2)]
+    made = made and ip(
+        "link", "add", ends[0], "netns", HOSTS[0], "type", "veth", "peer", "name", ends[1], "netns", HOSTS[1]
+    )
+    for rank in range(2):
+        made = made and ip("-n", HOSTS[rank], "link", "set", ends[rank], "name", "wire")
+        made = made and ip("-n", HOSTS[rank], "addr", "add", f"10.198.0.{rank + 1}/24", "dev", "wire")
+        made = made and all(ip("-n", HOSTS[rank], "link", "set", device, "up") for device in ("lo", "wire"))
+    try:
+        if not made:
+            pytest.skip("needs namespaces and the right to join them")
+        yield
+    finally:
+        for host in HOSTS:
+            ip("netns", "delete", host)
+
+
+@pytest.mark.skipif(not HAVE_FABRIC, reason="needs libfabric")
+def test_a_silent_host(tmp_path, wire):
+    """Nothing is closed, and nothing answers any more: keep-alive probes must notice."""
+    program, jobs = str(HERE / "programs" / "silent_peer.py"), []
+    env = {**os.environ, **SETTINGS, "PYTHONPATH": f"{ROOT}:{HERE}"}
+    for rank in range(2):
+        other = [
+            "ip",
+            "netns",
+            "exec",
+            HOSTS[rank],
+            "unshare",
+            "--uts",
+            "sh",
+            "-c",
+            f'hostname host{rank}; exec "$@"',
+            "sh",
+        ]
+        line = [*other, sys.executable, program, str(tmp_path), str(rank), "1"]
+        jobs.append(subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    try:
+        end = time.monotonic() + 30
+        while not (tmp_path / "cut").exists() and jobs[0].poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        assert ip("-n", HOSTS[1], "addr", "flush", "dev", "wire")  # what comes is no longer for this host: no answer
+        (tmp_path / "silent").touch()
+        output = jobs[0].communicate(timeout=30)[0]
+        assert jobs[0].returncode == 0, output
+        assert "passed" in output
+    finally:
+        for job in jobs:
+            job.kill()
+            job.wait()

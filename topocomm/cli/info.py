@@ -43,16 +43,35 @@ def run(args: argparse.Namespace) -> int:
         facts.update(_placement_file(args.topology))
     else:
         facts["topology"] = "known under mpiexec only (mpiexec -n 4 python -m topocomm info [--topology measured])"
+    core, job = _core_is_built(), launched_rank() is not None and find_spec("mpi4py") is not None
+    transports = _transports(job) if core else []
     if launched_rank() in (None, 0):
         width = max(map(len, facts)) + 1
         for key, value in facts.items():
             print(f"{key + ':':<{width}} {value}")
-        if _core_is_built():
-            from topocomm.rma.capabilities import report
-
-            print("transports of notified RMA:")
-            print(report())
+        print(*transports, sep="\n", end="\n" if transports else "")
     return 0
+
+
+def _transports(job: bool) -> list[str]:
+    """What notified RMA has here; in an MPI job, where this is collective, with a measurement of what is emulated."""
+    from topocomm.rma.capabilities import report
+
+    title, advice = "emulated transports against plain messages", "mpiexec -n 2 python -m topocomm info"
+    if not job:
+        return ["transports of notified RMA:", report(), f"{title}: not measured, no MPI job ({advice})"]
+    from mpi4py import MPI
+
+    from topocomm.rma.measure import compare_emulated
+
+    world = MPI.COMM_WORLD
+    known, compared = compare_emulated(world)
+    if world.rank:
+        return []
+    measured = [f"{title}, between ranks 0 and 1 of {world.size}:", *(f"  {c}" for c in compared)]
+    if world.size < 2:
+        measured = [f"{title}: not measured with 1 rank ({advice})"]
+    return ["transports of notified RMA:", report(known=known), *measured]
 
 
 def _facts() -> dict[str, str]:

@@ -25,6 +25,7 @@ from topocomm.rma.errors import (
 from topocomm.rma.exchange import Exchange, Part, alltoallv, halo, neighbour_alltoall, sendrecv
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target
 from topocomm.rma.plan import Plan
+from topocomm.rma.proof import prove_rounds
 from topocomm.rma.signal import Event, Signal, SignalState, wait_any
 from topocomm.rma.win import Win
 
@@ -62,6 +63,7 @@ __all__ = [
     "capabilities",
     "halo",
     "neighbour_alltoall",
+    "prove_rounds",
     "report",
     "sendrecv",
     "wait_any",

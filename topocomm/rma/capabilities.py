@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ class _Alone:
 def _in_a_child() -> list[Capability]:
     """Asked in another process: loading libfabric here could hide the one that an MPI library brings along."""
     code = (
-        "import dataclasses, json; from topocomm.rma.capabilities import _Alone, capabilities; "
+        "import dataclasses, json, sys; del sys.path[0]; "
+        "from topocomm.rma.capabilities import _Alone, capabilities; "
         "from topocomm.rma.context import Context; "
         "print(json.dumps([dataclasses.asdict(c) for c in capabilities(Context(_Alone(), transports=('shm', 'ofi')))]))"
     )
@@ -90,12 +92,13 @@ def _read(c: object) -> Capability:
     )  # fmt: skip
 
 
-def report(context: Context | None = None) -> str:
-    """The capabilities as a table for people."""
+def report(context: Context | None = None, known: Sequence[Capability] = ()) -> str:
+    """The capabilities as a table for people; those in ``known`` take the place of what is found here."""
     lines = [
         f"{'transport':10}{'provider':22}{'nic':14}{'notify':>7}{'value':>7}  {'kind':10}{'progress':10}{'order':7}note"
     ]
-    for c in capabilities(context):
+    better = {c.transport: c for c in known}
+    for c in (better.get(c.transport, c) for c in capabilities(context)):
         if not c.present:
             lines.append(f"{c.transport:10}{'absent':22}{'':14}{'-':>7}{'-':>7}  {'-':10}{'-':10}{'-':7}{c.note}")
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import weakref
 from collections.abc import Mapping, Sequence
@@ -103,6 +104,7 @@ class Context:
         self.limits = limits
         self.handle: Any = ffi.NULL
         self.messages: Any = None
+        self.signal_numbers = itertools.count(1)
         self._children: weakref.WeakSet[Any] = weakref.WeakSet()
         allowed = self._allowed(transports)
         options = ffi.new("tc_options *")
@@ -135,11 +137,16 @@ class Context:
         if status == lib.TC_ERR_UNSUPPORTED:
             problem += " (of the transports asked for, ofi is absent; topocomm.rma.report() says why)"
         self.handle = handle[0]
-        if use_messages and not status:
+        if use_messages and options.progress_thread and not problem:
+            from topocomm.rma.messages import too_few_threads
+
+            problem = too_few_threads(self.rank)
+        self._agree(self.comm.allgather(problem))
+        if use_messages:
             from topocomm.rma.messages import Messages
 
             self.messages = Messages(self)
-        if faults and not status:
+        if faults:
             record = {f.name: getattr(faults, f.name) for f in fields(faults)}
             status = lib.tc_context_faults(self.handle, ffi.new("tc_faults *", record))
             problem = f"rank {self.rank}: faults {faults}: {text(status)}" if status else ""

@@ -7,7 +7,7 @@ is that whoever is written to also writes back each round: where a pattern lacks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,8 +20,9 @@ from topocomm.rma.context import Context
 from topocomm.rma.layout import Array
 from topocomm.rma.memory import Memory
 from topocomm.rma.plan import Plan
+from topocomm.rma.proof import prove_rounds
 
-__all__ = ["Exchange", "Part", "alltoallv", "halo", "is_symmetric", "neighbour_alltoall", "sendrecv"]
+__all__ = ["Exchange", "Part", "alltoallv", "halo", "neighbour_alltoall", "sendrecv"]
 
 CREDIT = 2**31  # tag of the messages of no bytes
 
@@ -35,16 +36,12 @@ class Part:
     index: Any
 
 
-def is_symmetric(sends: Iterable[Part], receives: Iterable[Part]) -> bool:
-    """Does every rank that this one writes to also write to it? Then two alternating buffers need no handshake."""
-    return {p.rank for p in sends} <= {p.rank for p in receives}
-
-
 class Exchange:
     """``sources[k]`` are sent and ``memories[k]`` filled in rounds k, k + 2, ...; collective to make.
 
     One round is :meth:`start`, then :meth:`wait`, which returns the array that was filled. It may be read until the
     next start. Errors: BlockError if what a peer offers does not match ``sends``; RangeError for sizes and dtypes.
+    That no start can overwrite what is being read is proven when it is made (``prove_rounds``).
     """
 
     def __init__(
@@ -75,6 +72,7 @@ class Exchange:
                 block = memory.block(memory.array.reshape(-1)[:0], signal, rank, CREDIT)
                 offers.setdefault(rank, []).append(block)
         self.plans = self._plans(context.exchange(offers), sends)
+        prove_rounds(self.plans, self.signals)
 
     def _plans(self, targets: dict[int, list[Any]], sends: Sequence[Part]) -> list[Plan]:
         rank = self.context.rank

@@ -17,31 +17,36 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "BlockHandle", "Memory", "Target"]
 
-HEADER = 64  # bytes for the dtype in BlockHandle.to_bytes
+HEADER, NUMBER = 56, 8  # bytes for the dtype and for the signal in BlockHandle.to_bytes
 
 
 @dataclass(frozen=True)
 class BlockHandle:
-    """A block as it travels: send it with any call. ``wire`` is the C core's part; ``dtype`` as NumPy writes it."""
+    """A block as it travels: send it with any call.
+
+    ``wire`` is the C core's part; ``dtype`` as NumPy writes it; ``signal`` the number of the owner's signal.
+    """
 
     wire: bytes
     dtype: str
+    signal: int = 0
 
-    BYTES = HEADER + lib.TC_BLOCK_BYTES
+    BYTES = HEADER + NUMBER + lib.TC_BLOCK_BYTES
 
     def to_bytes(self) -> bytes:
         """Always ``BlockHandle.BYTES`` long, for calls that send buffers."""
         dtype = self.dtype.encode()
         if len(dtype) > HEADER:
             raise errors.RangeError(f"BlockHandle: the description of dtype {self.dtype} is longer than {HEADER} bytes")
-        return dtype.ljust(HEADER) + self.wire.ljust(lib.TC_BLOCK_BYTES, b"\0")
+        return dtype.ljust(HEADER) + self.signal.to_bytes(NUMBER, "little") + self.wire.ljust(lib.TC_BLOCK_BYTES, b"\0")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> BlockHandle:
         """The inverse of :meth:`to_bytes`."""
         if len(data) != cls.BYTES:
             raise errors.BlockError(f"BlockHandle: {len(data)} bytes, a block has {cls.BYTES}")
-        return cls(bytes(data[HEADER:]), bytes(data[:HEADER]).decode(errors="replace").rstrip())
+        number = int.from_bytes(data[HEADER : HEADER + NUMBER], "little")
+        return cls(bytes(data[HEADER + NUMBER :]), bytes(data[:HEADER]).decode(errors="replace").rstrip(), number)
 
 
 class Memory:
@@ -76,7 +81,7 @@ class Memory:
             layout.offset = 0
         out = ffi.new("tc_block **")
         check(lib.tc_block_issue(self.handle, layout, signal.handle, source, tag, out), who)
-        return Block(self.context, out[0], view, source, tag)
+        return Block(self.context, out[0], view, signal, source, tag)
 
     def free(self) -> None:
         """Unregisters the memory, and gives it back if it was allocated; errors: BusyError while it has blocks."""
@@ -95,10 +100,12 @@ class Memory:
 class Block:
     """A block as its owner holds it; ``handle_bytes`` travels to the rank it was issued to."""
 
-    def __init__(self, context: Context, handle: Any, view: Array, source: int, tag: int) -> None:
+    def __init__(self, context: Context, handle: Any, view: Array, signal: Signal, source: int, tag: int) -> None:
         self.context = context
         self.handle = handle
         self.view = view
+        self.signal = signal
+        signal.sources.append(source)
         self.source = source
         self.tag = tag
         context.adopt(self)
@@ -108,11 +115,20 @@ class Block:
         """What to send to ``source``."""
         room, length = ffi.new("unsigned char[]", lib.TC_BLOCK_BYTES), ffi.new("size_t *")
         check(lib.tc_block_export(self.handle, room, lib.TC_BLOCK_BYTES, length), f"block for rank {self.source}")
-        return BlockHandle(bytes(ffi.buffer(room, length[0])), self.view.dtype.str)
+        return BlockHandle(bytes(ffi.buffer(room, length[0])), self.view.dtype.str, self.signal.number)
 
     def free(self) -> None:
-        """Takes the block back: its holder's next start raises StaleBlockError where the transport can see it."""
-        check(lib.tc_block_free(self.handle), f"free of the block for rank {self.source}")
+        """Takes the block back: its holder's next start raises StaleBlockError.
+
+        Over a network the holder is told by a message; a put that was under way by then may still land, so let the
+        holder know before the memory is freed or given to another use.
+        """
+        status = lib.tc_block_free(self.handle)
+        while status == lib.TC_FULL:
+            self.context.progress()
+            status = lib.tc_block_free(self.handle)
+        check(status, f"free of the block for rank {self.source}")
+        self.signal.sources.remove(self.source)
         self.handle = ffi.NULL
 
     def __enter__(self) -> Block:
@@ -139,6 +155,7 @@ class Target:
         check(status, who)
         self.handle: Any = out[0]
         self.dtype = np.dtype(ticket.dtype)
+        self.wire, self.signal = ticket.wire, ticket.signal
         owner, tag, size = ffi.new("uint32_t *"), ffi.new("uint32_t *"), ffi.new("uint64_t *")
         check(lib.tc_target_info(self.handle, owner, tag, size), who)
         self.owner, self.tag, self.nbytes = int(owner[0]), int(tag[0]), int(size[0])

@@ -11,10 +11,20 @@ from topocomm.rma._lib import check, ffi, lib
 if TYPE_CHECKING:
     from topocomm.rma.context import Context
 
-__all__ = ["Messages"]
+__all__ = ["Messages", "too_few_threads"]
 
 KIND = slice(4, 8)  # of a message's header
 PUT = 1
+
+
+def too_few_threads(rank: int) -> str:
+    """What is wrong if a progress thread of ours may not call MPI, or nothing."""
+    if MPI.Query_thread() == MPI.THREAD_MULTIPLE:
+        return ""
+    return (
+        f"rank {rank}: a progress thread over messages needs MPI.THREAD_MULTIPLE; let mpi4py ask for it "
+        "(mpi4py.rc.thread_level), leave out progress_thread, or name other transports"
+    )
 
 
 class Messages:

@@ -21,7 +21,8 @@ class Plan:
     """Puts and gets that start together; each target takes one message per start.
 
     ``completion="local"``: done when the arrays here may be used again; ``"remote"``: when the data has landed.
-    The arrays are remembered, not copied: each start sends what they hold then.
+    The arrays are remembered, not copied: each start sends what they hold then. ``guarantee`` says what keeps a start
+    from overwriting what is still being read: proven (see :func:`prove_rounds`), checked at each start, or nothing.
     """
 
     def __init__(self, context: Context, completion: str = "local") -> None:
@@ -32,6 +33,7 @@ class Plan:
         flag = lib.TC_REMOTE if completion == "remote" else lib.TC_LOCAL
         check(lib.tc_plan_create(context.handle, flag, out), f"Plan on rank {context.rank}")
         self.handle: Any = out[0]
+        self.guarantee = "checked at each start" if context.checked else "not checked"
         self.arrays: list[Array] = []
         self.targets: list[Target] = []
         context.adopt(self)

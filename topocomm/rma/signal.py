@@ -54,6 +54,8 @@ class Signal:
             raise ValueError(f"Signal: kind {kind!r} is unknown, choose one of {', '.join(self.KINDS)}")
         self.context = context
         self.kind = kind
+        self.number = next(context.signal_numbers)
+        self.sources: list[int] = []  # ranks that blocks counting here were issued to, one entry per block
         handle = ffi.new("tc_signal **")
         check(lib.tc_signal_create(context.handle, self.KINDS.index(kind), handle), f"Signal on rank {context.rank}")
         self.handle: Any = handle[0]

@@ -58,15 +58,35 @@ def refuse_handles(context: rma.Context) -> None:
     plan = context.plan()
     plan.put(np.ones(4), target)
     block.free()
-    if context.transport(me) == "shm":
-        with pytest.raises(rma.StaleBlockError, match="tag 9"):
-            plan.start()
+    for _ in range(1000):  # over a network a message tells the holder
+        context.progress()
+    with pytest.raises(rma.StaleBlockError, match="tag 9"):
+        plan.start()
+    with pytest.raises(rma.StaleBlockError):
+        context.open(ticket)
+    assert context.stats.strays == 0
     signal.free()
     with pytest.raises(rma.FreedError):
         signal.test()
     memory.free()
     with pytest.raises(rma.FreedError):
         memory.free()
+
+
+def refuse_values(context: rma.Context) -> None:
+    bits = 8 if context.transport(context.rank) == "ofi" else 64
+    memory, signal = context.allocate(1), context.signal("identified")
+    target = context.open(memory.block(memory.array, signal, context.rank).ticket)
+    plan = context.plan()
+    item = plan.put(np.ones(1), target, value=2**bits - 1)
+    if bits < 64:
+        with pytest.raises(rma.RangeError, match=r"value 256 .* too large for the transport"):
+            plan.set_value(item, 256)
+        with pytest.raises(rma.RangeError, match="too large for the transport"):
+            context.plan().put(np.ones(1), target, value=256)
+    plan.start()
+    assert signal.event().value == 2**bits - 1
+    plan.wait()
 
 
 def hold_back(context: rma.Context, target: rma.Target, signal: rma.Signal) -> None:
@@ -93,11 +113,13 @@ def main() -> None:
         rma.Signal(None, "nonsense")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="choose some of"):
         rma.Context(comm, transports=["carrier pigeon"])
-    with rma.Context(comm, transports=[sys.argv[1]], timeout=30) as context:
+    options = {"provider": "tcp", "nics": ["lo"]} if sys.argv[1] == "ofi" else {}
+    with rma.Context(comm, transports=[sys.argv[1]], timeout=30, **options) as context:
         memory, signal = context.allocate(10), context.signal()
         target = context.open(memory.block(memory.array, signal, 0, tag=4).ticket)
         refuse_shapes(context, memory, signal, target)
         refuse_handles(context)
+        refuse_values(context)
         if sys.argv[1] == "shm":
             hold_back(context, target, signal)
     with pytest.raises(rma.FreedError):

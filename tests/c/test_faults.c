@@ -1,0 +1,281 @@
+/* What goes wrong between two ends: one message too many, notifications nobody takes, pieces that never come, no memory,
+ * and a kernel that forbids cross-memory attach. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "expect.h"
+
+static const unsigned char source[128];
+
+static int nothing(void *user) {
+    (void)user;
+    return TC_OK;
+}
+
+/* A pair of contexts, with a block of 8 bytes of the second one's memory. */
+typedef struct pair {
+    tc_context *end[2];
+    tc_memory *memory;
+    tc_signal *signal;
+    tc_block *block;
+    tc_target *target;
+    tc_plan *plan;
+} pair;
+
+static pair open_pair(const tc_options *options, uint32_t kind) {
+    pair p;
+    tc_layout layout = plain(0, 8);
+    open_group(2, options, NULL, p.end);
+    OK(tc_memory_allocate(p.end[1], 64, &p.memory));
+    OK(tc_signal_create(p.end[1], kind, &p.signal));
+    p.target = give(p.memory, layout, p.signal, p.end[0], 0, 3, &p.block);
+    OK(tc_plan_create(p.end[0], TC_LOCAL, &p.plan));
+    OK(tc_plan_put(p.plan, p.target, source, &layout, 0));
+    return p;
+}
+
+static void close_pair(pair *p) {
+    OK(tc_plan_free(p->plan));
+    OK(tc_context_close(p->end[0]));
+    OK(tc_context_close(p->end[1]));
+}
+
+/* One block opened twice sends two messages in one epoch; a block freed after its message leaves one too many. */
+static void surplus(void) {
+    tc_options options = shm_options();
+    pair p = open_pair(&options, TC_COUNTED);
+    unsigned char bytes[TC_BLOCK_BYTES];
+    size_t n;
+    tc_target *twin;
+    tc_plan *again;
+    tc_layout layout = plain(0, 8);
+    OK(tc_block_export(p.block, bytes, sizeof bytes, &n));
+    OK(tc_target_open(p.end[0], bytes, n, &twin));
+    OK(tc_plan_create(p.end[0], TC_LOCAL, &again));
+    OK(tc_plan_put(again, twin, source, &layout, 0));
+    OK(tc_plan_start(p.plan));
+    OK(tc_signal_wait(p.signal, 1));
+    OK(tc_plan_start(again));
+    EXPECT_STATUS(tc_signal_wait(p.signal, 1), TC_ERR_SURPLUS);
+    EXPECT_STATUS(tc_signal_rearm(p.signal), TC_ERR_SURPLUS);
+    EXPECT_STATUS(tc_signal_test(p.signal), TC_AGAIN); /* re-armed all the same */
+    OK(tc_plan_start(p.plan));
+    OK(tc_signal_wait(p.signal, 1));
+    OK(tc_signal_rearm(p.signal));
+    OK(tc_plan_start(again)); /* its second message, for the epoch before: late */
+    EXPECT_STATUS(tc_signal_test(p.signal), TC_AGAIN);
+    OK(tc_plan_start(p.plan));
+    EXPECT_STATUS(tc_signal_wait(p.signal, 1), TC_ERR_SURPLUS);
+    EXPECT_STATUS(tc_signal_rearm(p.signal), TC_ERR_SURPLUS);
+    OK(tc_plan_free(again));
+    close_pair(&p);
+    p = open_pair(&options, TC_COUNTED);
+    OK(tc_plan_start(p.plan));
+    OK(tc_signal_wait(p.signal, 1));
+    OK(tc_block_free(p.block));
+    EXPECT_STATUS(tc_signal_wait(p.signal, 1), TC_ERR_SURPLUS);
+    EXPECT_STATUS(tc_signal_rearm(p.signal), TC_ERR_SURPLUS);
+    close_pair(&p);
+}
+
+static int hand_over(void *user, uint32_t peer_rank, const void *data, size_t bytes) {
+    tc_context **ends = user;
+    (void)tc_message_in(ends[peer_rank], data, bytes); /* what it refuses shows at the signal */
+    return TC_OK;
+}
+
+/* Notifications that nobody takes fill their queue: in shared memory the sender is told, over messages the receiver. */
+static void overflow(void) {
+    tc_options options = shm_options();
+    tc_event event;
+    options.queue_depth = 4;
+    pair p = open_pair(&options, TC_IDENTIFIED);
+    for (int i = 0; i < 4; i++) {
+        OK(tc_plan_start(p.plan));
+        OK(tc_signal_wait(p.signal, 1));
+        OK(tc_signal_rearm(p.signal));
+    }
+    EXPECT_STATUS(tc_plan_start(p.plan), TC_ERR_OVERFLOW);
+    EXPECT_STATUS(tc_signal_test(p.signal), TC_AGAIN);
+    OK(tc_signal_event(p.signal, &event));
+    EXPECT(event.epoch == 0);
+    OK(tc_plan_start(p.plan));
+    OK(tc_signal_test(p.signal));
+    close_pair(&p);
+
+    tc_context *one[1];
+    unsigned char address[TC_ADDRESS_BYTES];
+    size_t n;
+    tc_layout layout = plain(0, 8);
+    options.transports = TC_MSG;
+    OK(tc_context_open(&options, &one[0]));
+    OK(tc_context_messages(one[0], hand_over, nothing, one));
+    OK(tc_context_address(one[0], address, sizeof address, &n));
+    OK(tc_context_connect(one[0], 0, address, n));
+    OK(tc_memory_allocate(one[0], 8, &p.memory));
+    OK(tc_signal_create(one[0], TC_IDENTIFIED, &p.signal));
+    p.target = give(p.memory, layout, p.signal, one[0], 0, 3, &p.block);
+    OK(tc_plan_create(one[0], TC_LOCAL, &p.plan));
+    OK(tc_plan_put(p.plan, p.target, source, &layout, 1ull << 63)); /* values have 64 bits here */
+    for (int i = 0; i < 4; i++) {
+        OK(tc_plan_start(p.plan));
+        OK(tc_signal_test(p.signal));
+        OK(tc_signal_rearm(p.signal));
+    }
+    OK(tc_plan_start(p.plan)); /* the sender cannot know */
+    OK(tc_signal_event(p.signal, &event));
+    EXPECT(event.value == 1ull << 63);
+    for (int i = 0; i < 3; i++) OK(tc_signal_event(p.signal, &event));
+    EXPECT_STATUS(tc_signal_event(p.signal, &event), TC_ERR_OVERFLOW);
+    OK(tc_plan_free(p.plan));
+    OK(tc_context_close(one[0]));
+}
+
+/* Over messages a holder is told, too: of a freed block when it starts, of a stray when it asked to know. */
+static void freed_over_messages(void) {
+    tc_options options = shm_options();
+    tc_context *one[1];
+    tc_memory *m;
+    tc_signal *s;
+    tc_block *b;
+    tc_plan *plan;
+    tc_stats stats;
+    unsigned char address[TC_ADDRESS_BYTES];
+    size_t n;
+    tc_layout layout = plain(0, 8);
+    options.transports = TC_MSG;
+    OK(tc_context_open(&options, &one[0]));
+    OK(tc_context_messages(one[0], hand_over, nothing, one));
+    OK(tc_context_address(one[0], address, sizeof address, &n));
+    OK(tc_context_connect(one[0], 0, address, n));
+    OK(tc_memory_allocate(one[0], 8, &m));
+    OK(tc_signal_create(one[0], TC_COUNTED, &s));
+    tc_target *t = give(m, layout, s, one[0], 0, 3, &b);
+    OK(tc_plan_create(one[0], TC_REMOTE, &plan));
+    OK(tc_plan_put(plan, t, source, &layout, 0));
+    OK(tc_plan_start(plan));
+    OK(tc_plan_wait(plan, 1));
+    OK(tc_block_free(b));
+    EXPECT_STATUS(tc_plan_start(plan), TC_ERR_STALE);
+    OK(tc_context_stats(one[0], &stats));
+    EXPECT(stats.strays == 0 && stats.messages == 1);
+    OK(tc_plan_free(plan));
+    OK(tc_context_close(one[0]));
+}
+
+/* Pieces that a network drops are missing by name: who, which block, how many of them came. */
+static void dropped(void) {
+    tc_options options = shm_options();
+    int whole = 0, part = 0, none = 0;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        tc_faults faults = {.seed = seed, .reorder = 1, .pieces = 3, .drop = 0.5};
+        tc_context *ends[2];
+        tc_memory *m;
+        tc_signal *s;
+        tc_block *b;
+        tc_plan *plan;
+        tc_missing missing[2];
+        uint32_t n;
+        tc_layout layout = plain(0, 64);
+        open_group(2, &options, &faults, ends);
+        OK(tc_memory_allocate(ends[1], 64, &m));
+        OK(tc_signal_create(ends[1], TC_COUNTED, &s));
+        tc_target *t = give(m, layout, s, ends[0], 0, 11, &b);
+        OK(tc_plan_create(ends[0], TC_LOCAL, &plan));
+        OK(tc_plan_put(plan, t, source, &layout, 0));
+        OK(tc_plan_start(plan));
+        OK(tc_plan_wait(plan, 1));
+        int status = tc_signal_wait(s, 0.002);
+        OK(tc_signal_missing(s, missing, 2, &n));
+        if (status == TC_OK) {
+            EXPECT(n == 0);
+            whole++;
+        } else {
+            EXPECT_STATUS(status, TC_ERR_TIMEOUT);
+            EXPECT(n == 1 && missing[0].source == 0 && missing[0].tag == 11 && missing[0].pieces <= 3);
+            EXPECT(missing[0].pieces ? missing[0].arrived && missing[0].arrived != (1u << missing[0].pieces) - 1
+                                     : !missing[0].arrived);
+            *(missing[0].pieces ? &part : &none) += 1;
+        }
+        OK(tc_plan_free(plan));
+        OK(tc_context_close(ends[0]));
+        OK(tc_context_close(ends[1]));
+    }
+    EXPECT(whole > 0 && part > 0 && none > 0);
+}
+
+static void no_memory(void) {
+    tc_options options = shm_options();
+    struct rlimit old, few;
+    tc_context *none;
+    tc_memory *m;
+    int open = 0;
+    pair p = open_pair(&options, TC_COUNTED);
+    DIR *dir = opendir("/proc/self/fd");
+    EXPECT(dir != NULL);
+    while (readdir(dir)) open++;
+    closedir(dir);
+    EXPECT(getrlimit(RLIMIT_NOFILE, &old) == 0);
+    few = old;
+    few.rlim_cur = 3;
+    EXPECT(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    EXPECT_STATUS(tc_memory_allocate(p.end[1], 64, &m), TC_ERR_NO_MEMORY);
+    EXPECT_STATUS(tc_context_open(&options, &none), TC_ERR_NO_MEMORY);
+    EXPECT(setrlimit(RLIMIT_NOFILE, &old) == 0);
+    OK(tc_memory_allocate(p.end[1], 64, &m));
+    OK(tc_memory_free(m));
+    dir = opendir("/proc/self/fd");
+    while (readdir(dir)) open--;
+    closedir(dir);
+    EXPECT(open == 0);
+    close_pair(&p);
+}
+
+/* A kernel that forbids cross-memory attach, from here on: registered arrays are refused, allocated memory is not. */
+static void denied(void) {
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 1 /* EPERM */),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof rules / sizeof rules[0], rules};
+    tc_options options = shm_options();
+    tc_layout layout = plain(0, 64);
+    static unsigned char array[64];
+    tc_memory *private;
+    tc_block *b;
+    tc_target *t;
+    unsigned char bytes[TC_BLOCK_BYTES];
+    size_t n;
+    tc_capability list[3 + TC_MAX_RAILS];
+    uint32_t count;
+    EXPECT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    EXPECT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    pair p = open_pair(&options, TC_COUNTED);
+    OK(tc_plan_start(p.plan));
+    OK(tc_signal_wait(p.signal, 1));
+    OK(tc_memory_register(p.end[1], array, sizeof array, &private));
+    OK(tc_block_issue(private, &layout, p.signal, 0, 8, &b));
+    OK(tc_block_export(b, bytes, sizeof bytes, &n));
+    EXPECT_STATUS(tc_target_open(p.end[0], bytes, n, &t), TC_ERR_DENIED);
+    OK(tc_capabilities(p.end[0], list, 3 + TC_MAX_RAILS, &count));
+    EXPECT(strstr(list[0].note, "forbidden by the kernel"));
+    close_pair(&p);
+}
+
+int main(void) {
+    surplus();
+    overflow();
+    freed_over_messages();
+    dropped();
+    no_memory();
+    denied();
+    return 0;
+}

@@ -1,0 +1,187 @@
+/* Over libfabric, both ends in this process; arguments: provider, interface. What a holder may not do any more, or twice,
+ * is refused or counted, never a crash and never data in another's memory; strided gets take one read per run. */
+#include "expect.h"
+
+static tc_options options;
+static tc_context *group[2];
+static unsigned char source[256];
+
+static void drive(void) {
+    OK(tc_context_progress(group[0]));
+    OK(tc_context_progress(group[1]));
+}
+
+static void finish(tc_plan *plan) {
+    int status = TC_AGAIN;
+    for (long i = 0; i < 100000000 && status == TC_AGAIN; i++) {
+        drive();
+        status = tc_plan_test(plan);
+    }
+    OK(status);
+    OK(tc_plan_free(plan));
+}
+
+static void arrive_at(tc_signal *signal) {
+    int status = TC_AGAIN;
+    for (long i = 0; i < 100000000 && status == TC_AGAIN; i++) {
+        drive();
+        status = tc_signal_test(signal);
+    }
+    OK(status);
+}
+
+static tc_plan *plan_of(tc_target *target, const void *data, tc_layout layout, uint64_t value) {
+    tc_plan *plan;
+    OK(tc_plan_create(group[0], TC_REMOTE, &plan));
+    OK(tc_plan_put(plan, target, data, &layout, value));
+    return plan;
+}
+
+static void values_have_eight_bits(void) {
+    tc_memory *memory;
+    tc_signal *signal;
+    tc_block *block;
+    tc_plan *plan;
+    tc_event event;
+    tc_layout layout = plain(0, 8);
+    OK(tc_memory_allocate(group[1], 64, &memory));
+    OK(tc_signal_create(group[1], TC_IDENTIFIED, &signal));
+    tc_target *target = give(memory, layout, signal, group[0], 0, 3, &block);
+    OK(tc_plan_create(group[0], TC_REMOTE, &plan));
+    EXPECT_STATUS(tc_plan_put(plan, target, source, &layout, 256), TC_ERR_VALUE);
+    OK(tc_plan_put(plan, target, source, &layout, 255));
+    EXPECT_STATUS(tc_plan_value(plan, 0, 1ull << 40), TC_ERR_VALUE);
+    OK(tc_plan_start(plan));
+    finish(plan);
+    OK(tc_signal_event_wait(signal, 5, &event));
+    EXPECT(event.value == 255 && event.source == 0 && event.tag == 3 && event.epoch == 0 && event.bytes == 8);
+}
+
+/* A put that was on its way when its block was freed is a stray; one that would start after that is refused. */
+static void freed_blocks(void) {
+    tc_memory *memory;
+    tc_signal *signal;
+    tc_block *block;
+    tc_target *again;
+    tc_stats stats;
+    void *base;
+    unsigned char wire[TC_BLOCK_BYTES];
+    size_t length;
+    uint64_t bytes, epoch, expected, arrived, early, surplus;
+    uint32_t item, peer_rank, tag;
+    OK(tc_memory_allocate(group[1], 64, &memory));
+    OK(tc_memory_base(memory, &base, &bytes));
+    OK(tc_signal_create(group[1], TC_COUNTED, &signal));
+    tc_target *target = give(memory, plain(8, 8), signal, group[0], 0, 77, &block);
+    OK(tc_block_export(block, wire, sizeof wire, &length));
+    tc_plan *plan = plan_of(target, source, plain(0, 8), 0);
+    OK(tc_plan_start(plan)); /* the owner has not called in yet */
+    OK(tc_block_free(block));
+    finish(plan);
+    OK(tc_context_stats(group[1], &stats));
+    EXPECT(stats.strays == 1 && stats.control == 1);
+    OK(tc_signal_state(signal, &epoch, &expected, &arrived, &early, &surplus));
+    EXPECT(arrived == 0 && early == 0 && surplus == 0);
+    unsigned char before[64];
+    memcpy(before, base, sizeof before);
+    plan = plan_of(target, source + 64, plain(0, 8), 0);
+    EXPECT_STATUS(tc_plan_start(plan), TC_ERR_STALE);
+    OK(tc_plan_culprit(plan, &item, &peer_rank, &tag));
+    EXPECT(item == 0 && peer_rank == 1 && tag == 77);
+    OK(tc_plan_free(plan));
+    EXPECT_STATUS(tc_target_open(group[0], wire, length, &again), TC_ERR_STALE);
+    OK(tc_target_close(target));
+    OK(tc_signal_free(signal));
+    OK(tc_memory_free(memory));
+    for (int i = 0; i < 100; i++) drive();
+    OK(tc_context_stats(group[1], &stats));
+    EXPECT(stats.strays == 1);
+}
+
+/* A block opened twice is still one message per epoch. */
+static void opened_twice(void) {
+    tc_memory *memory;
+    tc_signal *signal;
+    tc_block *block;
+    tc_target *twin;
+    tc_stats stats;
+    unsigned char wire[TC_BLOCK_BYTES];
+    size_t length;
+    uint64_t epoch, expected, arrived, early, surplus;
+    OK(tc_memory_allocate(group[1], 64, &memory));
+    OK(tc_signal_create(group[1], TC_COUNTED, &signal));
+    tc_target *target = give(memory, plain(0, 8), signal, group[0], 0, 1, &block);
+    OK(tc_block_export(block, wire, sizeof wire, &length));
+    OK(tc_target_open(group[0], wire, length, &twin));
+    tc_plan *first = plan_of(target, source, plain(0, 8), 0), *second = plan_of(twin, source, plain(0, 8), 0);
+    OK(tc_plan_start(first));
+    OK(tc_plan_start(second));
+    finish(first);
+    finish(second);
+    arrive_at(signal);
+    OK(tc_signal_state(signal, &epoch, &expected, &arrived, &early, &surplus));
+    EXPECT(arrived == 1 && surplus == 1);
+    OK(tc_signal_rearm(signal));
+    EXPECT_STATUS(tc_signal_test(signal), TC_AGAIN);
+    OK(tc_context_stats(group[1], &stats));
+    EXPECT(stats.surplus == 1);
+}
+
+/* More runs than there are slots; the owner's memory is only read, and its signal counts one message. */
+static void strided_gets(void) {
+    static unsigned char got[2][600];
+    tc_memory *memory;
+    tc_signal *signal;
+    tc_block *blocks[2];
+    tc_target *targets[2];
+    tc_plan *plan;
+    tc_stats before, after;
+    void *base;
+    uint64_t bytes;
+    tc_layout there = {.offset = 3, .run = 5, .count = {4, 3, 10}, .stride = {500, 150, 12}};
+    tc_layout here = {.offset = 0, .run = 60, .count = {10, 1, 1}, .stride = {60, 0, 0}};
+    OK(tc_memory_allocate(group[1], 4096, &memory));
+    OK(tc_memory_base(memory, &base, &bytes));
+    OK(tc_signal_create(group[1], TC_COUNTED, &signal));
+    unsigned char *data = base, *copy = malloc(4096);
+    for (int i = 0; i < 4096; i++) copy[i] = data[i] = (unsigned char)(i * 7 + (i >> 8));
+    OK(tc_plan_create(group[0], TC_LOCAL, &plan));
+    for (int k = 0; k < 2; k++) {
+        there.offset = 3 + 2000u * (uint32_t)k;
+        targets[k] = give(memory, there, signal, group[0], 0, (uint32_t)k, &blocks[k]);
+        OK(tc_plan_get(plan, targets[k], got[k], &here, 0));
+    }
+    OK(tc_context_stats(group[0], &before));
+    OK(tc_plan_start(plan));
+    finish(plan);
+    OK(tc_context_stats(group[0], &after));
+    EXPECT(after.messages - before.messages == 2 && after.pieces - before.pieces == 2 * (120 + 1));
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 600; i++) {
+            int run = i / 5, at = 3 + 2000 * k + run / 30 * 500 + run / 10 % 3 * 150 + run % 10 * 12 + i % 5;
+            EXPECT(got[k][i] == copy[at]);
+        }
+    arrive_at(signal);
+    OK(tc_signal_rearm(signal));
+    EXPECT(memcmp(data, copy, 4096) == 0);
+    free(copy);
+}
+
+int main(int argc, char **argv) {
+    EXPECT(argc == 3);
+    options = shm_options();
+    options.transports = TC_OFI;
+    snprintf(options.provider, sizeof options.provider, "%s", argv[1]);
+    snprintf(options.nics, sizeof options.nics, "%s", argv[2]);
+    for (options.outstanding = 3; options.outstanding < 300; options.outstanding *= 8) {
+        for (size_t i = 0; i < sizeof source; i++) source[i] = (unsigned char)i;
+        open_group(2, &options, NULL, group);
+        freed_blocks();
+        values_have_eight_bits();
+        opened_twice();
+        strided_gets();
+        OK(tc_context_close(group[0]));
+        OK(tc_context_close(group[1]));
+    }
+    return 0;
+}

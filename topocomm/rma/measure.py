@@ -1,0 +1,92 @@
+"""A measured word on the transports that emulate the notification: does a put take longer than a plain message?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from topocomm.rma.capabilities import Capability, capabilities
+from topocomm.rma.context import Context
+
+__all__ = ["Comparison", "compare_emulated"]
+
+SIZES = (8, 65536)  # bytes
+BATCHES, ROUNDS = 5, 20
+BUDGET = 0.3  # seconds after which no new batch of a size begins
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One way between ranks 0 and 1, half a round trip, median over batches taken in turn; times in seconds."""
+
+    transport: str
+    size: int
+    notified: float
+    plain: float
+    ranks: int
+
+    def __str__(self) -> str:
+        times = f"{1e6 * self.notified:.1f} µs one way, plain message {1e6 * self.plain:.1f} µs"
+        return f"{self.transport}, {self.size} bytes: {times}: {self.notified / self.plain:.2f} times as long"
+
+
+def compare_emulated(comm: Any) -> tuple[list[Capability], list[Comparison]]:
+    """The transports that emulate the notification, and how they compare, measured by ranks 0 and 1 of ``comm``.
+
+    Collective over ``comm`` (mpi4py's), takes less than a second on an idle machine. The second list is empty on every
+    rank but 0, and with a single rank.
+    """
+    pair = comm.Split(0 if comm.rank < 2 else 1, comm.rank)
+    try:
+        if comm.rank >= 2:
+            return [], []
+        with Context(pair, transports=("shm", "mpi")) as context:
+            emulated = [c for c in capabilities(context) if c.present and not c.native]
+        names = [c.transport for c in emulated] if pair.size == 2 else []
+        found = [_compare(pair, name, size, comm.size) for name in names for size in SIZES]
+        return emulated, found if pair.rank == 0 else []
+    finally:
+        pair.Free()
+
+
+def _compare(pair: Any, transport: str, size: int, ranks: int) -> Comparison:
+    me, other = pair.rank, 1 - pair.rank
+    data, room = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    with Context(pair, transports=[transport]) as context:
+        memory, signal = context.allocate(size, np.uint8), context.signal()
+        target = context.exchange({other: [memory.block(memory.array, signal, other)]})[other][0]
+        plan = context.plan()
+        plan.put(data, target)
+
+        def put() -> None:
+            plan.wait()
+            plan.start()
+
+        def arrive() -> None:
+            signal.wait()
+            signal.rearm()
+
+        ways: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
+            (put, arrive),
+            (lambda: pair.Send(data, other), lambda: pair.Recv(room, other)),
+        ]
+        times: list[list[float]] = [[], []]
+        start = perf_counter()
+        for batch in range(BATCHES + 1):
+            if pair.bcast(batch > 1 and perf_counter() - start > BUDGET):
+                break
+            for way, (send, receive) in enumerate(ways):
+                first, second = (send, receive) if me == 0 else (receive, send)
+                begin = perf_counter()
+                for _ in range(ROUNDS):
+                    first()
+                    second()
+                if batch:  # the first one warms up
+                    times[way].append((perf_counter() - begin) / ROUNDS / 2)
+        plan.wait()
+    return Comparison(transport, size, median(times[0]), median(times[1]), ranks)
