@@ -4,7 +4,7 @@
 
 Ping-pong of each size, the two ways taking turns; the ratio of each pair of rounds is kept, and of these the median.
 Then the same with every TCP segment counted: data segments, bytes and crossings of the network for each transfer. Kept
-in bench/results/rma_tcp_<mpi>.json.
+in bench/results/rma_tcp_<mpi>_<link>.json.
 """
 
 from __future__ import annotations
@@ -64,9 +64,11 @@ def timed(comm: Any, context: Any, size: int, rounds: int) -> dict[str, Any]:
     for way in ways:
         way.finish()
     shares = [send / put for put, send in zip(*times, strict=True)]
+    low, _, high = statistics.quantiles(shares, n=4)
     put, send = (1e6 * statistics.median(mine) for mine in times)
     return {"size": size, "put_us": round(put, 1), "send_us": round(send, 1),
-            "send_per_put": round(statistics.median(shares), 3), "turns": turns}  # fmt: skip
+            "send_per_put": round(statistics.median(shares), 3),
+            "quartiles": [round(low, 3), round(high, 3)], "turns": turns}  # fmt: skip
 
 
 def counted(comm: Any, context: Any, size: int, peer: str) -> None:
@@ -141,8 +143,8 @@ def study(args: argparse.Namespace) -> None:
         print(*(f"{key} {value}" for key, value in row.items()))
     for row in counts:
         print(*(f"{key} {value}" for key, value in row.items()))
-    keep(f"rma_tcp_{mpi}", {"mpi": mpi, "link": args.link, "rounds": args.rounds, "busy_before": busy, **report,
-                            "counts": counts})  # fmt: skip
+    about = {"mpi": mpi, "link": args.link, "rounds": args.rounds, "busy_before": busy}
+    keep(f"rma_tcp_{mpi}_{args.link}", {**about, **report, "counts": counts})
 
 
 def main() -> int:
