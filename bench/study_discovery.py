@@ -1,6 +1,6 @@
 """Measured discovery and calibration on the emulated cluster: are the racks found, and the capacities of the links?
 
-    python bench/study_discovery.py                    # everything, about five minutes
+    python bench/study_discovery.py                    # everything, about seven minutes
     python bench/study_discovery.py --part node        # one part; the others' figures stay
 
 Parts: ``racks`` (4 racks of 4 hosts), ``unequal`` (racks of 4, 3 and 2 hosts), ``shared`` (two ranks a host), ``node``
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ def one_run(cluster: Cluster, order: Sequence[int], seconds: float) -> dict[str,
     found: dict[str, Any] = json.loads(done.stdout)
     columns = [partition([row[k] for row in found.pop("places")]) for k in (0,)] if found["levels"] else []
     racks = partition([host // cluster.hosts for host in order])
+    found["load"] = round(os.getloadavg()[0], 1)
     found["exact"] = found["levels"] == ["group", "node"] and columns == [racks]
     return found
 
@@ -81,6 +83,7 @@ def one_node(runs: int, seconds: float) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         found = json.loads(done.stdout)
         del found["places"]
+        found["load"] = round(os.getloadavg()[0], 1)
         results.append(found)
         print(f"one node: {found}", file=sys.stderr, flush=True)
     return {"flat": sum(r["flat"] for r in results), "runs": runs, "each": results}
@@ -106,7 +109,7 @@ def calibrate() -> dict[str, Any]:
 
 PARTS = {
     "racks": lambda runs: discover(runs, 10, 4, None),
-    "unequal": lambda runs: discover(runs, 5, 3, (0, 1, 2, 3, 4, 5, 6, 8, 9)),
+    "unequal": lambda runs: discover(runs, 10, 3, (0, 1, 2, 3, 4, 5, 6, 8, 9)),
     "shared": lambda runs: discover(min(runs, 2), 10, 2, None, 2),
     "node": lambda runs: one_node(runs, 5),
     "calibrate": lambda runs: calibrate(),

