@@ -37,11 +37,13 @@ WHOLE = range(1)
 
 @dataclass(frozen=True)
 class Options:
-    """What may follow an algorithm's name: the way of its reordering, and the radix of Bruck's all-to-all; and whether
-    operands must be combined in the order of ranks."""
+    """What may follow an algorithm's name: the way of its reordering, the radix of Bruck's all-to-all, the pattern on
+    every level, the number of segments; and whether operands must be combined in the order of ranks."""
 
     way: str | None = None
     radix: int | None = None
+    levels: str | None = None
+    segments: int | None = None
     ordered: bool = False
 
 

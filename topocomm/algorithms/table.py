@@ -17,12 +17,15 @@ from topocomm.algorithms import (
     circulant,
     direct,
     forms,
+    leveled,
     pairwise,
     pipeline,
     rabenseifner,
     recursive_doubling,
     recursive_halving,
     rooted,
+    shuffled,
+    two_trees,
 )
 from topocomm.algorithms.forms import Builder, Options
 from topocomm.errors import AlgorithmError
@@ -66,6 +69,8 @@ class Algorithm:
     in_order: bool = False
     ways: tuple[str, ...] = ("none",)
     radix: bool = False
+    levels: bool = False
+    segments: bool = False
 
     @property
     def baseline(self) -> bool:
@@ -157,6 +162,8 @@ _ENTRIES = (
               forms.ring_allgather, lambda p: p - 1, _share, ways=WAYS),
     Algorithm("direct", "allgather", "between the outermost places direct: every pair of them carries the same",
               direct.allgather, _one_round, _share, ways=WAYS),
+    Algorithm("leveled", "allgather", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              leveled.allgather, _one_round, _share, ways=WAYS, levels=True),
     Algorithm("textbook_recursive_doubling", "allgather", "r ^ 1, r ^ 2, …: the last and largest message goes farthest",
               forms.textbook_allgather(recursive_doubling.textbook_allgather), _lg, _share, power_of_two=True),
     Algorithm("textbook_bruck", "allgather", "from r + 1, r + 2, r + 4, …, then a rotation",
@@ -175,6 +182,8 @@ _ENTRIES = (
               forms.ring_allreduce, lambda p: 2 * (p - 1), _twice),
     Algorithm("direct", "allreduce", "between the outermost places direct: every pair of them carries the same",
               direct.allreduce, lambda p: 2 * _one_round(p), _twice),
+    Algorithm("leveled", "allreduce", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              leveled.allreduce, lambda p: 2 * _one_round(p), _twice, levels=True),
     Algorithm("textbook_recursive_doubling", "allreduce", "r ^ 1, r ^ 2, … with the whole vector",
               forms.textbook_recursive_doubling_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
               lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True),
@@ -197,6 +206,8 @@ _ENTRIES = (
               direct.reduce_scatter, _one_round, _share, ways=WAYS),
     Algorithm("ring", "reduce_scatter", "a ring in topology order",
               forms.ring_reduce_scatter, lambda p: p - 1, _share, ways=WAYS),
+    Algorithm("leveled", "reduce_scatter", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              leveled.reduce_scatter, _one_round, _share, ways=WAYS, levels=True),
     Algorithm("binomial", "reduce_scatter", "reduce to rank 0 and scatter, in the order of ranks",
               rooted.binomial_reduce_scatter, lambda p: 2 * _lg(p),
               _reduce_and_scatter, in_order=True),
@@ -214,6 +225,8 @@ _ENTRIES = (
               forms.pairwise_alltoall, lambda p: p, _share),
     Algorithm("scattered", "alltoall", "every block straight to its destination, 32 at a time",
               forms.scattered_alltoall, lambda p: -(-p // pairwise.WINDOW), _share),
+    Algorithm("shuffled", "alltoall", "every block straight to its destination, in no order, 32 at a time",
+              shuffled.alltoall, lambda p: -(-p // pairwise.WINDOW), _share),
     Algorithm("textbook_bruck", "alltoall", "few messages: along the bits of the offset, in the order of ranks",
               forms.in_rank_order(forms.bruck_alltoall(2)), _rounds_2, _sent_2, ways=("local",), radix=True),
     Algorithm("textbook_pairwise", "alltoall", "every block straight to its destination, in the order of ranks",
@@ -225,6 +238,10 @@ _ENTRIES = (
               rooted.reversed_reduce(rooted.blocks_reduce), lambda p: 2 * _lg(p), _twice),
     Algorithm("pipeline", "bcast", "very large vectors: segments along a chain over places",
               rooted.reversed_reduce(rooted.pipeline_reduce), _segments, lambda p: Fraction(min(p - 1, 1))),
+    Algorithm("leveled", "bcast", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              rooted.reversed_reduce(leveled.reduce), lambda p: _lg(p) + _one_round(p), _twice, levels=True),
+    Algorithm("two_trees", "bcast", "large vectors: halves in segments down two in-order trees",
+              rooted.reversed_reduce(two_trees.reduce), two_trees.rounds, lambda p: Fraction(min(p - 1, 1)), segments=True),
     Algorithm("textbook_binomial", "bcast", "a binomial tree in the order of ranks",
               forms.in_rank_order(rooted.reversed_reduce(rooted.binomial_reduce)), _lg, lambda p: Fraction(_lg(p))),
     Algorithm("textbook_scatter_allgather", "bcast", "scatter in the order of ranks, then a ring",
@@ -235,6 +252,10 @@ _ENTRIES = (
               rooted.blocks_reduce, lambda p: 2 * _lg(p), lambda p: _share(p) + _subtree(p)),
     Algorithm("pipeline", "reduce", "very large vectors: segments along a chain over places",
               rooted.pipeline_reduce, _segments, lambda p: Fraction(min(p - 1, 1))),
+    Algorithm("leveled", "reduce", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              leveled.reduce, lambda p: _lg(p) + _one_round(p), lambda p: _share(p) + _subtree(p), levels=True),
+    Algorithm("two_trees", "reduce", "large vectors: halves in segments up two in-order trees",
+              two_trees.reduce, two_trees.rounds, lambda p: Fraction(min(p - 1, 1)), segments=True),
     Algorithm("textbook_binomial", "reduce", "a binomial tree in the order of ranks",
               forms.in_rank_order(rooted.binomial_reduce), _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
     Algorithm("textbook_rabenseifner", "reduce", "far-first halving, then gather, in the order of ranks",
@@ -276,17 +297,24 @@ def parse_name(text: str) -> tuple[str, Options]:
     name, colon, rest = text.partition(":")
     way: str | None = None
     radix: int | None = None
+    levels: str | None = None
+    segments: int | None = None
     for option in rest.split(",") if colon else ():
         key, _, value = option.partition("=")
         if option in WAYS and option != "none":
             way = option
         elif key == "radix" and value.isdecimal() and int(value) >= 2:
             radix = int(value)
+        elif key == "levels" and value.isalpha():
+            levels = value
+        elif key == "segments" and value.isdecimal() and int(value) >= 1:
+            segments = int(value)
         else:
             raise AlgorithmError(
-                f"unknown option {option!r} in {text!r}; options are local, exchange, direct and radix=N with N ≥ 2"
+                f"unknown option {option!r} in {text!r}; options are local, exchange, direct, "
+                "radix=N with N ≥ 2, segments=N and levels=LETTERS"
             )
-    return name, Options(way, radix)
+    return name, Options(way, radix, levels, segments)
 
 
 def find(collective: str, text: str) -> tuple[Algorithm, Options]:
@@ -306,6 +334,12 @@ def find(collective: str, text: str) -> tuple[Algorithm, Options]:
         )
     if options.radix is not None and not algorithm.radix:
         raise AlgorithmError(f"{collective} algorithm {name!r} has no radix; only Bruck's all-to-all has")
+    for option in ("levels", "segments"):
+        if getattr(options, option) is not None and not getattr(algorithm, option):
+            others = [n for n, a in TABLE[collective].items() if getattr(a, option)]
+            raise AlgorithmError(
+                f"{collective} algorithm {name!r} takes no {option}; {', '.join(others) or 'none'} of {collective} does"
+            )
     return algorithm, options
 
 

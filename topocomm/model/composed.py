@@ -7,6 +7,7 @@ owned interval and each piece is followed from owner to owner.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -114,15 +115,19 @@ def _uneven_stage(layout: Layout, d: int, place: _Place, table: _FlatTable) -> l
     return [keys // p % p, keys % p, keys // (p * p), blocks]
 
 
-def composed_reduce_scatter(layout: Layout, flat: Flat) -> Transfers:
-    """All messages between virtual ranks; the vector has as many blocks as there are ranks."""
+def composed_reduce_scatter(layout: Layout, flat: Flat | Sequence[Flat], outermost: int = 0) -> Transfers:
+    """All messages between virtual ranks; the vector has as many blocks as there are ranks.
+
+    ``flat`` for all levels or one a level; the levels from the innermost up to number ``outermost``.
+    """
+    flats = [flat] * layout.depth if callable(flat) else list(flat)
     columns: list[list[IntArray]] = [[np.zeros(0, np.int64)] for _ in range(4)]
-    for d in range(layout.depth - 1, -1, -1):
+    for d in range(layout.depth - 1, outermost - 1, -1):
         for number in range(len(layout.first[d]) - 1):
             m = len(layout.children(d, number))
             if m == 1:
                 continue
-            place, table = _place(layout, d, number), _flat_table(flat, m)
+            place, table = _place(layout, d, number), _flat_table(flats[d], m)
             width = _even(layout, d, place)
             if width:
                 stage = _even_stage(place, table, width)

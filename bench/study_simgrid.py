@@ -1,0 +1,283 @@
+"""Our choice beside SimGrid's own collectives and published rivals: 256 nodes, three machines, simulated.
+
+    python bench/study_simgrid.py run --cache FILE [--machines M…] [--orders O…] [--collectives C…] [--sizes N…] [--limit S]
+    python bench/study_simgrid.py keep --cache FILE
+
+Needs SimGrid (Debian: ``apt-get install libsimgrid-dev``). ``run`` appends every finished simulation to the cache, so it
+can be stopped and repeated; ``keep`` makes ``bench/results/simgrid_choice.json`` of it (and docs/simgrid.png).
+
+For every machine, order of ranks, collective and size: the algorithm that the time model puts first is replayed, and so
+are the model's next ones (for the regret), the rivals (``textbook_bine``, …), and MPI_… as SimGrid's selectors ompi,
+mpich, mvapich2 and impi run it. Platform, latencies, overheads and protocol (rendezvous) are the same for all; nobody
+pays for computation or copies. A lone send or receive is a blocking one on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from simgrid_replay import REPLAY, level, zone
+# FROM THE LEAD: peer timed on its 2nd call (see simgrid_peer.cpp); cache key renamed simgrid:X -> peer:X so old rows are redone
+#R
+
+from topocomm.algorithms import TABLE, make_schedule
+from topocomm.model import Level, Machine, Network, Transfers, schedule_time, time_bound, transfers
+from topocomm.model.export import simgrid_options, simgrid_platform, simgrid_trace
+from topocomm.topology import Topology, dragonfly, fat_tree, reorder_ranks, torus
+
+SELECTORS = ("ompi", "mpich", "mvapich2", "impi")
+ORDERS = ("sorted", "cyclic", "random:1")
+COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "alltoall", "bcast", "reduce")
+SIZES = (1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 26)
+RIVALS = ("bine", "swing", "sparbit", "pat", "recexch", "multilane")
+NEAR, MOST = 1.15, 2
+"""For the regret, so many candidates beside the chosen one are replayed: those that take at most so many times longer
+by the model (of them the first)."""
+FREE = Level("rank", 1e15, 1e15, 0.0)
+NIC = Level("rank", 12.5e9, 12.5e9, 0.0)
+OVERHEAD = 0.5e-6
+
+
+@dataclass(frozen=True)
+class Place:
+    """A machine with its sorted placement, and SimGrid's zone for it (None: the model's routes, written out)."""
+
+    machine: Machine
+    topology: Topology
+    zone: str | None
+
+
+MACHINES = {
+    "fat tree 4 x 8 x 8, 2:1 twice": Place(
+        Machine("fat_tree", (level("pod", 16), level("switch", 4), level("node")), FREE, OVERHEAD),
+        fat_tree(4, 8, 8),
+        'topology="FAT_TREE" topo_parameters="3;8,8,4;1,4,4;1,1,1"',
+    ),
+    "dragonfly 8 x 8 x 4": Place(
+        Machine("dragonfly", (Level("group", 25e9, 25e9, 0.25e-6), level("router"), level("node")), FREE, OVERHEAD),
+        dragonfly(8, 8, 4),
+        'topology="DRAGONFLY" topo_parameters="8,2;1,1;8,1;4"',
+    ),
+    "torus 8 x 8 x 4": Place(
+        Machine("torus", (level("dim0"), level("dim1"), level("node")), NIC, OVERHEAD, (8, 8, 4)),
+        torus((8, 8, 4)),
+        None,
+    ),
+}
+
+
+def patterns(collective: str, depth: int) -> list[str]:
+    """Every pattern of the algorithm ``leveled``."""
+    out = []
+    for doubled in range(depth + 1 if collective == "allreduce" else 1):
+        for inner in itertools.product("hdr", repeat=depth - doubled):
+            out.append("leveled:levels=" + "x" * doubled + "".join(inner))
+    return out
+
+
+def candidates(collective: str, topology: Topology) -> list[str]:
+    """What our choice is taken from: all of the table but the rivals' algorithms, with their options."""
+    names = [n for n, a in TABLE[collective].items() if not (a.power_of_two and topology.size & (topology.size - 1))]
+    names = [n for n in names if n.removeprefix("textbook_") not in RIVALS]
+    if "leveled" in names:
+        names.remove("leveled")
+        names += patterns(collective, len(topology.nesting) - 1)
+    for name, algorithm in TABLE[collective].items():
+        if algorithm.segments:
+            names += [f"{name}:segments={1 << k}" for k in range(1, 10)]
+        if algorithm.radix and name in names:
+            names += [f"{name}:radix={r}" for r in (2, 4)]
+    return names
+
+
+def rivals(collective: str) -> list[str]:
+    return [n for n in TABLE[collective] if n.removeprefix("textbook_") in RIVALS]
+
+
+class Study:
+    """Simulations on one machine in one order of ranks; results are kept in a cache file, one JSON row a line."""
+
+    def __init__(self, name: str, order: str, cache_file: Path, peer: Path, limit: float) -> None:
+        self.name, self.order, self.cache_file, self.peer, self.limit = name, order, cache_file, peer, limit
+        place = MACHINES[name]
+        self.sorted = place.topology
+        self.topology = reorder_ranks(self.sorted, order)
+        self.network = Network(place.machine, self.topology)
+        self.options = [f"--cfg={option}" for option in simgrid_options(self.network)]
+        self.options += [f"--cfg=smpi/os:0:{OVERHEAD!r}:0", "--cfg=network/loopback-bw:1e15"]
+        self.options += ["--cfg=network/loopback-lat:0", "--cfg=contexts/stack-size:256", "--cfg=contexts/guard-size:0"]
+        self.options += ["--cfg=smpi/display-timing:yes"]
+        self.folder = Path(tempfile.mkdtemp())
+        platform = zone(self.sorted, place.zone) if place.zone else simgrid_platform(self.network)
+        (self.folder / "platform.xml").write_text(platform, encoding="utf-8")
+        where = {tuple(row): i for i, row in enumerate(self.sorted.labels.tolist())}
+        hosts = [f"n{where[tuple(row)]}" if place.zone else f"r{r}" for r, row in enumerate(self.topology.labels.tolist())]
+        (self.folder / "hosts.txt").write_text("".join(f"{h}\n" for h in hosts), encoding="ascii")
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder)
+
+    @cache  # noqa: B019 (one study a process and order)
+    def listed(self, collective: str, algorithm: str) -> Transfers:
+        """What the model needs of an algorithm."""
+        return transfers(collective, algorithm, self.topology)
+
+    def model(self, collective: str, nbytes: int) -> dict[str, float]:
+        """Modelled seconds of all candidates, the fastest first."""
+        names = candidates(collective, self.topology)
+        times = {n: schedule_time(self.listed(collective, n), self.network, nbytes) for n in names}
+        return dict(sorted(times.items(), key=lambda pair: pair[1]))
+
+    def smpirun(self, what: str, *command: str) -> tuple[float | None, str]:
+        """The seconds that SimGrid prints after ``what``, or None and why there are none."""
+        call = ["smpirun", "-no-privatize", "-np", str(self.topology.size), "-platform"]
+        call += [str(self.folder / "platform.xml"), "-hostfile", str(self.folder / "hosts.txt"), *command]
+        try:
+            done = subprocess.run(
+                [*call, *self.options], capture_output=True, text=True, timeout=self.limit, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return None, f"not ended after {self.limit:g} s"
+        text = done.stdout + done.stderr
+        found = re.search(rf"{what} time: ([0-9.e+-]+) seconds", text)
+        if found is None or done.returncode:
+            errors = re.findall(r"CRITICAL\] (.*)", text)
+            return None, errors[0][:120] if errors else f"ended with code {done.returncode}"
+        return float(found[1]), ""
+
+    def replay(self, collective: str, algorithm: str, nbytes: int) -> tuple[float | None, str]:
+        """Simulated seconds of one of our schedules."""
+        schedule = make_schedule(collective, algorithm, self.topology)
+        paths = []
+        for rank in range(schedule.size):
+            path = self.folder / f"rank{rank}.txt"
+            path.write_text(blocking(simgrid_trace(schedule, rank, nbytes)), encoding="ascii")
+            paths.append(f"{path}\n")
+        (self.folder / "traces.txt").write_text("".join(paths), encoding="utf-8")
+        return self.smpirun("Simulated", "-replay", str(self.folder / "traces.txt"), REPLAY)
+
+    def selector(self, collective: str, selector: str, nbytes: int) -> tuple[float | None, str]:
+        """Simulated seconds of SimGrid's own collective."""
+        return self.smpirun("Collective", str(self.peer), collective, str(nbytes), f"--cfg=smpi/coll-selector:{selector}")
+
+
+def blocking(trace: str) -> str:
+    """Lone sends and receives as MPI_Send and MPI_Recv, as the peers call them."""
+    return re.sub(r"^(\d+) i(send|recv) (.*)\n\1 waitall 1$", r"\1 \2 \3", trace, flags=re.M)
+
+
+def build_peer(folder: Path) -> Path:
+    """Compile the program that calls SimGrid's collectives."""
+    target = folder / "peer"
+    source = Path(__file__).with_name("simgrid_peer.cpp")
+    subprocess.run(["smpicxx", "-std=gnu++17", "-O2", str(source), "-o", str(target)], check=True)
+    return target
+
+
+def read_cache(path: Path) -> dict[tuple[str, ...], dict[str, Any]]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return {key_of(row): row for row in rows}
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["machine"], row["order"], row["collective"], str(row["bytes"]), row["who"]
+
+
+def one_case(study: Study, collective: str, nbytes: int, known: dict[tuple[str, ...], dict[str, Any]]) -> None:
+    """Simulate what the cache lacks of one case."""
+    base = {"machine": study.name, "order": study.order, "collective": collective, "bytes": nbytes}
+
+    def add(who: str, **figures: Any) -> dict[str, Any]:
+        row = {**base, "who": who, **figures}
+        known[key_of(row)] = row
+        with study.cache_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        return row
+
+    def missing(who: str) -> bool:
+        return (study.name, study.order, collective, str(nbytes), who) not in known
+
+    start = time.perf_counter()
+    model = study.model(collective, nbytes)
+    chosen, least = next(iter(model.items()))
+    took = time.perf_counter() - start
+    bound = time_bound(collective, study.network, nbytes)
+    add("model", chosen=chosen, seconds=least, bound=bound.seconds, bound_bandwidth=bound.bandwidth, took=took,
+        near={n: t for n, t in model.items() if t <= NEAR * least})  # fmt: skip
+    extra = [n for n, t in model.items() if t <= NEAR * least][1 : 1 + MOST] if study.order == "sorted" else []
+    for name in [chosen, *extra, *(rivals(collective) if nbytes else [])]:
+        if missing(name):
+            seconds, why = study.replay(collective, name, nbytes)
+            add(name, seconds=seconds, why=why)
+    for selector in SELECTORS:
+        if missing(f"peer:{selector}"):
+            seconds, why = study.selector(collective, selector, nbytes)
+            add(f"peer:{selector}", seconds=seconds, why=why)
+    peers = [known[(*map(str, base.values()), f"peer:{s}")]["seconds"] for s in SELECTORS]
+    best = min(t for t in peers if t is not None)
+    ours = known[(*map(str, base.values()), chosen)]["seconds"]
+    print(
+        f"{study.name[:9]} {study.order} {collective} {nbytes}: {chosen} {ours * 1e6:.1f} us (model {least * 1e6:.1f}, "
+        f"bound {bound.seconds * 1e6:.1f}), best peer {best / ours:.2f} times that; choice {took:.1f} s",
+        flush=True,
+    )
+
+
+def peers_only(study: Study, collective: str, nbytes: int, known: dict[tuple[str, ...], dict[str, Any]]) -> None:
+    base = {"machine": study.name, "order": study.order, "collective": collective, "bytes": nbytes}
+    for selector in SELECTORS:
+        if (*map(str, base.values()), f"simgrid:{selector}") not in known:
+            seconds, why = study.selector(collective, selector, nbytes)
+            with study.cache_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**base, "who": f"simgrid:{selector}", "seconds": seconds, "why": why}) + "\n")
+
+
+def run(args: argparse.Namespace) -> None:
+    known = read_cache(args.cache)
+    with tempfile.TemporaryDirectory() as name:
+        peer = build_peer(Path(name))
+        for machine, order in itertools.product(args.machines, args.orders):
+            study = Study(machine, order, args.cache, peer, args.limit)
+            try:
+                for collective, nbytes in itertools.product(args.collectives, args.sizes):
+                    (peers_only if args.what == 'peers' else one_case)(study, collective, nbytes, known)
+            finally:
+                study.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["run", "peers", "keep"])
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--machines", nargs="+", default=list(MACHINES))
+    parser.add_argument("--orders", nargs="+", default=list(ORDERS))
+    parser.add_argument("--collectives", nargs="+", default=list(COLLECTIVES))
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--limit", type=float, default=30.0, help="seconds for one simulation")
+    args = parser.parse_args()
+    args.machines = [m for m in MACHINES if any(m.startswith(wanted) for wanted in args.machines)]
+    if shutil.which("smpirun") is None or not Path(REPLAY).exists():
+        print("SimGrid is missing: apt-get install libsimgrid-dev", file=sys.stderr)
+        return 1
+    if args.what != "keep":
+        run(args)
+    else:
+        report(list(read_cache(args.cache).values()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
