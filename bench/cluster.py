@@ -161,9 +161,12 @@ class Cluster(Network):
     ) -> dict[str, Any]:
         path = scratch / "topology.json"
         path.write_text(json.dumps(self.topology(order)))
+        machine = scratch / "machine.json"
+        machine.write_text(json.dumps(self.machine()))
         return {
             "mpi": mpi, "racks": self.racks, "hosts": self.hosts, "links": self.links, "uplink": self.uplink,
             "placement": placement, "order": list(order), "switch": self.switch, "topology": str(path),
+            "machine": str(machine),
         }  # fmt: skip
 
     def _launch(
@@ -243,6 +246,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--ranks-per-host", type=int, default=1)
     run.add_argument("--placement", default="block", help="block, cyclic or random:SEED")
     run.add_argument("--topology-out", type=Path, metavar="FILE", help="write the placement of the ranks as JSON")
+    run.add_argument("--machine-out", type=Path, metavar="FILE", help="write the speed of the links as JSON")
     run.add_argument("--counters-out", type=Path, metavar="FILE", help="write what passed each link as JSON")
     run.add_argument("--mpi", default="auto", choices=("auto", *LAUNCHERS), help="refuse to run under another one")
     run.add_argument("--timeout", type=float, default=600, help="seconds after which the program is ended")
@@ -257,6 +261,8 @@ def run_command(args: argparse.Namespace) -> int:
         if args.topology_out:
             order = place(args.placement, args.racks, args.hosts, args.ranks_per_host)
             args.topology_out.write_text(json.dumps(cluster.topology(order), indent=1) + "\n")
+        if args.machine_out:
+            args.machine_out.write_text(json.dumps(cluster.machine(), indent=1) + "\n")
         done = cluster.mpiexec(args.program, **run)
         if args.counters_out:
             links = {link: traffic._asdict() for link, traffic in cluster.counters().items()}

@@ -95,14 +95,14 @@ def bound_seconds(name: str, size: int, about: Mapping[str, Any]) -> float:
     return 8 * size * float(max(host / host_rate, uplink / bits_per_second(about["uplink"])))
 
 
-def make_variants(world: MPI.Intracomm, names: Sequence[str], topology: str | None) -> dict[str, Any]:
+def make_variants(world: MPI.Intracomm, names: Sequence[str], **described: str) -> dict[str, Any]:
     variants: dict[str, Any] = {"native": world}
     if names:
         import topocomm
 
         for name in names:
             options: dict[str, Any] = {} if name == "auto" else {"algorithm": name}
-            variants[name] = topocomm.Comm(world, topology=topology, **options)  # type: ignore[attr-defined]
+            variants[name] = topocomm.Comm(world, **described, **options)  # type: ignore[attr-defined]
     return variants
 
 
@@ -263,7 +263,9 @@ def main() -> None:
     wrong = [size for size in options.size if size % (8 * world.size)]
     if wrong:
         raise SystemExit(f"sizes {wrong} cannot be shared evenly: multiples of 8 x {world.size} bytes are needed")
-    variants = make_variants(world, options.algorithm, options.topology or about["topology"])
+    variants = make_variants(
+        world, options.algorithm, topology=options.topology or about["topology"], machine=about["machine"]
+    )
     rows = []
     for name in options.collective:
         for size in options.size:

@@ -2,59 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from mpi4py import MPI
 
-from topocomm import calls, config
+from topocomm import calls, config, given
 from topocomm.algorithms import COLLECTIVES
 from topocomm.config import Settings
-from topocomm.errors import AlgorithmError, Error, TopologyError
+from topocomm.errors import AlgorithmError, Error
 from topocomm.runtime import Runtime
 from topocomm.select import NATIVE, Decision
-from topocomm.topology import Placement, Topology
-from topocomm.topology.discover import discover, from_file, placed
+from topocomm.topology import Topology
 
 __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
 
-TopologyLike = Topology | Placement | str | os.PathLike[str] | None
 
 _MPI = MPI.Comm
-
-
-def _settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | None) -> Settings:
-    """Settings from the arguments and rank 0's environment. Collective; raises alike on every rank."""
-    env, asked = comm.bcast((config.environment(), (algorithm, engine)))
-    mine = (algorithm, engine)
-    differs = np.array([asked != mine], np.int8)
-    comm.Allreduce(MPI.IN_PLACE, differs, MPI.MAX)
-    if differs[0]:
-        everyone = comm.allgather(mine)
-        raise AlgorithmError(
-            f"ranks ask for different algorithms or engines: {sorted({repr(x) for x in everyone})}; all must ask alike"
-        )
-    return config.make_settings(algorithm, engine, env, comm.Get_size())
-
-
-def _topology(comm: MPI.Intracomm, given: TopologyLike, settings: Settings) -> Topology:
-    """The topology of ``comm``: as given, as the file says, or discovered. Collective; raises alike on every rank."""
-    kinds = comm.allgather((type(given).__name__, given.signature if isinstance(given, Topology) else str(given)))
-    if len(set(kinds)) > 1:
-        raise TopologyError(f"ranks give different topologies: {sorted(set(kinds))[:4]}; all must give the same")
-    if isinstance(given, Topology):
-        if given.size != comm.Get_size():
-            raise TopologyError(f"topology is for {given.size} ranks, the communicator has {comm.Get_size()}")
-        return given
-    if isinstance(given, Placement):
-        return placed(comm, given)
-    if given is not None and not isinstance(given, (str, os.PathLike)):
-        raise TypeError(f"topology must be a Topology, a Placement or a path, found {type(given).__name__}")
-    path = given if given is not None else settings.topology_file
-    return discover(comm) if path is None else from_file(comm, str(path))
 
 
 class Comm(MPI.Intracomm):
@@ -74,6 +39,12 @@ class Comm(MPI.Intracomm):
     topology
         A :class:`~topocomm.topology.Topology` of these ranks, a placement, or the path of a placement file. None: as
         ``TOPOCOMM_TOPOLOGY`` says, else discovered.
+    machine
+        A :class:`~topocomm.model.Machine`, or the path of a machine file: how fast the links of each level are. None:
+        as ``TOPOCOMM_MACHINE`` says, else assumed (:func:`topocomm.model.default_machine`).
+    tuning
+        A :class:`~topocomm.tuning.Tuning`, or the path of a tuning file: what was measured here. None: as
+        ``TOPOCOMM_TUNING`` says, else nothing.
 
     Collective over ``comm``. Everything that is not overridden here is mpi4py's own.
 
@@ -96,7 +67,9 @@ class Comm(MPI.Intracomm):
         *,
         algorithm: config.Algorithms = None,
         engine: str | None = None,
-        topology: TopologyLike = None,
+        topology: given.TopologyLike = None,
+        machine: given.MachineLike = None,
+        tuning: given.TuningLike = None,
     ) -> Comm:
         """Wrap ``comm``; see the class."""
         if comm is None:
@@ -106,13 +79,15 @@ class Comm(MPI.Intracomm):
         if not isinstance(comm, MPI.Intracomm):
             raise TypeError(f"topocomm.Comm wraps intracommunicators, found {type(comm).__name__}; use it as it is")
         plain = MPI.Intracomm(comm)
-        settings = _settings(plain, algorithm, engine)
-        where = _topology(plain, topology, settings)
+        settings = given.settings(plain, algorithm, engine)
+        where = given.topology(plain, topology, settings)
+        how = given.machine(plain, machine, settings, where)
+        measured = given.tuning(plain, tuning, settings)
         kind = cls
         if cls is Comm:  # a Cartesian communicator keeps its calls
             kind = next((_WRAPPED[shaped] for shaped in _SHAPED if isinstance(comm, shaped)), cls)
         self = kind._of(comm)
-        self._runtime = Runtime(plain, lambda: where, settings)
+        self._runtime = Runtime(plain, lambda: where, settings, how, measured)
         return self
 
     # -- what it does and why ----------------------------------------------------------------------------------
@@ -137,6 +112,8 @@ class Comm(MPI.Intracomm):
         algorithm: str | None = None,
     ) -> Decision:
         """What a call would run and why. Not collective, moves no data.
+
+        The answer's ``figures`` are what the model says of every candidate, its ``document()`` the same as JSON.
 
         ``nbytes`` counts the whole vector: of an allreduce, bcast or reduce the vector itself; of an allgather or
         gather the result; of a reduce_scatter, scatter or all-to-all what a rank (the root) sends.
@@ -385,8 +362,10 @@ class Intercomm(MPI.Intercomm):
             merged.Free()
             raise AlgorithmError("the two sides of the intercommunicator are wrapped with different settings")
         wrapped = Comm._of(merged)
-        where = _topology(merged, None, self._settings)
-        wrapped._runtime = Runtime(merged, lambda: where, self._settings)
+        where = given.topology(merged, None, self._settings)
+        machine = given.machine(merged, None, self._settings, where)
+        tuning = given.tuning(merged, None, self._settings)
+        wrapped._runtime = Runtime(merged, lambda: where, self._settings, machine, tuning)
         return wrapped
 
     def Dup(self, info: MPI.Info | None = None) -> Any:

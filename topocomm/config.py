@@ -4,6 +4,8 @@
 ``TOPOCOMM_<COLLECTIVE>``      algorithm of a collective: ``TOPOCOMM_ALLREDUCE=rabenseifner``, ``…=native``
 ``TOPOCOMM_ENGINE``            engine of all collectives: ``p2p``
 ``TOPOCOMM_TOPOLOGY``          placement file that describes the machine or the job
+``TOPOCOMM_MACHINE``           machine file: how fast the links of each level are
+``TOPOCOMM_TUNING``            tuning file: what was measured
 ``TOPOCOMM_TRACE``             ``1``: rank 0 writes every new decision to standard error
 ``TOPOCOMM_CHECK``             ``first`` (default): ranks compare arguments when a call is new; ``always``: every call
 =============================  ====================================================================================
@@ -23,6 +25,7 @@ from topocomm.select import ENGINES, NATIVE
 
 __all__ = ["Settings", "environment", "make_settings"]
 
+_WORDS = ("ENGINE", "TOPOLOGY", "MACHINE", "TUNING", "TRACE", "CHECK")
 Algorithms = str | Mapping[str, str] | None
 
 
@@ -34,6 +37,8 @@ class Settings:
     named_by: dict[str, str] = field(default_factory=dict)
     engine: str = "p2p"
     topology_file: str | None = None
+    machine_file: str | None = None
+    tuning_file: str | None = None
     trace: bool = False
     check_always: bool = False
 
@@ -86,7 +91,7 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
     unknown variable or value.
     """
     by_collective = {f"TOPOCOMM_{collective.upper()}": collective for collective in COLLECTIVES}
-    known = {*by_collective, "TOPOCOMM_ENGINE", "TOPOCOMM_TOPOLOGY", "TOPOCOMM_TRACE", "TOPOCOMM_CHECK"}
+    known = {*by_collective, *(f"TOPOCOMM_{word}" for word in _WORDS)}
     for key in env:
         if key not in known:
             raise Error(f"unknown environment variable {key}; known are {', '.join(sorted(known))}")
@@ -104,6 +109,8 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
         named_by,
         _engine(engine or env.get("TOPOCOMM_ENGINE", "p2p"), "argument" if engine else "environment"),
         env.get("TOPOCOMM_TOPOLOGY"),
+        env.get("TOPOCOMM_MACHINE"),
+        env.get("TOPOCOMM_TUNING"),
         env.get("TOPOCOMM_TRACE", "0") not in ("", "0"),
         check == "always",
     )

@@ -13,14 +13,17 @@ from mpi4py import MPI
 
 from topocomm.agreement import Agreement
 from topocomm.algorithms import TABLE, make_schedule
+from topocomm.choice import Chooser
 from topocomm.config import Settings
 from topocomm.engines import p2p
 from topocomm.errors import AlgorithmError, BufferError, Error
+from topocomm.model.machine import Machine
 from topocomm.plan import Bytes, Plan, block_cuts, make_plan
 from topocomm.schedule import Schedule
 from topocomm.select import NATIVE, Decision, decide, has_distance
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
+from topocomm.tuning import Tuning
 
 __all__ = ["NO_PLAN", "Bound", "Call", "Runtime", "private_communicator"]
 
@@ -116,12 +119,22 @@ def _shorten(ranks: list[int]) -> str:
 class Runtime:
     """The state of one wrapped communicator."""
 
-    def __init__(self, comm: MPI.Intracomm, topology: Callable[[], Topology], settings: Settings) -> None:
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        topology: Callable[[], Topology],
+        settings: Settings,
+        machine: Machine | None = None,
+        tuning: Tuning | None = None,
+    ) -> None:
         self.comm = comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self.settings = settings
+        self.machine = machine
+        self.tuning = tuning
         self._make_topology = topology
+        self._chooser: Chooser | None = None
         self._topology: Topology | None = None
         self.plans: dict[tuple[Hashable, ...], Bound] = {}
         self._made: dict[tuple[Call, bool], Bound] = {}
@@ -138,6 +151,15 @@ class Runtime:
         if self._topology is None:
             self._topology = self._make_topology()
         return self._topology
+
+    @property
+    def chooser(self) -> Chooser:
+        """What chooses algorithms for this communicator."""
+        if self._chooser is None:
+            name, numbers = MPI.get_vendor()
+            library = f"{name} {'.'.join(map(str, numbers))}"  # as tuning files have it
+            self._chooser = Chooser(self.topology, self.machine, self.tuning, library)
+        return self._chooser
 
     @property
     def private(self) -> MPI.Intracomm:
@@ -168,7 +190,7 @@ class Runtime:
         ranks = list(group.Translate_ranks(list(range(comm.Get_size())), mine))
         group.Free()
         mine.Free()
-        return Runtime(comm, lambda: self.topology.restrict(ranks), self.settings)
+        return Runtime(comm, lambda: self.topology.restrict(ranks), self.settings, self.machine, self.tuning)
 
     def always_native(self, collective: str) -> bool:
         """Whether every call of ``collective`` without a word of its own goes to the MPI library, whatever its size."""
@@ -245,10 +267,10 @@ class Runtime:
         if nbytes < 0 or not 0 <= root < self.size:
             raise AlgorithmError(f"{nbytes} bytes, root {root}: needs bytes ≥ 0 and a root of 0..{self.size - 1}")
         decision = self.decide(call)
-        if decision.algorithm == NATIVE:
-            return decision
-        schedule = make_schedule(collective, decision.algorithm, self.topology, root, ordered=not commutative)
-        return replace(decision, reordering=schedule.reordering)
+        if decision.algorithm != NATIVE:
+            schedule = make_schedule(collective, decision.algorithm, self.topology, root, ordered=not commutative)
+            decision = replace(decision, reordering=schedule.reordering)
+        return decision
 
     def decide(self, call: Call) -> Decision:
         """The decision for a call, without its schedule."""
@@ -258,10 +280,11 @@ class Runtime:
         return decide(
             call.collective,
             call.nbytes(self.size),
-            self.topology,
+            self.chooser,
             named=named,
             named_by=by,
             commutative=call.commutative,
+            root=call.root,
         )
 
     def bind(self, call: Call, in_place: bool = False) -> Bound | None:

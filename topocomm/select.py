@@ -4,38 +4,27 @@ The automatic rule, in this order:
 
 1. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
    knows shared memory best, and there is no distance to save.
-2. Vectors of at most 512 bytes, barriers included: ``native``. Their cost is latency, of which the interpreter adds
+2. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the interpreter adds
    more between two rounds than near peers save.
-3. Vectors (bytes as in the table below) up to the limit: the algorithm with the fewest messages between places.
-4. Larger ones: the algorithm with the fewest bytes between places.
-5. Blocks (vector / ranks) of at least 32 KiB on at most 128 ranks: a ring or chain in topology order. The ring sends at
-   most G / (G - 1) of the fewest bytes between G places, the chain the fewest, and both keep the links inside and
-   between places busy at the same time, which the level-by-level algorithms do not.
-
-   ============================  ===================  =====================  ====================  ================
-   collective                    bytes of             up to the limit        above                 large blocks
-   ============================  ===================  =====================  ====================  ================
-   allreduce                     the vector           recursive_doubling     rabenseifner          ring
-   allgather                     the result           bruck                  recursive_doubling    ring
-   reduce_scatter(_block)        the whole vector     recursive_halving      recursive_halving     ring
-   alltoall                      a rank's vector      bruck                  scattered             pairwise
-   bcast                         the vector           binomial               scatter_allgather     pipeline
-   reduce                        the vector           binomial               rabenseifner          pipeline
-   gather, scatter               the root's vector    binomial               binomial
-   barrier                       (none)               native
-   ============================  ===================  =====================  ====================  ================
-
-An operation that is not commutative takes an algorithm that keeps the order of operands; where ranks do not stand in
-topology order, that is one in the order of ranks. Nothing else above 512 bytes takes a path that ignores the topology.
+3. What was measured: the entry of the tuning file for this topology, MPI library and size (:mod:`topocomm.tuning`).
+4. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
+   library at its best among them (:mod:`topocomm.choice`).
+5. More ranks than can be modelled at once: the algorithm with the fewest messages between places for small vectors, the
+   fewest bytes for larger ones (:data:`RULES`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from types import MappingProxyType
+from typing import Any
 
 from topocomm.algorithms.table import find
+from topocomm.choice import MOST_RANKS, Chooser
+from topocomm.errors import AlgorithmError
+from topocomm.model.explain import Explanation, explain
 from topocomm.topology import Topology
 
 __all__ = ["ENGINES", "NATIVE", "Decision", "decide", "has_distance"]
@@ -43,39 +32,21 @@ __all__ = ["ENGINES", "NATIVE", "Decision", "decide", "has_distance"]
 NATIVE = "native"
 ENGINES = ("p2p",)
 TINY = 512
-LARGE_BLOCK = 32768
-RING_RANKS = 128
 
-
-@dataclass(frozen=True)
-class _Rule:
-    small: str
-    large: str
-    limit: int
-    large_blocks: str | None = None
-    ordered: tuple[str, str] = ("", "")
-    """Small and large for operations that are not commutative."""
-
-
-RULES: Mapping[str, _Rule] = MappingProxyType(
+RULES: Mapping[str, tuple[str, str, int]] = MappingProxyType(
     {
-        "allreduce": _Rule(
-            "recursive_doubling",
-            "rabenseifner",
-            16384,
-            "ring",
-            ("textbook_recursive_doubling", "textbook_rabenseifner"),
-        ),
-        "allgather": _Rule("bruck", "recursive_doubling", 16384, "ring"),
-        "reduce_scatter": _Rule("recursive_halving", "recursive_halving", 0, "ring", ("binomial", "binomial")),
-        "reduce_scatter_block": _Rule("recursive_halving", "recursive_halving", 0, "ring", ("binomial", "binomial")),
-        "alltoall": _Rule("bruck", "scattered", 8192, "pairwise"),
-        "bcast": _Rule("binomial", "scatter_allgather", 32768, "pipeline"),
-        "reduce": _Rule("binomial", "rabenseifner", 16384, "pipeline", ("binomial", "binomial")),
-        "gather": _Rule("binomial", "binomial", 0),
-        "scatter": _Rule("binomial", "binomial", 0),
+        "allreduce": ("recursive_doubling", "rabenseifner", 16384),
+        "allgather": ("bruck", "recursive_doubling", 16384),
+        "reduce_scatter": ("recursive_halving", "recursive_halving", 0),
+        "reduce_scatter_block": ("recursive_halving", "recursive_halving", 0),
+        "alltoall": ("bruck", "scattered", 8192),
+        "bcast": ("binomial", "scatter_allgather", 32768),
+        "reduce": ("binomial", "rabenseifner", 16384),
+        "gather": ("binomial", "binomial", 0),
+        "scatter": ("binomial", "binomial", 0),
     }
 )
+"""Where nothing is modelled: fewest messages between places up to so many bytes of the vector, fewest bytes above."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +60,42 @@ class Decision:
     engine: str
     why: str
     reordering: str = "none"
+    root: int = field(default=0, compare=False)
+    chooser: Chooser | None = field(default=None, repr=False, compare=False)
+    """What decided, with the topology and machine it knows."""
 
     def __str__(self) -> str:
         how = f"{self.algorithm} on engine {self.engine}, reordering {self.reordering}"
         what = "the MPI library's own" if self.algorithm == NATIVE else how
         size = "any size" if self.nbytes is None else f"{self.nbytes} bytes"
         return f"{self.collective}, {size}: {what}; {self.why}"
+
+    @cached_property
+    def figures(self) -> Explanation:
+        """Rounds, modelled time, bytes per level and busiest link of every candidate, beside the bounds.
+
+        A second or two for 1024 ranks. Raises AlgorithmError where the decision is for any size.
+        """
+        if self.chooser is None or self.nbytes is None:
+            raise AlgorithmError(f"{self.collective}: figures need a number of bytes")
+        return explain(self.collective, self.nbytes, self.chooser.topology, self.chooser.machine, self.root)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The decision as the JSON document has it; under ``model`` the fastest schedule where that is another one."""
+        choice: dict[str, Any] = {"algorithm": self.algorithm, "why": self.why}
+        fastest = self.figures.fastest
+        if fastest.algorithm != self.algorithm:
+            mine = next((c for c in self.figures.candidates if c.algorithm == self.algorithm), None)
+            why = f"shortest time without the interpreter, {fastest.seconds * 1e6:.1f} us"
+            if mine and fastest.seconds:
+                why += f"; {self.algorithm} takes {mine.seconds / fastest.seconds:.2f} times as long"
+            choice["model"] = {"algorithm": fastest.algorithm, "why": why}
+        return choice
+
+    def document(self) -> dict[str, Any]:
+        """What ``python -m topocomm explain --json`` prints."""
+        return self.figures.document(self.chosen)
 
 
 def has_distance(topology: Topology) -> bool:
@@ -106,43 +107,49 @@ def has_distance(topology: Topology) -> bool:
 def decide(
     collective: str,
     nbytes: int,
-    topology: Topology,
+    chooser: Chooser,
     *,
     named: str | None = None,
     named_by: str = "",
     commutative: bool = True,
+    root: int = 0,
 ) -> Decision:
-    """Choose the algorithm for ``nbytes`` bytes (as the table above counts them).
+    """Choose the algorithm for a vector of ``nbytes`` bytes on the chooser's topology and machine.
 
-    ``named`` is the user's word and ``named_by`` where it was said; it is taken or refused, never replaced.
-    Raises AlgorithmError if the named algorithm is unknown or cannot run here.
+    The vector is that of an allreduce, bcast or reduce; of an allgather or gather the result; of a reduce_scatter,
+    scatter or all-to-all what a rank (the root) sends. ``named`` is the user's word and ``named_by`` where it was said;
+    it is taken or refused, never replaced. Raises AlgorithmError if the named algorithm is unknown or cannot run here.
     """
+    topology = chooser.topology
+    decision = partial(Decision, collective, nbytes, root=root, chooser=chooser)
     if named == NATIVE:
-        return Decision(collective, nbytes, NATIVE, NATIVE, f"named by {named_by}")
+        return decision(NATIVE, NATIVE, f"named by {named_by}")
     if named is not None:
         find(collective, named)[0].check(topology.size)
-        return Decision(collective, nbytes, named, "p2p", f"named by {named_by}")
+        return decision(named, "p2p", f"named by {named_by}")
     if not has_distance(topology):
         what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near or on one node"
-        return Decision(collective, nbytes, NATIVE, NATIVE, f"automatic: {what}, no distance to save")
-    if nbytes <= TINY:
-        return Decision(collective, nbytes, NATIVE, NATIVE, f"automatic: at most {TINY} bytes, latency decides")
-    rule = RULES[collective]
-    small, large, large_blocks = rule.small, rule.large, rule.large_blocks
-    reason = "automatic: "
-    if not commutative:
-        (small, large), large_blocks = rule.ordered, None
-        reason = "automatic, not commutative: "
-        if small.endswith("recursive_doubling") and topology.is_sorted:
-            small = "recursive_doubling"
-    outer = int(topology.nesting[1][-1]) + 1
-    if large_blocks and topology.size <= RING_RANKS and nbytes >= LARGE_BLOCK * topology.size:
-        why = f"{reason}blocks of at least {LARGE_BLOCK} bytes, all links of {outer} places busy at once"
-        return Decision(collective, nbytes, large_blocks, "p2p", why)
-    if small == large:
-        return Decision(collective, nbytes, small, "p2p", f"{reason}least traffic between {outer} places")
-    if nbytes <= rule.limit:
-        why = f"{reason}at most {rule.limit} bytes, fewest messages between {outer} places"
-        return Decision(collective, nbytes, small, "p2p", why)
-    why = f"{reason}more than {rule.limit} bytes, fewest bytes between {outer} places"
-    return Decision(collective, nbytes, large, "p2p", why)
+        return decision(NATIVE, NATIVE, f"automatic: {what}, no distance to save")
+    if nbytes <= TINY or collective == "barrier":
+        return decision(NATIVE, NATIVE, f"automatic: at most {TINY} bytes, latency decides")
+    reason = "automatic" if commutative else "automatic, not commutative"
+    measured = chooser.measured(collective, nbytes, commutative)
+    if measured is not None:
+        name, why = measured
+        return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
+    if topology.size > MOST_RANKS:
+        name, why = _by_rule(collective, nbytes, topology, commutative)
+        return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
+    choice = chooser.choose(collective, nbytes, ordered=not commutative)
+    if not choice.is_ours:
+        return decision(NATIVE, NATIVE, f"{reason}: {choice.why}")
+    return decision(choice.algorithm, "p2p", f"{reason}: {choice.why}")
+
+
+def _by_rule(collective: str, nbytes: int, topology: Topology, commutative: bool) -> tuple[str, str]:
+    small, large, limit = RULES[collective]
+    reason = f"more than {MOST_RANKS} ranks are not modelled"
+    if not commutative and collective != "reduce":
+        return NATIVE, reason
+    name, least = (small, "messages") if nbytes <= limit or not commutative else (large, "bytes")
+    return name, f"{reason}; fewest {least} between {int(topology.nesting[1][-1]) + 1} places"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from mpi4py import MPI
 
 import topocomm
 from topocomm.algorithms import COLLECTIVES, TABLE
+from topocomm.model import Level, Machine, dumps_machine
+
+SLOW = Machine("levels", tuple(Level(name, 5e6, 5e6) for name in ("group", "node")))
 
 
 def _call(comm: topocomm.Comm, collective: str, **settings: Any) -> int:
@@ -98,12 +103,15 @@ def what_is_unknown_or_cannot_run_is_refused(world: MPI.Intracomm) -> None:
         (topocomm.AlgorithmError, {"engine": "nonsense"}),
         (topocomm.TopologyError, {"topology": "/nowhere.json"}),
         (topocomm.TopologyError, {"topology": topocomm.Topology.flat(p + 1)}),
+        (topocomm.TopologyError, {"machine": "/nowhere.json"}),
+        (topocomm.TopologyError, {"machine": SLOW, "topology": topocomm.Topology(("shelf",), [["s"]] * p)}),
     ]
     if p > 1:
         wrong += [
             (topocomm.AlgorithmError, {"algorithm": "ring" if world.rank else "native"}),
             (topocomm.AlgorithmError, {"algorithm": None if world.rank else "ring"}),
             (topocomm.TopologyError, {"topology": None if world.rank else flat}),
+            (topocomm.TopologyError, {"machine": None if world.rank else SLOW}),
         ]
     if p & (p - 1):
         wrong.append((topocomm.AlgorithmError, {"algorithm": {"allgather": "textbook_recursive_doubling"}}))
@@ -135,3 +143,32 @@ def a_name_that_fits_the_parent_alone_is_refused_by_the_child_at_the_call(world:
         _call(child, "allgather", algorithm="bruck")
         _call(child, "allreduce")
         child.Free()
+
+
+@check(4)
+def the_machine_file_decides_for_all_derived_communicators_too(world: MPI.Intracomm) -> None:
+    """Read by rank 0; on slow links bytes count, on those assumed without a file the interpreter does."""
+    p = world.size
+    where = topocomm.Topology(("group", "node"), [(r % 2, r) for r in range(p)])
+    with tempfile.TemporaryDirectory() as folder:
+        path = world.bcast(f"{folder}/machine.json")
+        if world.rank == 0:
+            Path(path).write_text(dumps_machine(SLOW))
+        os.environ["TOPOCOMM_MACHINE"] = path if world.rank == 0 else "/nowhere"
+        try:
+            comm = topocomm.Comm(world, topology=where)
+        finally:
+            del os.environ["TOPOCOMM_MACHINE"]
+        world.Barrier()
+    for wrapped in (comm, comm.Dup()):
+        told = wrapped.explain("allreduce", 1 << 16)
+        assert told.algorithm != "native"
+        assert "machine.json" in told.why
+        assert told.document()["chosen"]["algorithm"] == told.algorithm
+        x, y = np.full(1 << 13, world.rank + 1.0), np.empty(1 << 13)
+        wrapped.Allreduce(x, y)
+        assert wrapped.decisions[-1] == told
+        assert (y == p * (p + 1) / 2).all()
+    told = topocomm.Comm(world, topology=where).explain("allreduce", 1 << 12)
+    assert told.algorithm == "native"
+    assert "assumed" in told.why

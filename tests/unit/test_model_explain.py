@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from topocomm.algorithms import TABLE
+from topocomm.choice import Chooser
 from topocomm.cli import main
 from topocomm.model import machine
 from topocomm.model.explain import explain, pair_loads
@@ -65,7 +66,7 @@ def test_the_choice_is_that_of_the_library(placement, capsys):
     topology = reorder_ranks(groups_of([3, 1, 4]), "random:1")
     for nbytes in (8, 1 << 20):
         doc = document(capsys, "allgather", "--bytes", str(nbytes), "--placement", placement)
-        decision = decide("allgather", nbytes, topology)
+        decision = decide("allgather", nbytes, Chooser(topology))
         assert (doc["chosen"]["algorithm"], doc["chosen"]["why"]) == (decision.algorithm, decision.why)
         fastest = doc["candidates"][0]["algorithm"]
         assert doc["chosen"].get("model", {"algorithm": decision.algorithm})["algorithm"] == fastest
@@ -90,7 +91,8 @@ def test_the_table_names_the_choice(placement, capsys):
     lines = capsys.readouterr().out.splitlines()
     head = next(line for line in lines if line.startswith("# Algorithm"))
     assert head.split()[2:6] == ["Rounds", "Time(us)", "/bound", "group"]
-    assert lines[-1].startswith(("# chosen: recursive_doubling: ", "# the model would choose: "))
+    assert lines[-2].startswith("# chosen: native: automatic: at most 512 bytes")
+    assert lines[-1].startswith("# fastest schedule: ")
 
 
 def test_machine_and_pictures(tmp_path, capsys):

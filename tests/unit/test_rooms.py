@@ -16,7 +16,9 @@ WITHOUT_MPI = (
     "model",
     "verify",
     "plan",
+    "choice",
     "select",
+    "tuning",
     "engines.local",
     "cli.list",
     "cli.verify",
@@ -27,10 +29,10 @@ WITHOUT_MPI = (
 ORDER = (
     ("errors", "topology", "schedule"),
     ("layout", "tree", "compose", "reorder", "algorithms", "model"),
-    ("verify",),
-    ("plan", "select"),
+    ("verify", "tuning"),
+    ("plan", "choice", "select"),
     ("engines", "rma"),
-    ("comm", "calls", "buffers", "runtime", "config"),
+    ("comm", "calls", "buffers", "runtime", "config", "given"),
     ("cli",),
 )
 

@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "plot": "topocomm.cli.plot",
     "explain": "topocomm.cli.explain",
     "simulate": "topocomm.cli.simulate",
+    "tune": "topocomm.cli.tune",
 }
 """Command → module, in the order of the help."""
 

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from topocomm.algorithms import TABLE
+from topocomm.choice import Chooser
 from topocomm.cli.console import log
 from topocomm.cli.places import ORDERS, add_json, amount, machine_of, placement_of, size_of, write_json
 from topocomm.cli.plot import KINDS, require_matplotlib
-from topocomm.errors import Error
-from topocomm.model.explain import Explanation, explain
+from topocomm.errors import AlgorithmError, Error
+from topocomm.model.explain import Explanation
 from topocomm.select import Decision, decide
-from topocomm.topology import Topology, reorder_ranks
+from topocomm.topology import reorder_ranks
 
-__all__ = ["HELP", "add_arguments", "chosen", "decision_of", "run", "table"]
+__all__ = ["HELP", "add_arguments", "check_picture", "decision_of", "run", "table"]
 
 HELP = "candidates, link loads, time and bounds of a collective under a placement"
 
@@ -41,12 +43,13 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         check_picture(args.plot)
     topology = reorder_ranks(placement_of(args.placement, args.hosts), args.order)
-    found = explain(args.collective, args.bytes, topology, machine_of(args.machine, topology), args.root)
-    choice = chosen(found)
+    chooser = Chooser(topology, machine_of(args.machine, topology))
+    decision = decision_of(args.collective, args.bytes, chooser, args.root)
+    found, choice = decision.figures, decision.chosen
     if args.json != "-":
         print("\n".join(table(found, choice, args.order)))
     if args.json is not None:
-        write_json(json.dumps(found.document(choice), indent=1, ensure_ascii=False) + "\n", args.json)
+        write_json(json.dumps(decision.document(), indent=1, ensure_ascii=False) + "\n", args.json)
     for name, reason in found.left_out.items():
         log(f"{args.collective} {name} left out: {reason}")
     if args.plot is not None:
@@ -66,22 +69,13 @@ def check_picture(path: Path) -> None:
         raise Error(f"{path}: there is no directory {str(path.parent)!r}")
 
 
-def decision_of(collective: str, nbytes: int, topology: Topology) -> Decision:
-    """What the library would run; a barrier has no bytes."""
-    return decide(collective, 0 if collective == "barrier" else nbytes, topology)
-
-
-def chosen(found: Explanation) -> dict[str, Any]:
-    """What would run, and why; under ``model`` the fastest candidate where that is another one."""
-    decision = decision_of(found.collective, found.nbytes, found.topology)
-    choice: dict[str, Any] = {"algorithm": decision.algorithm, "why": decision.why}
-    fastest = found.fastest
-    if fastest.algorithm != decision.algorithm:
-        mine = next((c for c in found.candidates if c.algorithm == decision.algorithm), None)
-        beside = f"{mine.seconds / fastest.seconds:.2f} times as long" if mine and fastest.seconds else "not modelled"
-        why = f"shortest time in the model, {fastest.seconds * 1e6:.1f} us; {decision.algorithm} is {beside}"
-        choice["model"] = {"algorithm": fastest.algorithm, "why": why}
-    return choice
+def decision_of(collective: str, nbytes: int, chooser: Chooser, root: int = 0) -> Decision:
+    """What the library would run. Raises AlgorithmError for an unknown collective or size."""
+    if collective not in TABLE:
+        raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(TABLE)}")
+    if nbytes < 0:
+        raise AlgorithmError(f"needs bytes ≥ 0, found {nbytes}")
+    return decide(collective, nbytes, chooser, root=root)
 
 
 def _over(ratio: float | None) -> str:
@@ -108,4 +102,4 @@ def table(found: Explanation, choice: dict[str, Any], order: str) -> Iterator[st
         yield line + f"{amount(c.busiest_link_bytes):>14}{_over(c.busiest_over_bound):>8}  {c.busiest_link}"
     yield f"# chosen: {choice['algorithm']}: {choice['why']}"
     if "model" in choice:
-        yield f"# the model would choose: {choice['model']['algorithm']}: {choice['model']['why']}"
+        yield f"# fastest schedule: {choice['model']['algorithm']}: {choice['model']['why']}"

@@ -27,10 +27,13 @@ _NAME = f"{PROGRAM} run"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Our options, then the program and all that belongs to it."""
-    parser.usage = f"{_NAME} [--algorithm A] [--topology FILE] [--trace] (SCRIPT | -m MODULE | -c CODE | -) [ARG …]"
+    files = "[--topology FILE] [--machine FILE] [--tuning FILE]"
+    parser.usage = f"{_NAME} [--algorithm A] {files} [--trace] (SCRIPT | -m MODULE | -c CODE | -) [ARG …]"
     add = parser.add_argument
     add("--algorithm", metavar="A", help="algorithm of every collective that has it, or COLLECTIVE=A,COLLECTIVE=A,…")
     add("--topology", metavar="FILE", help="placement file (default: what the machine shows)")
+    add("--machine", metavar="FILE", help="machine file: how fast the links are (default: assumed)")
+    add("--tuning", metavar="FILE", help="tuning file: what was measured (default: none)")
     add("--trace", action="store_true", help="log what ran and why, as TOPOCOMM_TRACE=1 does")
     add("-m", dest="module", metavar="MODULE", nargs=argparse.REMAINDER, help="run a module, as python -m does")
     add("-c", dest="code", metavar="CODE", nargs=argparse.REMAINDER, help="run a program given as text")
@@ -44,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         words, algorithm = _program(args), _algorithm(args.algorithm)
-        if args.topology:
-            _check_topology(args.topology)
+        _check_files(args)
     except ValueError as error:
         return refuse(_NAME, str(error))
     if args.trace:
         os.environ["TOPOCOMM_TRACE"] = "1"
-    _WrapWorld(algorithm, args.topology).install()
+    told = {"topology": args.topology, "machine": args.machine, "tuning": args.tuning}
+    _WrapWorld(algorithm, told).install()
     return _run(words)
 
 
@@ -106,11 +109,15 @@ def _algorithm(text: str | None) -> str | dict[str, str] | None:
     return text
 
 
-def _check_topology(name: str) -> None:
-    """Read the placement file once before MPI starts. Raises TopologyError, a ValueError."""
-    from topocomm.topology import read_placement
+def _check_files(args: argparse.Namespace) -> None:
+    """Read the files once before MPI starts. Raises TopologyError, a ValueError."""
+    from topocomm.model import read_machine
+    from topocomm.topology import read_site
+    from topocomm.tuning import read_tuning
 
-    read_placement(name)
+    for name, read in ((args.topology, read_site), (args.machine, read_machine), (args.tuning, read_tuning)):
+        if name:
+            read(name)
 
 
 class _WrapWorld:
@@ -120,8 +127,8 @@ class _WrapWorld:
     for it.
     """
 
-    def __init__(self, algorithm: str | dict[str, str] | None, topology: str | None) -> None:
-        self._algorithm, self._topology = algorithm, topology
+    def __init__(self, algorithm: str | dict[str, str] | None, told: dict[str, str | None]) -> None:
+        self._algorithm, self._told = algorithm, told
 
     def install(self) -> None:
         """Start to wait. mpi4py.MPI must not be imported yet."""
@@ -159,5 +166,5 @@ class _WrapWorld:
     def _wrap(self, module: ModuleType) -> None:
         from topocomm import Comm
 
-        world = Comm(module.COMM_WORLD, algorithm=self._algorithm, topology=self._topology)
+        world = Comm(module.COMM_WORLD, algorithm=self._algorithm, **self._told)
         module.COMM_WORLD = world  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from topocomm.algorithms.table import TABLE, parse_name
+from topocomm.choice import Chooser
 from topocomm.cli.console import log
 from topocomm.cli.explain import check_picture, decision_of
 from topocomm.cli.places import ORDERS, add_json, machine_of, placement_of, size_of, write_json
@@ -97,7 +98,8 @@ def _one(args: argparse.Namespace, path: str, order: str, topology: Topology) ->
     """Sweep one placement in one order, and print its table."""
     machine = machine_of(args.machine, topology)
     found = sweep(args.collective, args.bytes, _names(args, topology), topology, machine, args.root)
-    points = [point.at(path, order, decision_of(args.collective, point.nbytes, topology).algorithm) for point in found]
+    chooser = Chooser(topology, machine)
+    points = [point.at(path, order, decision_of(args.collective, point.nbytes, chooser).algorithm) for point in found]
     if args.json != "-":
         print("\n".join(_table(args, path, order, topology, points)), end="\n\n")
     return points

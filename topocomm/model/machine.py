@@ -17,12 +17,12 @@ assumed when nothing is known.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from topocomm.errors import TopologyError
 from topocomm.topology import Topology
 
-__all__ = ["KINDS", "Level", "Machine", "default_machine", "dragonfly", "fat_tree", "levels", "torus"]
+__all__ = ["KINDS", "Level", "Machine", "complete", "default_machine", "dragonfly", "fat_tree", "levels", "torus"]
 
 KINDS = ("levels", "fat_tree", "dragonfly", "dragonfly+", "torus")
 PAIRED = ("dragonfly", "dragonfly+")
@@ -182,6 +182,16 @@ def default_machine(topology: Topology) -> Machine:
         else:
             described.append(_inner(name))
     return Machine("levels", tuple(described), source="assumed (no machine file)")
+
+
+def complete(machine: Machine, topology: Topology) -> Machine:
+    """The machine with what is assumed for sockets, NUMA domains and cores that the topology has and it lacks."""
+    known = {level.name for level in machine.levels}
+    missing = [name for name in topology.levels if name in _INNER and name not in known]
+    if not missing:
+        return machine
+    source = f"{machine.source}, {' and '.join(missing)} assumed"
+    return replace(machine, levels=machine.levels + tuple(_inner(name) for name in missing), source=source)
 
 
 def _inner(name: str) -> Level:

@@ -12,7 +12,7 @@ from topocomm.topology.files import Placement, read_text
 from topocomm.topology.sites import parse_site
 from topocomm.topology.topology import Topology
 
-__all__ = ["discover", "from_file"]
+__all__ = ["discover", "from_file", "placed", "text_of"]
 
 _CPU = Path("/sys/devices/system/cpu")
 
@@ -63,6 +63,11 @@ def from_file(comm: MPI.Intracomm, path: str) -> Topology:
 
     Raises TopologyError on every rank if the file cannot be read, is malformed or does not fit.
     """
+    return placed(comm, parse_site(text_of(comm, path), str(path)))
+
+
+def text_of(comm: MPI.Intracomm, path: str) -> str:
+    """The text of a file, read by rank 0. Collective; raises TopologyError on every rank if it cannot be read."""
     answer: tuple[str, str] | None = None
     if comm.rank == 0:
         try:
@@ -74,7 +79,7 @@ def from_file(comm: MPI.Intracomm, path: str) -> Topology:
     kind, text = answer
     if kind == "error":
         raise TopologyError(text)
-    return placed(comm, parse_site(text, str(path)))
+    return text
 
 
 def placed(comm: MPI.Intracomm, placement: Placement) -> Topology:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from topocomm.errors import AlgorithmError
 __all__ = ["AUTO", "NATIVE", "Contender", "Plan", "contenders", "plan_of"]
 
 AUTO, NATIVE = "auto", "native"
+
+Files = Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,21 @@ def plan_of(collective: str, words: Sequence[str]) -> Plan:
     return Plan(tuple(dict.fromkeys(names)), frozenset(every) - {AUTO, NATIVE, *words})
 
 
-def contenders(world: MPI.Intracomm, collective: str, plan: Plan, topology: str | None) -> list[Contender]:
-    """A communicator for every name, over the processes of `world`. Collective.
+def contenders(world: MPI.Intracomm, collective: str, plan: Plan, told: Files) -> list[Contender]:
+    """A communicator for every name, over the processes of `world`; ``told``: files for `topocomm.Comm`. Collective.
 
     ``native`` is the plain communicator, without topocomm in the way. Raises AlgorithmError for a named algorithm
     that cannot run here, TopologyError for a bad file.
     """
-    return [_contender(world, collective, name, name in plan.optional, topology) for name in plan.names]
+    return [_contender(world, collective, name, name in plan.optional, told) for name in plan.names]
 
 
-def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool, topology: str | None) -> Contender:
+def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool, told: Files) -> Contender:
     if name == NATIVE:
         return Contender(name, world)
     algorithm = None if name == AUTO else {collective: name}
     try:
-        return Contender(name, Comm(world, algorithm=algorithm, topology=topology))
+        return Contender(name, Comm(world, algorithm=algorithm, **told))
     except AlgorithmError as error:
         if not optional:
             raise

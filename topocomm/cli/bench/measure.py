@@ -15,7 +15,7 @@ from topocomm.cli.bench.table import Result
 from topocomm.cli.bench.workloads import Workload
 from topocomm.errors import AlgorithmError
 
-__all__ = ["Effort", "VerificationError", "able", "measure", "statistics"]
+__all__ = ["Effort", "VerificationError", "able", "measure", "slowest", "statistics", "verify"]
 
 _FIRST, _LAST = 0, 1
 """Iteration numbers of the two verified calls around the timed loop: their data differ."""
@@ -62,13 +62,32 @@ def measure(
 
     Collective over `world`, whose barrier separates the calls. Raises VerificationError, on every rank.
     """
-    for name in calls:
-        _verified(world, calls, name, workload, _FIRST)
+    verify(world, calls, workload, last=False)
     loop = _verifying_loop if effort.every else _loop
     times = loop(world, calls, workload, effort)
-    for name in calls:
-        _verified(world, calls, name, workload, _LAST)
+    verify(world, calls, workload, last=True)
     return np.array(times)[:, effort.warmup :]
+
+
+def verify(world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, last: bool) -> None:
+    """Check every contender's result once, with other data at the last than at the first time. Collective.
+
+    Raises VerificationError, on every rank.
+    """
+    for name in calls:
+        _verified(world, calls, name, workload, _LAST if last else _FIRST)
+
+
+def slowest(
+    world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, iterations: int
+) -> NDArray[np.float64]:
+    """Seconds of the slowest rank, one line a contender; they take turns within each iteration. Collective; the same
+    on every rank.
+    """
+    mine = np.array(_loop(world, calls, workload, Effort(iterations, 0)))
+    across = np.empty_like(mine)
+    world.Allreduce(mine, across, MPI.MAX)
+    return across
 
 
 def statistics(world: MPI.Intracomm, seconds: NDArray[np.float64], percentiles: Sequence[int]) -> Result:

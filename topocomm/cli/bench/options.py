@@ -32,7 +32,8 @@ class Options:
 
     benchmark: Benchmark
     algorithms: tuple[str, ...]
-    topology: str | None
+    told: dict[str, str | None]
+    """Files that describe the machine, by the names of `topocomm.Comm`."""
     least: int
     most: int
     iterations: int | None
@@ -66,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--algorithm", metavar="A,B,…", type=_words, help="algorithms to compare, the first is the base column; also "
         "auto (topocomm's choice), native (the MPI library's own), all (default: auto,native)")  # fmt: skip
     add("--topology", metavar="FILE", help="placement file (default: what the machine shows)")
+    add("--machine", metavar="FILE", help="machine file: how fast the links are (default: assumed)")
+    add("--tuning", metavar="FILE", help="tuning file: what was measured (default: none)")
     add("--json", metavar="FILE", type=_writable, help="write the results for machines as well")
     add("-v", "--version", action="store_true", help="print the version line of this benchmark and stop")
     add("-m", "--message-size", metavar="[MIN:]MAX", type=_size_range, help="bytes (also 4K, 2M); MIN: sets only MIN")
@@ -99,7 +102,7 @@ def options_of(args: argparse.Namespace) -> Options:
     return Options(
         benchmark=benchmark,
         algorithms=tuple(args.algorithm or (("native",) if benchmark.point_to_point else ("auto", "native"))),
-        topology=args.topology,
+        told={"topology": args.topology, "machine": args.machine, "tuning": args.tuning},
         least=least,
         most=most,
         iterations=args.iterations,
@@ -130,8 +133,9 @@ def _refuse_foreign_flags(benchmark: Benchmark, args: argparse.Namespace) -> Non
     for flag, name in _FLAGS.items():
         if getattr(args, name) not in (None, False) and flag not in allowed:
             raise UsageError(f"{benchmark.name} has no -{flag}; it has {' '.join(f'-{letter}' for letter in allowed)}")
-    if benchmark.point_to_point and (args.algorithm or args.topology):
-        raise UsageError(f"{benchmark.name} sends messages, no algorithm does; leave out --algorithm and --topology")
+    named = [name for name in ("algorithm", "topology", "machine", "tuning") if getattr(args, name)]
+    if benchmark.point_to_point and named:
+        raise UsageError(f"{benchmark.name} sends messages, no algorithm does; leave out --{' and --'.join(named)}")
 
 
 def _memory(limit: int | None) -> int:

@@ -82,7 +82,7 @@ def report(options: Options) -> int:
     plan = Plan((NATIVE,), frozenset())
     if not options.benchmark.point_to_point:
         plan = plan_of(options.benchmark.name, options.algorithms)
-    found = contenders(world, options.benchmark.name, plan, options.topology)
+    found = contenders(world, options.benchmark.name, plan, options.told)
     return _report(Run(_limited(options, world), world, found, plan.optional, set()))
 
 

@@ -1,0 +1,114 @@
+"""The choice by the model: what it weighs, that what it names can run, and what overrules it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from places import topologies
+
+from topocomm.algorithms import TABLE, make_schedule
+from topocomm.choice import MOST_RANKS, TIE, Chooser, rounded
+from topocomm.errors import AlgorithmError, TopologyError
+from topocomm.model import Level, Machine
+from topocomm.select import NATIVE, decide, has_distance
+from topocomm.topology import Topology, reorder_ranks
+
+RACKS = Topology(("rack", "node"), [(f"r{i // 4}", f"h{i}") for i in range(16)])
+SLOW = Machine("levels", (Level("rack", 5e6, 5e6, 2e-5), Level("node", 5e6, 5e6, 2e-5)), source="slow.json")
+FAST = Machine("levels", (Level("rack", 25e9, 25e9, 2e-7), Level("node", 25e9, 25e9, 2e-7)), source="fast.json")
+REDUCING = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
+
+
+@pytest.mark.parametrize("collective", [c for c in TABLE if c != "barrier"])
+def test_the_machine_decides(collective):
+    """64 KiB between ranks dealt out over racks: bytes decide at 5 MB/s, the interpreter at 25 GB/s."""
+    cyclic = reorder_ranks(RACKS, "cyclic")
+    slow, fast = (decide(collective, 1 << 16, Chooser(cyclic, machine)) for machine in (SLOW, FAST))
+    assert slow.algorithm not in (NATIVE, *(n for n in TABLE[collective] if n.startswith("textbook_")))
+    assert fast.algorithm == NATIVE
+    assert "slow.json" in slow.why
+    assert "fast.json" in fast.why
+    choice = Chooser(cyclic, SLOW).choose(collective, 1 << 16)
+    assert choice.bound <= choice.seconds <= choice.library_seconds * (1 + TIE)
+
+
+def test_a_tie_is_ours_and_less_is_not():
+    choice = Chooser(RACKS, SLOW).choose("allgather", 1 << 20)
+    assert choice.library == "textbook_ring"  # in topology order the MPI library may be as good
+    assert 1 <= choice.seconds / choice.library_seconds <= 1 + TIE
+    assert choice.is_ours
+    quick = Chooser(RACKS, FAST).choose("allgather", 1 << 10)
+    assert quick.seconds > quick.library_seconds * (1 + TIE)
+    assert not quick.is_ours
+
+
+@given(
+    topologies(max_ranks=20), st.sampled_from([c for c in TABLE if c != "barrier"]), st.integers(0, 1 << 24), st.data()
+)
+def test_what_is_chosen_can_run(topology, collective, nbytes, data):
+    commutative = collective not in REDUCING or data.draw(st.booleans())
+    machine = Machine("levels", tuple(Level(name, 5e6, 5e6) for name in topology.levels))
+    root = data.draw(st.integers(0, topology.size - 1))
+    decision = decide(collective, nbytes, Chooser(topology, machine), commutative=commutative, root=root)
+    if decision.algorithm == NATIVE:
+        assert decision.engine == NATIVE
+        return
+    assert has_distance(topology)
+    schedule = make_schedule(collective, decision.algorithm, topology, root, ordered=not commutative)
+    assert commutative or schedule.in_order
+
+
+def test_sizes_are_asked_for_once_an_octave_half():
+    assert rounded(0) == 0
+    assert {rounded(n) for n in range(1000, 1100)} == {1024}
+    assert rounded(1500) == rounded(1448) == 1448
+    chooser = Chooser(RACKS, SLOW)
+    assert chooser.choose("allreduce", 1000) is chooser.choose("allreduce", 1100)
+    assert chooser.choose("allreduce", 1000) is not chooser.choose("allreduce", 1000, ordered=True)
+
+
+class Tuned:
+    """What was measured, for a test."""
+
+    def __init__(self, name):
+        self.name, self.asked = name, []
+
+    def best(self, *question):
+        self.asked.append(question)
+        return self.name and (self.name, "measured on purpose")
+
+
+def test_what_was_measured_overrules_the_model():
+    for name, engine in (("native", "native"), ("textbook_ring", "p2p")):
+        tuned = Tuned(name)
+        decision = decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, tuned, "Some MPI 1.0"), commutative=False)
+        assert (decision.algorithm, decision.engine) == (name, engine)
+        assert "measured on purpose" in decision.why
+        assert tuned.asked == [("allreduce", 1 << 20, RACKS.signature, False, "Some MPI 1.0")]
+    assert decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, Tuned(None))).algorithm == "ring"
+    assert decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, Tuned("native")), named="direct").algorithm == "direct"
+
+
+def test_more_ranks_than_can_be_modelled():
+    many = Topology(("node",), [[i // 8] for i in range(MOST_RANKS + 8)])
+    assert decide("allreduce", 1 << 20, Chooser(many)).algorithm == "rabenseifner"
+    assert decide("allreduce", 1 << 12, Chooser(many)).algorithm == "recursive_doubling"
+    assert decide("allreduce", 1 << 12, Chooser(many), commutative=False).algorithm == NATIVE
+    assert "not modelled" in decide("bcast", 1 << 20, Chooser(many)).why
+
+
+def test_levels_that_a_machine_lacks():
+    bound = Topology(("rack", "node", "socket"), [(i // 4, i // 2, i) for i in range(8)])
+    assert "socket assumed" in Chooser(bound, SLOW).choose("bcast", 4096).machine
+    with pytest.raises(TopologyError, match="'group'"):
+        Chooser(Topology(("group", "rack", "node"), [(0, i // 4, i) for i in range(8)]), SLOW)
+
+
+def test_figures_are_those_of_explain():
+    decision = decide("reduce", 1 << 16, Chooser(RACKS, SLOW), root=5)
+    document = decision.document()
+    assert document["chosen"]["algorithm"] == decision.algorithm
+    assert document["bytes"] == 1 << 16
+    assert {c["algorithm"] for c in document["candidates"]} >= {"binomial", "pipeline"}
+    assert decision.figures is decision.figures
+    with pytest.raises(AlgorithmError, match="number of bytes"):
+        _ = decide("reduce", 1 << 16, Chooser(RACKS, SLOW)).__class__("reduce", None, NATIVE, NATIVE, "").figures

@@ -1,0 +1,175 @@
+"""The choice by the model: what every candidate would take on the machine, the MPI library at its best among them.
+
+A candidate's time is that of :func:`topocomm.model.schedule_time` for its schedule, with what the interpreter adds to
+every message (:data:`INTERPRETER`, :data:`REDUCING`; the C code of an MPI library adds none). What the MPI library
+would take nobody can know without measuring; it is credited with the fastest of the algorithms that MPI libraries
+have (:data:`LIBRARY`), run in C in the order of ranks. So a modelled gain is at least what the placement gives, and
+``native`` is kept wherever an MPI library could be as fast by more than :data:`TIE`.
+
+Sizes are rounded to the nearest half power of two, so that a program with many sizes asks few questions. A rooted
+collective is priced with root 0. Everything here depends only on what all ranks know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import log2
+from types import MappingProxyType
+
+from topocomm.algorithms.pipeline import SEGMENTS
+from topocomm.algorithms.table import TABLE
+from topocomm.model.bulk import transfers
+from topocomm.model.explain import candidates_of
+from topocomm.model.machine import Machine, complete, default_machine
+from topocomm.model.network import Network
+from topocomm.model.optimum import time_bound
+from topocomm.model.time import schedule_time
+from topocomm.topology import Topology
+from topocomm.tuning import Tuning
+
+__all__ = ["LIBRARY", "MOST_RANKS", "Choice", "Chooser", "rounded"]
+
+INTERPRETER = 2.5e-6
+"""Seconds that Python adds to a message: a round of the p2p engine less a plain Sendrecv (bench/overhead.py)."""
+REDUCING = 12e-6
+"""The same where what comes is combined: buffers cut, ``Reduce_local`` called."""
+TIE = 0.02
+"""Where the MPI library at its best is ahead by no more than this part, ours is taken: it seldom is at its best."""
+MOST_RANKS = 4096
+"""Beyond, modelling would take longer than calls may."""
+
+LIBRARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "allreduce": ("recursive_doubling", "textbook_recursive_doubling", "textbook_rabenseifner", "textbook_ring"),
+        "allgather": ("textbook_recursive_doubling", "textbook_bruck", "textbook_ring"),
+        "reduce_scatter": ("textbook_recursive_halving", "textbook_pairwise"),
+        "reduce_scatter_block": ("textbook_recursive_halving", "textbook_pairwise"),
+        "alltoall": ("textbook_bruck", "textbook_pairwise"),
+        "bcast": ("binomial", "textbook_binomial", "textbook_scatter_allgather"),
+        "reduce": ("binomial", "textbook_binomial", "textbook_rabenseifner"),
+        "gather": ("textbook_binomial",),
+        "scatter": ("textbook_binomial",),
+        "barrier": ("dissemination", "textbook_dissemination"),
+    }
+)
+"""What MPI libraries have, by the names of the table. Small vectors they move node by node: the forms with leaders."""
+
+ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "allreduce": ("textbook_recursive_doubling",),
+        "reduce": ("textbook_binomial",),
+        "reduce_scatter": ("binomial",),
+        "reduce_scatter_block": ("binomial",),
+    }
+)
+"""The same for operations that are not commutative."""
+
+_REDUCES = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
+_SLOW_TO_LIST = {"direct": 512, "pipeline": 2 * SEGMENTS}
+"""Candidates left out beyond so many ranks: their messages take too long to list, or they are never the fastest."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The fastest candidate and the MPI library at its best: names and seconds; the bound in seconds."""
+
+    algorithm: str
+    seconds: float
+    library: str
+    library_seconds: float
+    bound: float
+    machine: str
+    """Where the machine's figures are from."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our candidate is taken; else the MPI library's call."""
+        return self.seconds <= self.library_seconds * (1 + TIE)
+
+    @property
+    def why(self) -> str:
+        """One sentence."""
+        ours, theirs = f"{self.seconds * 1e6:.4g} us", f"{self.library_seconds * 1e6:.4g} us"
+        ratio = self.seconds / self.library_seconds if self.library_seconds else 1.0
+        best = f"an MPI library at its best ({self.library}, {theirs})"
+        share = f", bound {self.bound * 1e6:.4g} us" if self.bound else ""
+        return f"{self.algorithm} modelled at {ours}, {ratio:.2f} of {best}{share}; machine: {self.machine}"
+
+
+def rounded(nbytes: int) -> int:
+    """The nearest half power of two."""
+    return round(2 ** (round(2 * log2(nbytes)) / 2)) if nbytes > 0 else 0
+
+
+class Chooser:
+    """Chooses on one topology and machine (None: assumed), and remembers.
+
+    ``tuning`` holds what was measured, ``library`` is the MPI library it must have been measured with.
+    Raises TopologyError if the machine does not fit.
+    """
+
+    def __init__(
+        self, topology: Topology, machine: Machine | None = None, tuning: Tuning | None = None, library: str = ""
+    ) -> None:
+        self.topology = topology
+        self.tuning = tuning
+        self.library = library
+        self.machine = complete(machine, topology) if machine else default_machine(topology)
+        self.machine.covers(topology)
+        self._known: dict[tuple[str, int, bool], Choice] = {}
+        self._networks: dict[float, Network] = {}
+
+    def choose(self, collective: str, nbytes: int, ordered: bool = False) -> Choice:
+        """The choice for a vector of about ``nbytes`` bytes; ``ordered``: operands combine in the order of ranks.
+
+        Raises AlgorithmError for an unknown collective.
+        """
+        key = collective, rounded(nbytes), ordered
+        if key not in self._known:
+            self._known[key] = self._choose(*key)
+        return self._known[key]
+
+    def measured(self, collective: str, nbytes: int, commutative: bool) -> tuple[str, str] | None:
+        """The fastest algorithm that was measured here, and why; None if none was."""
+        if self.tuning is None:
+            return None
+        return self.tuning.best(collective, nbytes, self.topology.signature, commutative, self.library)
+
+    def _choose(self, collective: str, nbytes: int, ordered: bool) -> Choice:
+        added = REDUCING if collective in _REDUCES else INTERPRETER
+        plain = self._network(0.0)
+        bound = time_bound(collective, plain, nbytes).seconds
+        library = (ORDERED if ordered else LIBRARY)[collective]
+        library = tuple(n for n in library if self._can(collective, n))
+        theirs = {name: self._seconds(collective, name, nbytes, plain) for name in library}
+        best = min(theirs, key=theirs.__getitem__)
+        ours = {
+            name: self._seconds(collective, name, nbytes, self._network(added))
+            for name in self._candidates(collective, ordered)
+        }
+        fastest = min(ours, key=ours.__getitem__)
+        return Choice(fastest, ours[fastest], best, theirs[best], bound, self.machine.source)
+
+    def _can(self, collective: str, name: str) -> bool:
+        return not (TABLE[collective][name].power_of_two and self.topology.size & (self.topology.size - 1))
+
+    def _candidates(self, collective: str, ordered: bool) -> list[str]:
+        """Ours: what follows the topology, or what keeps the order of operands in the order of ranks."""
+        p = self.topology.size
+        able = [n for n in candidates_of(collective, self.topology)[0] if p <= _SLOW_TO_LIST.get(n, p)]
+        if not ordered:
+            return [n for n in able if not n.startswith("textbook_")]
+        entries = TABLE[collective]
+        in_place = self.topology.is_sorted or collective.startswith("reduce_scatter")
+        return [n for n in able if entries[n].in_order and (in_place or n.startswith("textbook_"))]
+
+    def _network(self, added: float) -> Network:
+        if added not in self._networks:
+            machine = replace(self.machine, overhead=self.machine.overhead + added)
+            self._networks[added] = Network(machine, self.topology)
+        return self._networks[added]
+
+    @staticmethod
+    def _seconds(collective: str, name: str, nbytes: int, network: Network) -> float:
+        return schedule_time(transfers(collective, name, network.topology), network, nbytes)

@@ -1,0 +1,247 @@
+"""A tuning session: the points still to be measured, one after the other, kept after each of them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mpi4py import MPI
+
+from topocomm.algorithms import make_schedule
+from topocomm.algorithms.table import find
+from topocomm.cli import machine
+from topocomm.cli.bench.measure import VerificationError, able
+from topocomm.cli.bench.osu import BENCHMARKS, Datatype, datatype_of
+from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
+from topocomm.cli.console import log
+from topocomm.cli.tune import Options
+from topocomm.cli.tune.point import measure_point
+from topocomm.cli.tune.progress import Progress, table
+from topocomm.comm import Comm
+from topocomm.errors import AlgorithmError, Error
+from topocomm.topology import Topology
+from topocomm.tuning import Entry, Tuning, class_of, dumps_tuning, read_tuning
+from topocomm.tuning.entries import NATIVE
+from topocomm.tuning.files import write_text
+
+__all__ = ["tune"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One call at one size: bytes of the whole vector, and the elements that a `Shape` counts."""
+
+    collective: str
+    nbytes: int
+    count: int
+
+
+@dataclass
+class Session:
+    """What all ranks know alike; ``book``, what was measured, only rank 0 keeps up to date."""
+
+    options: Options
+    world: MPI.Intracomm
+    topology: Topology
+    library: str
+    candidates: dict[str, list[str]]
+    book: Tuning
+
+    def entry(self, point: Point, algorithms: dict[str, Any]) -> Entry:
+        """An entry of this session."""
+        return Entry(
+            point.collective,
+            point.nbytes,
+            self.world.size,
+            self.topology.signature,
+            class_of(point.collective, not self.options.ordered),
+            self.library,
+            "p2p",
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            algorithms,
+            self.topology.describe(),
+        )
+
+    def known(self, point: Point) -> Entry | None:
+        """What the book has of a point, if it has every candidate."""
+        key = self.entry(point, {}).key
+        for entry in self.book.entries:
+            if (entry.key, entry.nbytes) == (key, point.nbytes):
+                return entry if {NATIVE, *self.candidates[point.collective]} <= set(entry.algorithms) else None
+        return None
+
+
+def tune(options: Options) -> int:
+    """Measure, keep and print. Collective over MPI.COMM_WORLD; 0, or 1 when a result was wrong.
+
+    Raises Error, the same on every rank, before anything is measured, for what cannot be measured or kept.
+    """
+    world = MPI.COMM_WORLD.Dup()
+    topology = Comm(world, topology=options.topology).machine_topology
+    candidates = {name: _candidates(options, name, topology) for name in options.collectives}
+    book = _told(world, lambda: _open(options))
+    session = Session(options, world, topology, machine.mpi_library(), candidates, book)
+    points = list(_points(options, world.size))
+    if not points:
+        raise Error(f"no size of {options.sizes[0]} to {options.sizes[-1]} bytes gives each of {world.size} ranks "
+                    "an element; give larger --sizes")  # fmt: skip
+    done, failure = _all_points(session, points)
+    if world.rank == 0:
+        for line in table(session.book, done, topology.describe(), session.library):
+            print(line, flush=True)
+        if failure:
+            print(f"DATA VALIDATION ERROR: {failure}", file=sys.stderr, flush=True)
+    world.Barrier()
+    return 1 if failure else 0
+
+
+def _told(world: MPI.Intracomm, work: Callable[[], Any]) -> Any:
+    """What rank 0 makes of ``work``, on every rank; the Error that it raises is raised on every rank."""
+    found: Any = None
+    if world.rank == 0:
+        try:
+            found = work()
+        except Error as error:
+            found = error
+    found = world.bcast(found)
+    if isinstance(found, Error):
+        raise found
+    return found
+
+
+def _open(options: Options) -> Tuning:
+    """The book to go on with. Writes it back at once: what cannot be written is refused before anything is measured."""
+    book = Tuning()
+    if options.save is None:
+        return book
+    if options.save.exists():
+        if not options.resume:
+            raise Error(f"{options.save} exists; --resume goes on with it, or name another file")
+        book = read_tuning(options.save)
+    write_text(options.save, dumps_tuning(book))
+    return book
+
+
+def _candidates(options: Options, collective: str, topology: Topology) -> list[str]:
+    """The algorithms that can run here. Raises AlgorithmError for one that was named and cannot."""
+    names = []
+    for name in options.names(collective):
+        try:
+            find(collective, name)[0].check(topology.size)
+            if options.ordered:
+                make_schedule(collective, name, topology, ordered=True)
+        except AlgorithmError:
+            if name in options.algorithms:
+                raise
+            continue
+        names.append(name)
+    return names
+
+
+def _datatype(collective: str) -> Datatype:
+    return datatype_of(None, BENCHMARKS[collective])
+
+
+def _points(options: Options, ranks: int) -> Iterator[Point]:
+    """The grid, in the order in which it is measured; a size is cut to whole elements, and blocks of equal size."""
+    for collective in options.collectives:
+        if collective == "barrier":
+            yield Point(collective, 0, 0)
+            continue
+        itemsize = _datatype(collective).itemsize
+        blocks = ranks if BENCHMARKS[collective].blocks or collective.startswith("reduce_scatter") else 1
+        for size in options.sizes:
+            elements = size // itemsize // blocks
+            if elements:
+                nbytes = elements * blocks * itemsize
+                yield Point(collective, nbytes, elements if BENCHMARKS[collective].blocks else elements * blocks)
+
+
+def _all_points(session: Session, points: list[Point]) -> tuple[list[Entry], str | None]:
+    """Measure what is not known; the entries of all points (rank 0), and what was wrong."""
+    options, world = session.options, session.world
+    known = world.bcast([session.known(point) for point in points] if world.rank == 0 else None)
+    todo = sum(entry is None for entry in known)
+    progress = Progress(todo, world.rank == 0)
+    if todo < len(points):
+        progress.say(f"{len(points) - todo} of {len(points)} points are in {options.save} and are skipped")
+    comms: dict[str, dict[str, MPI.Intracomm]] = {}
+    done: list[Entry] = []
+    began = time.monotonic()
+    for point, entry in zip(points, known, strict=True):
+        if entry is None:
+            late = options.seconds is not None and time.monotonic() - began > options.seconds
+            if world.bcast(late):
+                left = todo - progress.done
+                more = ", --resume goes on" if options.save else ""
+                progress.say(f"stopped after {options.seconds:g} s with {left} of {todo} points left{more}")
+                break
+            if point.collective not in comms:
+                comms = {point.collective: _communicators(session, point.collective)}
+            try:
+                entry = _measured(session, point, comms[point.collective])  # noqa: PLW2901
+            except VerificationError as error:
+                return done, f"{point.collective} of {point.nbytes} bytes: {error}"
+            _keep(session, entry)
+            progress.step(entry)
+        done.append(entry)
+    progress.end()
+    return done, None
+
+
+def _communicators(session: Session, collective: str) -> dict[str, MPI.Intracomm]:
+    """One for every candidate; native is the plain communicator, without topocomm in the way."""
+    comms: dict[str, MPI.Intracomm] = {NATIVE: session.world}
+    for name in session.candidates[collective]:
+        comms[name] = Comm(session.world, algorithm={collective: name}, topology=session.topology)
+    return comms
+
+
+def _measured(session: Session, point: Point, comms: dict[str, MPI.Intracomm]) -> Entry:
+    """Measure one point. Raises VerificationError, on every rank."""
+    world, options = session.world, session.options
+    shape = Shape(world.rank, world.size, _datatype(point.collective), point.count)
+    workload = WORKLOADS[point.collective](shape)
+    operation = _in_order(workload) if options.ordered else None
+    calls = {}
+    for name, comm in comms.items():
+        call = getattr(comm, workload.method)
+        reason = able(world, call, workload)
+        if reason is None:
+            calls[name] = call
+        elif world.rank == 0:
+            log(f"{name}: {reason}")
+    timings = measure_point(world, calls, workload, options.repetitions)
+    if operation is not None:
+        operation.Free()
+    return session.entry(point, timings)
+
+
+def _in_order(workload: Workload) -> MPI.Op:
+    """Let a workload add by an operation that MPI must take for not commutative; the operation, to be freed."""
+    import numpy as np
+
+    kind = workload.shape.datatype.dtype
+
+    def add(a: Any, b: Any, _datatype: Any) -> None:
+        np.add(np.frombuffer(a, kind), np.frombuffer(b, kind), out=np.frombuffer(b, kind))
+
+    operation = MPI.Op.Create(add, commute=False)
+    workload.arguments = [
+        tuple(operation if isinstance(word, MPI.Op) else word for word in words) for words in workload.arguments
+    ]
+    return operation
+
+
+def _keep(session: Session, entry: Entry) -> None:
+    """Write the book with one entry more. Raises Error, on every rank, if that is not possible any longer."""
+
+    def write() -> None:
+        session.book = session.book.with_entry(entry)
+        if session.options.save is not None:
+            write_text(session.options.save, dumps_tuning(session.book))
+
+    _told(session.world, write)

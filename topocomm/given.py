@@ -1,0 +1,92 @@
+"""What a communicator is told by arguments, environment and files: settings, topology, machine, tuning.
+
+All functions are collective; rank 0 reads files and environment, and every rank gets the same or raises the same.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from mpi4py import MPI
+
+from topocomm import config
+from topocomm.config import Settings
+from topocomm.errors import AlgorithmError, TopologyError
+from topocomm.model.machine import Machine, complete
+from topocomm.model.machine_files import parse_machine
+from topocomm.topology import Placement, Topology
+from topocomm.topology.discover import discover, from_file, placed, text_of
+from topocomm.tuning import Tuning, parse_tuning
+
+__all__ = ["MachineLike", "TopologyLike", "TuningLike", "machine", "settings", "topology", "tuning"]
+
+TopologyLike = Topology | Placement | str | os.PathLike[str] | None
+MachineLike = Machine | str | os.PathLike[str] | None
+TuningLike = Tuning | str | os.PathLike[str] | None
+
+
+def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | None) -> Settings:
+    """Settings from the arguments and rank 0's environment. Collective; raises alike on every rank."""
+    env, asked = comm.bcast((config.environment(), (algorithm, engine)))
+    mine = (algorithm, engine)
+    differs = np.array([asked != mine], np.int8)
+    comm.Allreduce(MPI.IN_PLACE, differs, MPI.MAX)
+    if differs[0]:
+        everyone = comm.allgather(mine)
+        raise AlgorithmError(
+            f"ranks ask for different algorithms or engines: {sorted({repr(x) for x in everyone})}; all must ask alike"
+        )
+    return config.make_settings(algorithm, engine, env, comm.Get_size())
+
+
+def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> Topology:
+    """The topology of ``comm``: as given, as the file says, or discovered. Collective; raises alike on every rank."""
+    kinds = comm.allgather((type(told).__name__, told.signature if isinstance(told, Topology) else str(told)))
+    if len(set(kinds)) > 1:
+        raise TopologyError(f"ranks give different topologies: {sorted(set(kinds))[:4]}; all must give the same")
+    if isinstance(told, Topology):
+        if told.size != comm.Get_size():
+            raise TopologyError(f"topology is for {told.size} ranks, the communicator has {comm.Get_size()}")
+        return told
+    if isinstance(told, Placement):
+        return placed(comm, told)
+    if told is not None and not isinstance(told, (str, os.PathLike)):
+        raise TypeError(f"topology must be a Topology, a Placement or a path, found {type(told).__name__}")
+    path = told if told is not None else settings.topology_file
+    return discover(comm) if path is None else from_file(comm, str(path))
+
+
+def _alike(comm: MPI.Intracomm, what: str, told: object) -> None:
+    """Raise TopologyError on every rank unless all give the same."""
+    everyone = set(comm.allgather(repr(told)))
+    if len(everyone) > 1:
+        raise TopologyError(
+            f"ranks give different {what}: {sorted(text[:80] for text in everyone)[:4]}; all must give the same"
+        )
+
+
+def machine(comm: MPI.Intracomm, told: MachineLike, settings: Settings, topology: Topology) -> Machine | None:
+    """The machine: as given or as the file says. Collective; raises TopologyError alike on every rank."""
+    _alike(comm, "machines", told)
+    if told is None:
+        told = settings.machine_file
+    if told is None:
+        return None
+    if not isinstance(told, (Machine, str, os.PathLike)):
+        raise TypeError(f"machine must be a Machine or a path, found {type(told).__name__}")
+    machine = told if isinstance(told, Machine) else parse_machine(text_of(comm, str(told)), str(told))
+    complete(machine, topology).covers(topology)
+    return machine
+
+
+def tuning(comm: MPI.Intracomm, told: TuningLike, settings: Settings) -> Tuning | None:
+    """What was measured: as given or as the file says. Collective; raises TopologyError alike on every rank."""
+    _alike(comm, "tunings", told)
+    if told is None:
+        told = settings.tuning_file
+    if told is None or isinstance(told, Tuning):
+        return told
+    if not isinstance(told, (str, os.PathLike)):
+        raise TypeError(f"tuning must be a Tuning or a path, found {type(told).__name__}")
+    return parse_tuning(text_of(comm, str(told)), str(told))
