@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from simgrid_replay import REPLAY, level, zone
 
 from topocomm.algorithms import TABLE, make_schedule
 from topocomm.model import Level, Machine, Network, Transfers, schedule_time, time_bound, transfers
+from topocomm.model.leveled import promising
 from topocomm.model.export import simgrid_options, simgrid_platform, simgrid_trace
 from topocomm.topology import Topology, dragonfly, fat_tree, reorder_ranks, torus
 
@@ -43,6 +45,7 @@ ORDERS = ("sorted", "cyclic", "random:1")
 COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "alltoall", "bcast", "reduce")
 SIZES = (1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 26)
 RIVALS = ("bine", "swing", "sparbit", "pat", "recexch", "multilane")
+SEGMENTS = (8, 32, 128)
 NEAR, MOST = 1.15, 2
 """For the regret, so many candidates beside the chosen one are replayed: those that take at most so many times longer
 by the model (of them the first)."""
@@ -79,27 +82,16 @@ MACHINES = {
 }
 
 
-def patterns(collective: str, depth: int) -> list[str]:
-    """Every pattern of the algorithm ``leveled``."""
-    out = []
-    for doubled in range(depth + 1 if collective == "allreduce" else 1):
-        for inner in itertools.product("hdr", repeat=depth - doubled):
-            out.append("leveled:levels=" + "x" * doubled + "".join(inner))
-    return out
-
-
 def candidates(collective: str, topology: Topology) -> list[str]:
-    """What our choice is taken from: all of the table but the rivals' algorithms, with their options."""
-    names = [n for n, a in TABLE[collective].items() if not (a.power_of_two and topology.size & (topology.size - 1))]
-    names = [n for n in names if n.removeprefix("textbook_") not in RIVALS]
-    if "leveled" in names:
-        names.remove("leveled")
-        names += patterns(collective, len(topology.nesting) - 1)
+    """What our choice is taken from, apart from patterns: all of the table but the rivals, with their options."""
+    names = []
     for name, algorithm in TABLE[collective].items():
+        if name.removeprefix("textbook_") in RIVALS or (algorithm.power_of_two and topology.size & (topology.size - 1)):
+            continue
         if algorithm.segments:
-            names += [f"{name}:segments={1 << k}" for k in range(1, 10)]
-        if algorithm.radix and name in names:
-            names += [f"{name}:radix={r}" for r in (2, 4)]
+            names += [f"{name}:segments={s}" for s in SEGMENTS]
+        elif not algorithm.levels:
+            names += [name, *(f"{name}:radix={r}" for r in (2, 4) if algorithm.radix)]
     return names
 
 
@@ -138,6 +130,8 @@ class Study:
     def model(self, collective: str, nbytes: int) -> dict[str, float]:
         """Modelled seconds of all candidates, the fastest first."""
         names = candidates(collective, self.topology)
+        if "leveled" in TABLE[collective]:
+            names += promising(collective, self.network, nbytes)
         times = {n: schedule_time(self.listed(collective, n), self.network, nbytes) for n in names}
         return dict(sorted(times.items(), key=lambda pair: pair[1]))
 
@@ -196,71 +190,71 @@ def key_of(row: dict[str, Any]) -> tuple[str, ...]:
     return row["machine"], row["order"], row["collective"], str(row["bytes"]), row["who"]
 
 
-def one_case(study: Study, collective: str, nbytes: int, known: dict[tuple[str, ...], dict[str, Any]]) -> None:
-    """Simulate what the cache lacks of one case."""
-    base = {"machine": study.name, "order": study.order, "collective": collective, "bytes": nbytes}
+class Cache:
+    """Finished simulations: JSON rows by what they are of."""
 
-    def add(who: str, **figures: Any) -> dict[str, Any]:
-        row = {**base, "who": who, **figures}
-        known[key_of(row)] = row
-        with study.cache_file.open("a", encoding="utf-8") as file:
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows = path, read_cache(path)
+
+    def once(self, base: dict[str, Any], who: str, simulate: Callable[[], tuple[float | None, str]]) -> float | None:
+        """The simulated seconds of a row, simulated now if it is new; None if the simulation failed."""
+        key = key_of({**base, "who": who})
+        if key not in self.rows:
+            seconds, why = simulate()
+            self.add({**base, "who": who, "seconds": seconds, "why": why})
+        found: float | None = self.rows[key]["seconds"]
+        return found
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows[key_of(row)] = row
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        return row
 
-    def missing(who: str) -> bool:
-        return (study.name, study.order, collective, str(nbytes), who) not in known
 
+def ours(study: Study, collective: str, nbytes: int, known: Cache) -> None:
+    """Simulate our choice, the next candidates and the rivals."""
+    base = {"machine": study.name, "order": study.order, "collective": collective, "bytes": nbytes}
+    if key_of({**base, "who": "model"}) in known.rows and "done" in known.rows[key_of({**base, "who": "model"})]:
+        return
     start = time.perf_counter()
     model = study.model(collective, nbytes)
-    chosen, least = next(iter(model.items()))
     took = time.perf_counter() - start
-    bound = time_bound(collective, study.network, nbytes)
-    add("model", chosen=chosen, seconds=least, bound=bound.seconds, bound_bandwidth=bound.bandwidth, took=took,
-        near={n: t for n, t in model.items() if t <= NEAR * least})  # fmt: skip
-    extra = [n for n, t in model.items() if t <= NEAR * least][1 : 1 + MOST] if study.order == "sorted" else []
-    for name in [chosen, *extra, *(rivals(collective) if nbytes else [])]:
-        if missing(name):
-            seconds, why = study.replay(collective, name, nbytes)
-            add(name, seconds=seconds, why=why)
-    for selector in SELECTORS:
-        if missing(f"peer:{selector}"):
-            seconds, why = study.selector(collective, selector, nbytes)
-            add(f"peer:{selector}", seconds=seconds, why=why)
-    peers = [known[(*map(str, base.values()), f"peer:{s}")]["seconds"] for s in SELECTORS]
-    best = min(t for t in peers if t is not None)
-    ours = known[(*map(str, base.values()), chosen)]["seconds"]
-    print(
-        f"{study.name[:9]} {study.order} {collective} {nbytes}: {chosen} {ours * 1e6:.1f} us (model {least * 1e6:.1f}, "
-        f"bound {bound.seconds * 1e6:.1f}), best peer {best / ours:.2f} times that; choice {took:.1f} s",
-        flush=True,
-    )
+    chosen, least = next(iter(model.items()))
+    near = [n for n, t in model.items() if t <= NEAR * least][1 : 1 + MOST] if study.order == "sorted" else []
+    times = {
+        name: known.once(base, name, partial(study.replay, collective, name, nbytes))
+        for name in [chosen, *near, *rivals(collective)]
+    }
+    bound = time_bound(collective, study.network, nbytes).seconds
+    known.add({**base, "who": "model", "chosen": chosen, "seconds": least, "bound": bound, "took": took, "done": True})
+    texts = [f"{n} {t * 1e6:.1f}" if t else f"{n} failed" for n, t in times.items()]
+    print(f"{study.name[:9]} {study.order} {collective} {nbytes}: {', '.join(texts)}; model {least * 1e6:.1f}, "
+          f"bound {bound * 1e6:.1f} us; choice {took:.1f} s", flush=True)  # fmt: skip
 
 
-def peers_only(study: Study, collective: str, nbytes: int, known: dict[tuple[str, ...], dict[str, Any]]) -> None:
+def peers(study: Study, collective: str, nbytes: int, known: Cache) -> None:
+    """Simulate SimGrid's own."""
     base = {"machine": study.name, "order": study.order, "collective": collective, "bytes": nbytes}
     for selector in SELECTORS:
-        if (*map(str, base.values()), f"simgrid:{selector}") not in known:
-            seconds, why = study.selector(collective, selector, nbytes)
-            with study.cache_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**base, "who": f"simgrid:{selector}", "seconds": seconds, "why": why}) + "\n")
+        known.once(base, f"simgrid:{selector}", partial(study.selector, collective, selector, nbytes))
 
 
 def run(args: argparse.Namespace) -> None:
-    known = read_cache(args.cache)
+    known, do = Cache(args.cache), peers if args.what == "peers" else ours
     with tempfile.TemporaryDirectory() as name:
         peer = build_peer(Path(name))
         for machine, order in itertools.product(args.machines, args.orders):
             study = Study(machine, order, args.cache, peer, args.limit)
             try:
                 for collective, nbytes in itertools.product(args.collectives, args.sizes):
-                    (peers_only if args.what == 'peers' else one_case)(study, collective, nbytes, known)
+                    do(study, collective, nbytes, known)
             finally:
                 study.close()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["run", "peers", "keep"])
+    parser.add_argument("what", choices=["ours", "peers", "keep"])
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--machines", nargs="+", default=list(MACHINES))
     parser.add_argument("--orders", nargs="+", default=list(ORDERS))
