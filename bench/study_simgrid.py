@@ -1,9 +1,10 @@
 """Our choice beside SimGrid's own collectives and published rivals: 256 nodes, three machines, simulated.
 
-    python bench/study_simgrid.py run --cache FILE [--machines M…] [--orders O…] [--collectives C…] [--sizes N…] [--limit S]
-    python bench/study_simgrid.py keep --cache FILE
+    python bench/study_simgrid.py ours --cache FILE [--machines M…] [--orders O…] [--collectives C…] [--sizes N…]
+    python bench/study_simgrid.py peers --cache FILE …
+    python bench/study_simgrid.py keep --cache FILE…
 
-Needs SimGrid (Debian: ``apt-get install libsimgrid-dev``). ``run`` appends every finished simulation to the cache, so it
+Needs SimGrid (Debian: ``apt-get install libsimgrid-dev``). ``ours`` and ``peers`` append every finished simulation to the cache, so it
 can be stopped and repeated; ``keep`` makes ``bench/results/simgrid_choice.json`` of it (and docs/simgrid.png).
 
 For every machine, order of ranks, collective and size: the algorithm that the time model puts first is replayed, and so
@@ -29,15 +30,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from simgrid_replay import REPLAY, level, zone
+
 # FROM THE LEAD: peer timed on its 2nd call (see simgrid_peer.cpp); cache key renamed simgrid:X -> peer:X so old rows are redone
-#R
+from study_simgrid_report import report
 
 from topocomm.algorithms import TABLE, make_schedule
 from topocomm.model import Level, Machine, Network, Transfers, schedule_time, time_bound, transfers
-from topocomm.model.leveled import promising
 from topocomm.model.export import simgrid_options, simgrid_platform, simgrid_trace
+from topocomm.model.leveled import promising
 from topocomm.topology import Topology, dragonfly, fat_tree, reorder_ranks, torus
 
 SELECTORS = ("ompi", "mpich", "mvapich2", "impi")
@@ -45,7 +46,7 @@ ORDERS = ("sorted", "cyclic", "random:1")
 COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "alltoall", "bcast", "reduce")
 SIZES = (1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 26)
 RIVALS = ("bine", "swing", "sparbit", "pat", "recexch", "multilane")
-SEGMENTS = (8, 32, 128)
+SEGMENTS = (16, 64, 256)
 NEAR, MOST = 1.15, 2
 """For the regret, so many candidates beside the chosen one are replayed: those that take at most so many times longer
 by the model (of them the first)."""
@@ -86,7 +87,7 @@ def candidates(collective: str, topology: Topology) -> list[str]:
     """What our choice is taken from, apart from patterns: all of the table but the rivals, with their options."""
     names = []
     for name, algorithm in TABLE[collective].items():
-        if name.removeprefix("textbook_") in RIVALS or (algorithm.power_of_two and topology.size & (topology.size - 1)):
+        if is_rival(name) or (algorithm.power_of_two and topology.size & (topology.size - 1)):
             continue
         if algorithm.segments:
             names += [f"{name}:segments={s}" for s in SEGMENTS]
@@ -95,15 +96,21 @@ def candidates(collective: str, topology: Topology) -> list[str]:
     return names
 
 
+def is_rival(name: str) -> bool:
+    """Whether an algorithm of the table is a published rival."""
+    return name.removeprefix("textbook_") in RIVALS
+
+
 def rivals(collective: str) -> list[str]:
-    return [n for n in TABLE[collective] if n.removeprefix("textbook_") in RIVALS]
+    """The rivals' names for a collective."""
+    return [name for name in TABLE[collective] if is_rival(name)]
 
 
 class Study:
-    """Simulations on one machine in one order of ranks; results are kept in a cache file, one JSON row a line."""
+    """Simulations on one machine in one order of ranks."""
 
-    def __init__(self, name: str, order: str, cache_file: Path, peer: Path, limit: float) -> None:
-        self.name, self.order, self.cache_file, self.peer, self.limit = name, order, cache_file, peer, limit
+    def __init__(self, name: str, order: str, peer: Path, limit: float) -> None:
+        self.name, self.order, self.peer, self.limit = name, order, peer, limit
         place = MACHINES[name]
         self.sorted = place.topology
         self.topology = reorder_ranks(self.sorted, order)
@@ -116,7 +123,8 @@ class Study:
         platform = zone(self.sorted, place.zone) if place.zone else simgrid_platform(self.network)
         (self.folder / "platform.xml").write_text(platform, encoding="utf-8")
         where = {tuple(row): i for i, row in enumerate(self.sorted.labels.tolist())}
-        hosts = [f"n{where[tuple(row)]}" if place.zone else f"r{r}" for r, row in enumerate(self.topology.labels.tolist())]
+        rows = [tuple(row) for row in self.topology.labels.tolist()]
+        hosts = [f"n{where[row]}" if place.zone else f"r{r}" for r, row in enumerate(rows)]
         (self.folder / "hosts.txt").write_text("".join(f"{h}\n" for h in hosts), encoding="ascii")
 
     def close(self) -> None:
@@ -165,7 +173,8 @@ class Study:
 
     def selector(self, collective: str, selector: str, nbytes: int) -> tuple[float | None, str]:
         """Simulated seconds of SimGrid's own collective."""
-        return self.smpirun("Collective", str(self.peer), collective, str(nbytes), f"--cfg=smpi/coll-selector:{selector}")
+        option = f"--cfg=smpi/coll-selector:{selector}"
+        return self.smpirun("Collective", str(self.peer), collective, str(nbytes), option)
 
 
 def blocking(trace: str) -> str:
@@ -240,11 +249,11 @@ def peers(study: Study, collective: str, nbytes: int, known: Cache) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    known, do = Cache(args.cache), peers if args.what == "peers" else ours
+    known, do = Cache(args.cache[0]), peers if args.what == "peers" else ours
     with tempfile.TemporaryDirectory() as name:
         peer = build_peer(Path(name))
         for machine, order in itertools.product(args.machines, args.orders):
-            study = Study(machine, order, args.cache, peer, args.limit)
+            study = Study(machine, order, peer, args.limit)
             try:
                 for collective, nbytes in itertools.product(args.collectives, args.sizes):
                     do(study, collective, nbytes, known)
@@ -255,7 +264,7 @@ def run(args: argparse.Namespace) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["ours", "peers", "keep"])
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, nargs="+", required=True, help="keep: one or more; else the first")
     parser.add_argument("--machines", nargs="+", default=list(MACHINES))
     parser.add_argument("--orders", nargs="+", default=list(ORDERS))
     parser.add_argument("--collectives", nargs="+", default=list(COLLECTIVES))
@@ -269,7 +278,7 @@ def main() -> int:
     if args.what != "keep":
         run(args)
     else:
-        report(list(read_cache(args.cache).values()))
+        report([row for file in args.cache for row in read_cache(file).values()], is_rival)
     return 0
 
 

@@ -51,9 +51,7 @@ def direct(m: int, c: int) -> tuple[Round, ...]:
     return (everything,) if rounds else ()
 
 
-FLATS: Mapping[str, Flat] = MappingProxyType(
-    {"h": rabenseifner.reduce_scatter, "d": direct, "r": ring.reduce_scatter}
-)
+FLATS: Mapping[str, Flat] = MappingProxyType({"h": rabenseifner.reduce_scatter, "d": direct, "r": ring.reduce_scatter})
 """Letter → reduce-scatter over equals."""
 
 
@@ -142,9 +140,7 @@ def allgather(topology: Topology, root: int, options: Options) -> Schedule:
     def rounds(v: int) -> tuple[Round, ...]:
         return reverse_rounds(reduce_scatter_rounds(layout, letters, v))
 
-    return Schedule(
-        topology.size, topology.size, reorder.allgather(topology, layout.home, rounds, way), reordering=way
-    )
+    return Schedule(topology.size, topology.size, reorder.allgather(topology, layout.home, rounds, way), reordering=way)
 
 
 def reduce(topology: Topology, root: int, options: Options) -> Schedule:

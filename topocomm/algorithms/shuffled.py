@@ -1,8 +1,8 @@
 """All-to-all whose destinations are in no relation to the machine: at every moment all links are in use.
 
-In step s rank r sends the block for the rank that is s places on from it in a shuffled circle of all ranks, WINDOW steps
-at a time. Counted in the order of the machine instead, all ranks of a place send to the same other place at once, and the
-links to all other places wait. The shuffle is the same on all ranks (a fixed generator).
+In step s rank r sends the block for the rank that is s places on from it in a shuffled circle of all ranks, WINDOW
+steps at a time. Counted in the order of the machine instead, all ranks of a place send to the same other place at once,
+and the links to all other places wait. The shuffle is the same on all ranks (a fixed generator).
 
     4 ranks in the circle 2 0 3 1     step 1: 2 to 0, 0 to 3, 3 to 1, 1 to 2     step 2: 2 to 3, 0 to 1, …
 

@@ -54,7 +54,7 @@ def _doubling(layout: Layout, d: int) -> Transfers:
 
 def _tree(layout: Layout, root: int) -> Transfers:
     """Everybody's block up the tree over places."""
-    from topocomm.model.bulk import tree_up  # noqa: PLC0415 (bulk lists this module's transfers, too)
+    from topocomm.model.bulk import tree_up
 
     return tree_up(Tree(layout, root), False)
 
@@ -78,7 +78,7 @@ def leveled_transfers(collective: str, levels: str | None, topology: Topology, r
     return whole.relabelled(topology.order)
 
 
-def promising(collective: str, network: Network, nbytes: float, most: int = 3) -> list[str]:
+def promising(collective: str, network: Network, nbytes: float, most: int = 4) -> list[str]:
     """The patterns (names with their option) that should be fastest, at most ``most`` of them."""
     topology = in_label_order(network.topology)
     layout = near_first_layout(topology)
@@ -89,12 +89,15 @@ def promising(collective: str, network: Network, nbytes: float, most: int = 3) -
     price: dict[tuple[int, str], float] = {}
     for d in range(layout.depth):
         for letter, flat in FLATS.items():
-            stage = composed_reduce_scatter(layout, flat, d)
-            price[d, letter] = seconds(_only(stage, layout.depth - 1 - d))
+            took = seconds(_only(composed_reduce_scatter(layout, flat, d), layout.depth - 1 - d))
+            if took not in [price.get((d, other)) for other in FLATS]:  # of letters that are alike here the first
+                price[d, letter] = took
         if collective == "allreduce":
             price[d, "x"] = seconds(_doubling(layout, d + 1))
     found = []
     for letters in patterns(collective, layout.depth):
+        if any((d, letter) not in price for d, letter in enumerate(letters)):
+            continue
         doubled = letters.count("x")
         once = sum(price[d, letters[d]] for d in range(doubled, layout.depth))
         middle = price[doubled - 1, "x"] if doubled else 0.0

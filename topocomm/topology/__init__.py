@@ -3,8 +3,8 @@
 
 from topocomm.topology.build import dragonfly, fat_tree, groups_of, random_places, reorder_ranks, torus, two_level
 from topocomm.topology.files import Placement, dumps_nodes, dumps_placement, parse_placement, read_placement
-from topocomm.topology.sites import read_site
 from topocomm.topology.labels import in_label_order, label_numbers
+from topocomm.topology.sites import read_site
 from topocomm.topology.topology import Topology
 
 __all__ = [
