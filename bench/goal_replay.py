@@ -1,9 +1,9 @@
-"""Replays a GOAL program (LogGOPSim's input) by LogGP with rendezvous: a second, independent reading of what is exported.
+"""Replays a GOAL program (LogGOPSim's input) by LogGP with rendezvous: a second reading of what is exported.
 
     python bench/goal_replay.py FILE.goal [--latency S] [--overhead S] [--speed BYTES/S]
 
-No network: a message takes ``overhead + latency + bytes / speed`` from the moment when both its send and its receive may
-begin; a rank's sends leave one overhead after the other, and each rank sends, and receives, one message at a time.
+No network: a message takes ``overhead + latency + bytes / speed`` from the moment when both its send and its receive
+may begin; a rank's sends leave one overhead after the other, and each rank sends, and receives, one message at a time.
 Source: T. Hoefler, T. Schneider, A. Lumsdaine: LogGOPSim, HPDC 2010 (the format and the model; none of its code).
 """
 

@@ -4,13 +4,14 @@
     python bench/study_simgrid.py peers --cache FILE …
     python bench/study_simgrid.py keep --cache FILE…
 
-Needs SimGrid (Debian: ``apt-get install libsimgrid-dev``). ``ours`` and ``peers`` append every finished simulation to the cache, so it
-can be stopped and repeated; ``keep`` makes ``bench/results/simgrid_choice.json`` of it (and docs/simgrid.png).
+Needs SimGrid (Debian: ``apt-get install libsimgrid-dev``). ``ours`` and ``peers`` append every finished simulation to
+their cache, so they can be stopped and repeated; ``keep`` makes ``bench/results/simgrid_choice.json`` and
+``docs/simgrid.png`` of them.
 
-For every machine, order of ranks, collective and size: the algorithm that the time model puts first is replayed, and so
-are the model's next ones (for the regret), the rivals (``textbook_bine``, …), and MPI_… as SimGrid's selectors ompi,
-mpich, mvapich2 and impi run it. Platform, latencies, overheads and protocol (rendezvous) are the same for all; nobody
-pays for computation or copies. A lone send or receive is a blocking one on both sides.
+For every machine, order of ranks, collective and size: the algorithm that the time model puts first is replayed, and
+so are the model's next ones (for the regret), the rivals (``textbook_bine``, …), and the MPI call as SimGrid's
+selectors ompi, mpich, mvapich2 and impi run it. Platform, latencies, overheads and protocol (rendezvous) are the same
+for all; nobody pays for computation or copies. A lone send or receive is a blocking one on both sides.
 """
 
 from __future__ import annotations
@@ -31,8 +32,6 @@ from pathlib import Path
 from typing import Any
 
 from simgrid_replay import REPLAY, level, zone
-
-# FROM THE LEAD: peer timed on its 2nd call (see simgrid_peer.cpp); cache key renamed simgrid:X -> peer:X so old rows are redone
 from study_simgrid_report import report
 
 from topocomm.algorithms import TABLE, make_schedule

@@ -8,12 +8,13 @@ leaves, odd ones have children; the second tree counts from one further on.
     segments in halves                   1       5                                 0       4
                                        0   2   4   6                             6   1   3   5
 
-Over places the trees are nested: two trees over the innermost places in topology order, and two inside each place under
-its head. What a place passes on leaves from those of its ranks that have sends to spare; there are always enough. So
-each half enters a place once and leaves it at most twice. The heads of places take turns among their ranks' positions,
-so that messages between places are spread over parallel links.
+Over places the trees are nested: two trees over the innermost places in topology order, and two inside each place
+under its head. What a place passes on leaves from those of its ranks that have sends to spare; there are always
+enough. So each half enters a place once and leaves it at most twice. The heads of places take turns among their
+ranks' positions, so that messages between places are spread over parallel links.
 
-In round t a rank of depth d handles segment t - (deepest - d) of a tree: all ranks of a tree work on different segments.
+In round t a rank of depth d handles segment t - (deepest - d) of a tree: ranks above each other work on different
+segments.
 
     Requires     reduce: a commutative operation
     Rounds       S + depth of the trees on a rank; S = number of segments of each half, depth about 2 lg p over places
@@ -46,7 +47,7 @@ TREES = (0, 1)
 
 @lru_cache(maxsize=64)
 def in_order_parents(h: int) -> tuple[tuple[int, ...], ...]:
-    """The parent of each of h nodes in either tree (-1: the root above them), parents before their children in depth."""
+    """The parent of each of h nodes in either tree; -1: the root above them."""
     parent = [-1] * h
     todo = [(0, h, -1)]
     while todo:
@@ -101,8 +102,8 @@ def forest(topology: Topology, root: int) -> Forest:
         done = [False] * len(places)
         done[0] = True
         _deepen(parent[tree], depth[tree], places[0])
-        for number in range(1, len(places)):
-            line = []
+        for start in range(1, len(places)):
+            line, number = [], start
             while not done[number]:
                 line.append(number)
                 number = between[tree][number - 1] + 1
