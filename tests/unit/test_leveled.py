@@ -12,7 +12,7 @@ from test_model_transfers import same
 from topocomm import AlgorithmError, Topology
 from topocomm.algorithms import make_schedule
 from topocomm.algorithms.shuffled import circle
-from topocomm.model import Level, Machine, Network, schedule_time, transfers
+from topocomm.model import Level, Machine, Network, list_transfers, schedule_time, transfers
 from topocomm.model.leveled import patterns, promising
 from topocomm.topology import fat_tree, groups_of, in_label_order, reorder_ranks, torus
 from topocomm.verify import verify
@@ -152,3 +152,14 @@ def test_shuffled_uses_all_pairs_of_groups_in_every_round():
     first = plain.send_round == plain.send_round.min()
     used = set(zip(group[plain.source[first]].tolist(), group[plain.target[first]].tolist(), strict=True))
     assert len(used) < len(list(itertools.product(range(4), repeat=2)))
+
+
+@pytest.mark.parametrize("collective", ["allreduce", "allgather", "reduce_scatter"])
+def test_messages_of_a_round_leave_in_the_order_of_the_schedule(collective):
+    """Whom a rank sends to first matters: if all began with the same one, its link would be the bottleneck."""
+    network = Network(small_torus(), torus((4, 4, 2)))
+    listed = list_transfers(make_schedule(collective, "leveled:levels=ddd", network.topology))
+    made = transfers(collective, "leveled:levels=ddd", network.topology)
+    for nbytes in (1 << 16, 1 << 20):
+        times = [schedule_time(t, network, nbytes, window=0) for t in (listed, made)]
+        assert times[0] == pytest.approx(times[1])

@@ -38,13 +38,17 @@ class _FlatTable:
 @lru_cache(maxsize=32)
 def _flat_table(flat: Flat, m: int) -> _FlatTable:
     rows, homes = [], []
-    for c in range(m):
-        for t, rnd in enumerate(flat(m, c)):
-            for s in rnd.sends:
-                rows.append((c, s.peer, t, len(s.slots)))
-                homes.append(np.asarray(s.slots, np.int64))
-    child, peer, number, count = np.array(rows, np.int64).reshape(-1, 4).T
-    return _FlatTable(child, peer, number, count, np.concatenate([np.zeros(0, np.int64), *homes]))
+    messages = [
+        (t, turn, c, s.peer, s.slots)
+        for c in range(m)
+        for t, rnd in enumerate(flat(m, c))
+        for turn, s in enumerate(rnd.sends)
+    ]
+    for t, _, c, peer, slots in sorted(messages, key=lambda row: row[:3]):  # then reversed ones keep their turns, too
+        rows.append((c, peer, t, len(slots)))
+        homes.append(np.asarray(slots, np.int64))
+    child, peers, number, count = np.array(rows, np.int64).reshape(-1, 4).T
+    return _FlatTable(child, peers, number, count, np.concatenate([np.zeros(0, np.int64), *homes]))
 
 
 @dataclass(frozen=True)
