@@ -108,8 +108,8 @@ def forest(topology: Topology, root: int) -> Forest:
                 line.append(number)
                 number = between[tree][number - 1] + 1
             for below in reversed(line):
-                above = places[between[tree][below - 1] + 1]
-                giver = min(above.tolist(), key=lambda r: (load[r], depth[tree, r]))
+                outer = places[between[tree][below - 1] + 1]
+                giver = min(outer.tolist(), key=lambda r: (load[r], depth[tree, r]))
                 load[giver] += 1
                 parent[tree, places[below][0]] = giver
                 _deepen(parent[tree], depth[tree], places[below])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from topocomm.model.time import schedule_time
 from topocomm.model.transfers import Transfers, chain, list_transfers
 from topocomm.schedule import RankSchedule, Schedule
 from topocomm.topology import Topology, in_label_order
-from topocomm.topology.topology import IntArray
 from topocomm.tree import Tree
 
 __all__ = ["leveled_transfers", "promising"]
@@ -115,10 +115,15 @@ def patterns(collective: str, depth: int) -> Iterator[str]:
 def _only(transfers: Transfers, stage: int) -> Transfers:
     """The messages of one level (0: the innermost)."""
     picked = transfers.send_round >> STAGE_BITS == stage
-    columns: list[IntArray] = [
-        a[picked] for a in (transfers.source, transfers.target, transfers.send_round, transfers.recv_round)
-    ]
-    return Transfers(transfers.size, transfers.vector, *columns, transfers.blocks[picked], transfers.repeat[picked])
+    return replace(
+        transfers,
+        source=transfers.source[picked],
+        target=transfers.target[picked],
+        send_round=transfers.send_round[picked],
+        recv_round=transfers.recv_round[picked],
+        blocks=transfers.blocks[picked],
+        repeat=transfers.repeat[picked],
+    )
 
 
 STAGE_BITS = 20
