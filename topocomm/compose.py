@@ -17,7 +17,7 @@ from topocomm.layout import Layout
 from topocomm.schedule import Combine, Recv, Round, Send, Slots, compact
 from topocomm.topology.topology import IntArray
 
-__all__ = ["Flat", "reduce_scatter_rounds"]
+__all__ = ["Flat", "by_owner", "merge_stage", "reduce_scatter_rounds"]
 
 Flat: TypeAlias = Callable[[int, int], tuple[Round, ...]]
 """``flat(m, c)``: the rounds of child c in a reduce-scatter over m children whose slots are the children themselves."""
@@ -33,7 +33,7 @@ def _members(mask: IntArray, homes: Slots, size: int) -> IntArray:
     return np.flatnonzero(wanted[mask])
 
 
-def _by_owner(layout: Layout, d: int, place: int, slots: IntArray) -> list[tuple[int, Slots]]:
+def by_owner(layout: Layout, d: int, place: int, slots: IntArray) -> list[tuple[int, Slots]]:
     """Part ``slots`` (ascending) by the rank that owns them in ``place``: (virtual rank, its slots)."""
     if len(slots) == 0:
         return []
@@ -43,7 +43,7 @@ def _by_owner(layout: Layout, d: int, place: int, slots: IntArray) -> list[tuple
     return [(int(owners[h]), compact(part)) for h, part in zip(heads, np.split(slots, cuts), strict=True)]
 
 
-def _merge_stage(layout: Layout, flat: Flat, v: int, d: int) -> list[Round]:
+def merge_stage(layout: Layout, flat: Flat, v: int, d: int) -> list[Round]:
     """Virtual rank v's rounds while the places of depth d + 1 inside v's place of depth d reduce among each other."""
     place, child = int(layout.places[d][v]), int(layout.places[d + 1][v])
     children = layout.children(d, place)
@@ -56,14 +56,14 @@ def _merge_stage(layout: Layout, flat: Flat, v: int, d: int) -> list[Round]:
         sends = [
             Send(owner, slots)
             for s in flat_round.sends
-            for owner, slots in _by_owner(
+            for owner, slots in by_owner(
                 layout, d + 1, children.start + s.peer, mine[_members(home, s.slots, len(children))]
             )
         ]
         recvs = [
             Recv(owner, slots, Combine.BEFORE)
             for r in flat_round.recvs
-            for owner, slots in _by_owner(
+            for owner, slots in by_owner(
                 layout, d + 1, children.start + r.peer, mine[_members(home, r.slots, len(children))]
             )
         ]
@@ -78,5 +78,5 @@ def reduce_scatter_rounds(layout: Layout, flat: Flat, v: int, outermost: int = 0
     """
     rounds: list[Round] = []
     for d in range(layout.depth - 1, outermost - 1, -1):
-        rounds += _merge_stage(layout, flat, v, d)
+        rounds += merge_stage(layout, flat, v, d)
     return tuple(rounds)

@@ -38,11 +38,14 @@ WHOLE = range(1)
 @dataclass(frozen=True)
 class Options:
     """What may follow an algorithm's name: the way of its reordering, radices (nearest level first, the last for all
-    levels farther out), the most blocks of a message; and whether operands must be combined in the order of ranks."""
+    levels farther out), the most blocks of a message, the pattern on every level, the number of segments; and whether
+    operands must be combined in the order of ranks."""
 
     way: str | None = None
     radix: tuple[int, ...] = ()
     aggregate: int | None = None
+    levels: str | None = None
+    segments: int | None = None
     ordered: bool = False
 
 

@@ -18,6 +18,7 @@ from topocomm.algorithms import (
     circulant,
     direct,
     forms,
+    leveled,
     multilane,
     pairwise,
     pat,
@@ -27,8 +28,10 @@ from topocomm.algorithms import (
     recursive_doubling,
     recursive_halving,
     rooted,
+    shuffled,
     sparbit,
     swing,
+    two_trees,
 )
 from topocomm.algorithms.forms import Builder, Options
 from topocomm.errors import AlgorithmError
@@ -75,6 +78,8 @@ class Algorithm:
     radices: bool = False
     """Whether every level may have a radix of its own."""
     aggregate: bool = False
+    levels: bool = False
+    segments: bool = False
 
     @property
     def baseline(self) -> bool:
@@ -166,6 +171,8 @@ _ENTRIES = (
               forms.ring_allgather, lambda p: p - 1, _share, ways=WAYS),
     Algorithm("direct", "allgather", "between the outermost places direct: every pair of them carries the same",
               direct.allgather, _one_round, _share, ways=WAYS),
+    Algorithm("leveled", "allgather", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              leveled.allgather, _one_round, _share, ways=WAYS, levels=True),
     Algorithm("textbook_recursive_doubling", "allgather", "r ^ 1, r ^ 2, …: the last and largest message goes farthest",
               forms.textbook_allgather(recursive_doubling.textbook_allgather), _lg, _share, power_of_two=True),
     Algorithm("textbook_bruck", "allgather", "from r + 1, r + 2, r + 4, …, then a rotation",
@@ -192,6 +199,8 @@ _ENTRIES = (
               forms.ring_allreduce, lambda p: 2 * (p - 1), _twice),
     Algorithm("direct", "allreduce", "between the outermost places direct: every pair of them carries the same",
               direct.allreduce, lambda p: 2 * _one_round(p), _twice),
+    Algorithm("leveled", "allreduce", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              leveled.allreduce, lambda p: 2 * _one_round(p), _twice, levels=True),
     Algorithm("textbook_recursive_doubling", "allreduce", "r ^ 1, r ^ 2, … with the whole vector",
               forms.textbook_recursive_doubling_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
               lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True),
@@ -218,6 +227,8 @@ _ENTRIES = (
               direct.reduce_scatter, _one_round, _share, ways=WAYS),
     Algorithm("ring", "reduce_scatter", "a ring in topology order",
               forms.ring_reduce_scatter, lambda p: p - 1, _share, ways=WAYS),
+    Algorithm("leveled", "reduce_scatter", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              leveled.reduce_scatter, _one_round, _share, ways=WAYS, levels=True),
     Algorithm("binomial", "reduce_scatter", "reduce to rank 0 and scatter, in the order of ranks",
               rooted.binomial_reduce_scatter, lambda p: 2 * _lg(p),
               _reduce_and_scatter, in_order=True),
@@ -241,6 +252,8 @@ _ENTRIES = (
               forms.pairwise_alltoall, lambda p: p, _share),
     Algorithm("scattered", "alltoall", "every block straight to its destination, 32 at a time",
               forms.scattered_alltoall, lambda p: -(-p // pairwise.WINDOW), _share),
+    Algorithm("shuffled", "alltoall", "every block straight to its destination, in no order, 32 at a time",
+              shuffled.alltoall, lambda p: -(-p // pairwise.WINDOW), _share),
     Algorithm("textbook_bruck", "alltoall", "few messages: along the bits of the offset, in the order of ranks",
               forms.in_rank_order(forms.bruck_alltoall(2)), _rounds_2, _sent_2, ways=("local",), radix=True),
     Algorithm("textbook_pairwise", "alltoall", "every block straight to its destination, in the order of ranks",
@@ -252,6 +265,11 @@ _ENTRIES = (
               rooted.reversed_reduce(rooted.blocks_reduce), lambda p: 2 * _lg(p), _twice),
     Algorithm("pipeline", "bcast", "very large vectors: segments along a chain over places",
               rooted.reversed_reduce(rooted.pipeline_reduce), _segments, lambda p: Fraction(min(p - 1, 1))),
+    Algorithm("leveled", "bcast", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              rooted.reversed_reduce(leveled.reduce), lambda p: _lg(p) + _one_round(p), _twice, levels=True),
+    Algorithm("two_trees", "bcast", "large vectors: halves in segments down two in-order trees",
+              rooted.reversed_reduce(two_trees.reduce), two_trees.rounds, lambda p: Fraction(min(p - 1, 1)),
+              segments=True),
     Algorithm("textbook_binomial", "bcast", "a binomial tree in the order of ranks",
               forms.in_rank_order(rooted.reversed_reduce(rooted.binomial_reduce)), _lg, lambda p: Fraction(_lg(p))),
     Algorithm("textbook_scatter_allgather", "bcast", "scatter in the order of ranks, then a ring",
@@ -264,6 +282,10 @@ _ENTRIES = (
               rooted.blocks_reduce, lambda p: 2 * _lg(p), lambda p: _share(p) + _subtree(p)),
     Algorithm("pipeline", "reduce", "very large vectors: segments along a chain over places",
               rooted.pipeline_reduce, _segments, lambda p: Fraction(min(p - 1, 1))),
+    Algorithm("leveled", "reduce", "a pattern of its own on every level (levels=…): direct, halving or ring",
+              leveled.reduce, lambda p: _lg(p) + _one_round(p), lambda p: _share(p) + _subtree(p), levels=True),
+    Algorithm("two_trees", "reduce", "large vectors: halves in segments up two in-order trees",
+              two_trees.reduce, two_trees.rounds, lambda p: Fraction(min(p - 1, 1)), segments=True),
     Algorithm("textbook_binomial", "reduce", "a binomial tree in the order of ranks",
               forms.in_rank_order(rooted.binomial_reduce), _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
     Algorithm("textbook_rabenseifner", "reduce", "far-first halving, then gather, in the order of ranks",
@@ -306,6 +328,8 @@ def parse_name(text: str) -> tuple[str, Options]:
     way: str | None = None
     radix: tuple[int, ...] = ()
     aggregate: int | None = None
+    levels: str | None = None
+    segments: int | None = None
     for option in rest.split(",") if colon else ():
         key, _, value = option.partition("=")
         if option in WAYS and option != "none":
@@ -314,12 +338,17 @@ def parse_name(text: str) -> tuple[str, Options]:
             radix = tuple(map(int, value.split("/")))
         elif key == "aggregate" and value.isdecimal() and int(value) >= 1:
             aggregate = int(value)
+        elif key == "levels" and value.isalpha():
+            levels = value
+        elif key == "segments" and value.isdecimal() and int(value) >= 1:
+            segments = int(value)
         else:
             raise AlgorithmError(
                 f"unknown option {option!r} in {text!r}; options are local, exchange, direct, radix=N with "
-                "N ≥ 2, or radix=N/M/… for the nearest level, the next, …, and aggregate=N with N ≥ 1"
+                "N ≥ 2, or radix=N/M/… for the nearest level, the next, …, aggregate=N and segments=N with N ≥ 1, "
+                "and levels=LETTERS"
             )
-    return name, Options(way, radix, aggregate)
+    return name, Options(way, radix, aggregate, levels, segments)
 
 
 def _having(option: str) -> str:
@@ -350,6 +379,10 @@ def find(collective: str, text: str) -> tuple[Algorithm, Options]:
     if options.aggregate is not None and not algorithm.aggregate:
         having = _having("aggregate")
         raise AlgorithmError(f"{collective} algorithm {name!r} has no limit to aggregate; those that have are {having}")
+    for option in ("levels", "segments"):
+        if getattr(options, option) is not None and not getattr(algorithm, option):
+            having = _having(option)
+            raise AlgorithmError(f"{collective} algorithm {name!r} takes no {option}; those that do are {having}")
     return algorithm, options
 
 

@@ -23,6 +23,7 @@ from topocomm.compose import Flat
 from topocomm.layout import near_first_layout
 from topocomm.model import rivals
 from topocomm.model.composed import composed_reduce_scatter
+from topocomm.model.leveled import leveled_transfers
 from topocomm.model.listing import SAMPLED, all_pairs, chain_up, make, ring, scattered, tree_up
 from topocomm.model.transfers import Transfers, chain, list_transfers
 from topocomm.schedule import RankSchedule, Schedule
@@ -258,8 +259,10 @@ def transfers(collective: str, text: str, topology: Topology, root: int = 0) -> 
 
     Raises AlgorithmError as :func:`topocomm.algorithms.make_schedule` does.
     """
-    algorithm, _ = find(collective, text)
+    algorithm, options = find(collective, text)
     algorithm.check(topology.size)
+    if algorithm.name == "leveled" and 0 <= root < topology.size:
+        return leveled_transfers(collective, options.levels, topology, root)
     bulk = BULK.get(collective, {}).get(text)
     if bulk is None or not 0 <= root < topology.size:
         return list_transfers(make_schedule(collective, text, topology, root))

@@ -7,14 +7,14 @@ owned interval and each piece is followed from owner to owner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
 
-from topocomm.algorithms import circulant, pairwise, rabenseifner, recursive_halving
+from topocomm.algorithms import circulant, leveled, pairwise, rabenseifner, recursive_halving, ring
 from topocomm.compose import Flat
 from topocomm.layout import Layout
 from topocomm.model.listing import LISTED, SAMPLE
@@ -26,6 +26,8 @@ __all__ = ["composed_reduce_scatter"]
 _ALIKE: Mapping[Flat, Callable[[IntArray, IntArray], IntArray]] = MappingProxyType(
     {
         circulant.reduce_scatter: np.add,
+        leveled.direct: np.add,
+        ring.reduce_scatter: np.add,
         pairwise.reduce_scatter: np.add,
         recursive_halving.reduce_scatter: np.bitwise_xor,
     }
@@ -37,21 +39,25 @@ _STAGE = 1 << 20
 
 @dataclass(frozen=True)
 class _FlatTable:
-    """The sends of an algorithm over m children, child by child: sender, receiver, round, number of homes."""
+    """The sends of an algorithm over m children, as they leave: sender, receiver, round, number of homes.
+
+    In this order reversed ones, which are then received so, keep their turns, too.
+    """
 
     child: IntArray
     peer: IntArray
     number: IntArray
     count: IntArray
-    of_first: IntArray
-    """The homes in the messages of child 0, one after the other."""
+    of_first: tuple[IntArray, ...]
+    """The homes in each message of child 0."""
     turn: Callable[[IntArray, IntArray], IntArray]
 
     @property
     def homes(self) -> IntArray:
         """The homes in all messages; many."""
         m = int(self.child[-1]) + 1
-        return np.asarray(self.turn(np.arange(m)[:, None], self.of_first).ravel() % m, np.int64)
+        every = np.arange(m)[:, None]
+        return np.concatenate([np.asarray(self.turn(every, homes).ravel() % m, np.int64) for homes in self.of_first])
 
 
 @lru_cache(maxsize=32)
@@ -60,11 +66,10 @@ def _flat_table(flat: Flat, m: int) -> _FlatTable:
         flat = circulant.reduce_scatter if m & (m - 1) else recursive_halving.reduce_scatter
     turn = _ALIKE[flat]
     sends = [(s.peer, t, np.asarray(s.slots, np.int64)) for t, rnd in enumerate(flat(m, 0)) for s in rnd.sends]
-    child = np.repeat(np.arange(m, dtype=np.int64), len(sends))
-    peer, number = (np.tile(np.array([s[i] for s in sends], np.int64), m) for i in (0, 1))
-    count = np.tile(np.array([len(s[2]) for s in sends], np.int64), m)
-    homes = np.concatenate([np.zeros(0, np.int64), *(s[2] for s in sends)])
-    return _FlatTable(child, turn(peer, child) % m, number, count, homes, turn)
+    child = np.tile(np.arange(m, dtype=np.int64), len(sends))
+    peer, number = (np.repeat(np.array([s[i] for s in sends], np.int64), m) for i in (0, 1))
+    count = np.repeat(np.array([len(s[2]) for s in sends], np.int64), m)
+    return _FlatTable(child, turn(peer, child) % m, number, count, tuple(s[2] for s in sends), turn)
 
 
 @dataclass(frozen=True)
@@ -143,18 +148,20 @@ def _stands_for(rounds: int) -> IntArray:
     return out
 
 
-def composed_reduce_scatter(layout: Layout, flat: Flat, outermost: int = 0) -> Transfers:
+def composed_reduce_scatter(layout: Layout, flat: Flat | Sequence[Flat], outermost: int = 0) -> Transfers:
     """All messages between virtual ranks, up to depth ``outermost``; the vector has as many blocks as ranks.
 
+    ``flat`` is for all levels, or one a level, outermost first.
     Of more than ``LISTED`` messages a sample of the rounds of each place is made, too.
     """
+    flats = [flat] * layout.depth if callable(flat) else list(flat)
     columns: list[list[IntArray]] = [[np.zeros(0, np.int64)] for _ in range(5)]
     for d in range(layout.depth - 1, outermost - 1, -1):
         for number in range(len(layout.first[d]) - 1):
             m = len(layout.children(d, number))
             if m == 1:
                 continue
-            place, table = _place(layout, d, number), _flat_table(flat, m)
+            place, table = _place(layout, d, number), _flat_table(flats[d], m)
             width = _even(layout, d, place)
             if width:
                 stage = _even_stage(place, table, width)

@@ -3,6 +3,7 @@
 
 from topocomm.topology.build import dragonfly, fat_tree, groups_of, random_places, reorder_ranks, torus, two_level
 from topocomm.topology.files import Placement, dumps_nodes, dumps_placement, parse_placement, read_placement
+from topocomm.topology.labels import in_label_order, label_numbers
 from topocomm.topology.sites import read_site
 from topocomm.topology.topology import Topology
 
@@ -14,6 +15,8 @@ __all__ = [
     "dumps_placement",
     "fat_tree",
     "groups_of",
+    "in_label_order",
+    "label_numbers",
     "parse_placement",
     "random_places",
     "read_placement",

@@ -1,0 +1,162 @@
+"""Reduce of large vectors along two binary trees at once, in segments; reversed, the broadcast.
+
+Each tree carries half of the vector. A rank has children in at most one of them, so that every rank sends and receives
+the vector about once, as along a chain, but the way to the root is short. Both are in-order trees: even numbers are
+leaves, odd ones have children; the second tree counts from one further on.
+
+    7 ranks below the root     tree 0        3              tree 1                     2
+    segments in halves                   1       5                                 0       4
+                                       0   2   4   6                             6   1   3   5
+
+Over places the trees are nested: two trees over the innermost places in topology order, and two inside each place
+under its head. What a place passes on leaves from those of its ranks that have sends to spare; there are always
+enough. So each half enters a place once and leaves it at most twice. The heads of places take turns among their
+ranks' positions, so that messages between places are spread over parallel links.
+
+In round t a rank of depth d handles segment t - (deepest - d) of a tree: ranks above each other work on different
+segments.
+
+    Requires     reduce: a commutative operation
+    Rounds       S + depth of the trees on a rank; S = number of segments of each half, depth about 2 lg p over places
+    Bytes sent   at most n per rank; n = bytes of the vector
+    Cost         (S + 2 lg p) (α + n / S β)
+    Memory       reduce: two segments
+    Locality     a place of the innermost level receives n bytes and sends at most n
+    Source       P. Sanders, J. Speck, J. L. Träff: Two-tree algorithms for full bandwidth broadcast, reduction and
+                 scan, Parallel Computing 35 (2009); rounds in step instead of coloured edges, and the nesting, are ours
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from topocomm.algorithms.forms import Options
+from topocomm.algorithms.rooted import chain_order
+from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
+from topocomm.topology import Topology, in_label_order
+from topocomm.topology.topology import IntArray
+
+__all__ = ["SEGMENTS", "Forest", "forest", "in_order_parents", "reduce", "rounds"]
+
+SEGMENTS = 32
+TREES = (0, 1)
+
+
+@lru_cache(maxsize=64)
+def in_order_parents(h: int) -> tuple[tuple[int, ...], ...]:
+    """The parent of each of h nodes in either tree; -1: the root above them."""
+    parent = [-1] * h
+    todo = [(0, h, -1)]
+    while todo:
+        low, high, above = todo.pop()
+        if low == high:
+            continue
+        half = (high - low) // 2
+        middle = low + (half if half % 2 else max(half - 1, 0))  # an odd number, but for a node alone
+        parent[middle] = above
+        todo += [(low, middle, middle), (middle + 1, high, middle)]
+    second = [parent[(x + 1) % h] for x in range(h)]
+    return tuple(parent), tuple((x - 1) % h if x >= 0 else -1 for x in second)
+
+
+class Forest(NamedTuple):
+    """Either tree over all ranks: ``parent[i][r]`` (-1: r is the root), ``depth[i][r]``."""
+
+    parent: IntArray
+    depth: IntArray
+
+    @property
+    def deepest(self) -> int:
+        """The largest depth of both."""
+        return int(self.depth.max())
+
+
+def _places(topology: Topology, root: int) -> list[IntArray]:
+    """The ranks of every innermost place, the head first, the root's own place at the front; all alone if there are no
+    places to part."""
+    chain = chain_order(topology, root)
+    inner = topology.nesting[-2] if len(topology.nesting) > 2 else np.arange(topology.size)
+    column = inner[topology.virtual[chain]]
+    cuts = np.flatnonzero(np.diff(column)) + 1
+    parts = np.split(chain, cuts)
+    turned = [np.roll(part, -(i % len(part))) for i, part in enumerate(parts)]
+    return [np.roll(parts[0], -int(np.flatnonzero(parts[0] == root)[0])), *turned[1:]]
+
+
+def forest(topology: Topology, root: int) -> Forest:
+    """The two trees of a topology, rooted at ``root``."""
+    places, p = _places(topology, root), topology.size
+    parent, depth = np.full((2, p), -1), np.zeros((2, p), np.int64)
+    load = np.zeros(p, np.int64)
+    for members in places:
+        for tree, above in enumerate(in_order_parents(len(members) - 1)):
+            parent[tree, members[1:]] = [members[x + 1] for x in above]
+    for tree in TREES:
+        inside = parent[tree][parent[tree] >= 0]
+        load += np.bincount(inside, minlength=p)
+    between = in_order_parents(len(places) - 1)
+    for tree in TREES:
+        done = [False] * len(places)
+        done[0] = True
+        _deepen(parent[tree], depth[tree], places[0])
+        for start in range(1, len(places)):
+            line, number = [], start
+            while not done[number]:
+                line.append(number)
+                number = between[tree][number - 1] + 1
+            for below in reversed(line):
+                outer = places[between[tree][below - 1] + 1]
+                giver = min(outer.tolist(), key=lambda r: (load[r], depth[tree, r]))
+                load[giver] += 1
+                parent[tree, places[below][0]] = giver
+                _deepen(parent[tree], depth[tree], places[below])
+                done[below] = True
+    return Forest(parent, depth)
+
+
+def _deepen(parent: IntArray, depth: IntArray, members: IntArray) -> None:
+    """Fill in the depths of a place whose head has its parent."""
+    for start in members.tolist():
+        line, r = [], start
+        while r >= 0 and depth[r] == 0 and parent[r] >= 0:
+            line.append(r)
+            r = int(parent[r])
+        for below in reversed(line):
+            depth[below] = depth[parent[below]] + 1
+
+
+def reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Up both trees to the root, ``options.segments`` segments a half; slot 2 k + i is segment k of tree i's half."""
+    segments = options.segments or SEGMENTS
+    everything = range(2 * segments)
+    trees = forest(in_label_order(topology), root)
+    deepest = trees.deepest
+    children: list[list[list[int]]] = [[[] for _ in range(topology.size)] for _ in TREES]
+    for tree in TREES:
+        for r, above in enumerate(trees.parent[tree].tolist()):
+            if above >= 0:
+                children[tree][above].append(r)
+
+    def part(r: int) -> RankSchedule:
+        sends: list[list[Send]] = [[] for _ in range(segments + deepest)]
+        recvs: list[list[Recv]] = [[] for _ in range(segments + deepest)]
+        for tree in TREES:
+            above, wait = int(trees.parent[tree, r]), deepest - int(trees.depth[tree, r])
+            for k in range(segments):
+                slot = range(2 * k + tree, 2 * k + tree + 1)
+                if above >= 0:
+                    sends[k + wait].append(Send(above, slot))
+                for child in children[tree][r]:
+                    recvs[k + wait - 1].append(Recv(child, slot, Combine.AFTER))
+        body = tuple(Round(tuple(s), tuple(x)) for s, x in zip(sends, recvs, strict=True) if s or x)
+        return RankSchedule(everything, body, everything if r == root else range(0))
+
+    return Schedule(topology.size, 2 * segments, part, root)
+
+
+def rounds(p: int) -> int:
+    """The largest number of rounds of a rank on p equals: its segments as a leaf of one tree and inside the other."""
+    return 0 if p == 1 else SEGMENTS + (p - 1).bit_length() - 1

@@ -1,0 +1,124 @@
+"""The transfers of the algorithm ``leveled`` for all ranks at once, and the patterns that promise most.
+
+Levels are worked one after another, so the time of a pattern is nearly the sum over its levels: each letter is priced
+once a level, alone, and of all patterns only the best few need be priced as a whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from topocomm.algorithms.leveled import FLATS, pattern
+from topocomm.algorithms.recursive_doubling import allreduce as doubling
+from topocomm.layout import Layout, near_first_layout
+from topocomm.model.composed import composed_reduce_scatter
+from topocomm.model.listing import tree_up
+from topocomm.model.network import Network
+from topocomm.model.time import schedule_time
+from topocomm.model.transfers import Transfers, chain, list_transfers
+from topocomm.schedule import RankSchedule, Schedule
+from topocomm.topology import Topology, in_label_order
+from topocomm.tree import Tree
+
+__all__ = ["leveled_transfers", "promising"]
+
+ROOTED = ("bcast", "reduce")
+
+
+def _nothing(size: int) -> Transfers:
+    none = np.zeros(0, np.int64)
+    return Transfers(size, size, none, none, none, none, none, none)
+
+
+def _doubling(layout: Layout, d: int) -> Transfers:
+    """All places of depth d exchange, doubling: every rank all that it owns."""
+    places, p = len(layout.first[d]) - 1, layout.size
+    if places == 1:
+        return _nothing(p)
+    among = list_transfers(Schedule(places, 1, lambda c: RankSchedule(range(1), doubling(places, c), range(1))))
+    members = [layout.by_slot[d][layout.first[d][c] : layout.first[d][c + 1]] for c in range(places)]
+    starts = np.unique(np.concatenate([layout.start[d][m] for m in members]))
+    owner = np.array([m[np.searchsorted(layout.start[d][m], starts, "right") - 1] for m in members])
+    pieces = len(starts)
+    source, target = owner[among.source].ravel(), owner[among.target].ravel()
+    send, recv = np.repeat(among.send_round, pieces), np.repeat(among.recv_round, pieces)
+    keys = ((send * (among.last_round + 1) + recv) * p + source) * p + target
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    widths = np.tile(np.diff(starts, append=p), len(among))
+    blocks = np.bincount(which.reshape(-1), weights=widths).astype(np.int64)
+    return Transfers(p, p, source[first], target[first], send[first], recv[first], blocks, np.ones_like(first))
+
+
+def leveled_transfers(collective: str, levels: str | None, topology: Topology, root: int = 0) -> Transfers:
+    """All messages of ``leveled:levels=…``. Raises AlgorithmError if the letters do not fit the topology."""
+    topology = in_label_order(topology)
+    layout = near_first_layout(topology)
+    letters = pattern(levels, layout.depth, collective == "allreduce")
+    doubled = letters.count("x")
+    there = composed_reduce_scatter(layout, [FLATS.get(x, FLATS["d"]) for x in letters], doubled)
+    if collective in ("reduce_scatter", "reduce_scatter_block"):
+        whole = there
+    elif collective == "allgather":
+        whole = there.reversed()
+    elif collective in ROOTED:
+        whole = chain(there, tree_up(Tree(layout, int(topology.virtual[root])), False))
+        whole = whole.reversed() if collective == "bcast" else whole
+    else:
+        whole = chain(there, _doubling(layout, doubled), there.reversed())
+    return whole.relabelled(topology.order)
+
+
+def promising(collective: str, network: Network, nbytes: float, most: int = 4) -> list[str]:
+    """The patterns (names with their option) that should be fastest, at most ``most`` of them."""
+    topology = in_label_order(network.topology)
+    layout = near_first_layout(topology)
+
+    def seconds(part: Transfers) -> float:
+        return schedule_time(part.relabelled(topology.order), network, nbytes)
+
+    price: dict[tuple[int, str], float] = {}
+    for d in range(layout.depth):
+        for letter, flat in FLATS.items():
+            took = seconds(_only(composed_reduce_scatter(layout, flat, d), layout.depth - 1 - d))
+            if took not in [price.get((d, other)) for other in FLATS]:  # of letters that are alike here the first
+                price[d, letter] = took
+        if collective == "allreduce":
+            price[d, "x"] = seconds(_doubling(layout, d + 1))
+    found = []
+    for letters in patterns(collective, layout.depth):
+        if any((d, letter) not in price for d, letter in enumerate(letters)):
+            continue
+        doubled = letters.count("x")
+        once = sum(price[d, letters[d]] for d in range(doubled, layout.depth))
+        middle = price[doubled - 1, "x"] if doubled else 0.0
+        found.append((2 * once + middle if collective == "allreduce" else once, f"leveled:levels={letters}"))
+    return [name for _, name in sorted(found)[:most]]
+
+
+def patterns(collective: str, depth: int) -> Iterator[str]:
+    """Every pattern for so many levels."""
+    for doubled in range(depth + 1 if collective == "allreduce" else 1):
+        for inner in itertools.product(FLATS, repeat=depth - doubled):
+            yield "x" * doubled + "".join(inner)
+
+
+def _only(transfers: Transfers, stage: int) -> Transfers:
+    """The messages of one level (0: the innermost)."""
+    picked = transfers.send_round >> STAGE_BITS == stage
+    return replace(
+        transfers,
+        source=transfers.source[picked],
+        target=transfers.target[picked],
+        send_round=transfers.send_round[picked],
+        recv_round=transfers.recv_round[picked],
+        blocks=transfers.blocks[picked],
+        repeat=transfers.repeat[picked],
+    )
+
+
+STAGE_BITS = 20
+"""Rounds of one level have numbers from a multiple of two to this power on (see composed)."""
