@@ -88,7 +88,7 @@ def cases(rows: Iterable[dict[str, Any]], rival: Callable[[str], bool]) -> list[
     out = []
     for key, found in grouped.items():
         model = found.pop("model", None)
-        if model is None or found[model["chosen"]]["seconds"] is None:
+        if model is None or found.get(model["chosen"], {}).get("seconds") is None:
             continue
         times = {who: row["seconds"] for who, row in found.items() if row["seconds"] is not None}
         failed = {who: row["why"] for who, row in found.items() if row["seconds"] is None}
@@ -192,4 +192,6 @@ def report(rows: list[dict[str, Any]], rival: Callable[[str], bool]) -> None:
     }
     print(f"kept {keep('simgrid_choice', figures).name}")
     plot(found, DOCS / "simgrid.png")
-    print(figures["summary"], figures["by_machine"], figures["by_collective"], table(found), sep="\n")
+    print(
+        figures["summary"], figures["by_order"], figures["by_machine"], figures["by_collective"], table(found), sep="\n"
+    )
