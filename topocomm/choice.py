@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import log2
+from math import log2, sqrt
 from types import MappingProxyType
 
 from topocomm.algorithms.pipeline import SEGMENTS
 from topocomm.algorithms.table import TABLE
 from topocomm.model.bulk import transfers
 from topocomm.model.explain import candidates_of
+from topocomm.model.leveled import promising
 from topocomm.model.machine import Machine, complete, default_machine
 from topocomm.model.network import Network
 from topocomm.model.optimum import time_bound
@@ -68,8 +69,10 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The same for operations that are not commutative."""
 
 _REDUCES = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
-_CHAIN_RANKS = 2 * SEGMENTS
-"""Along a chain of more ranks the segments of ``pipeline`` are too few for it to be the fastest."""
+_MOST = {"pipeline": 2 * SEGMENTS, "shuffled": 128, "two_trees": 1024}
+"""Candidates left out beyond so many ranks: never the fastest (segments too few for the chain), or slow to model."""
+MOST_SEGMENTS = 7
+"""log2 of the most segments tried."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class Chooser:
         best = min(theirs, key=theirs.__getitem__)
         ours = {
             name: CALL + self._seconds(collective, name, nbytes, self._network(added))
-            for name in self._candidates(collective, ordered)
+            for name in self._candidates(collective, nbytes, ordered)
         }
         fastest = min(ours, key=ours.__getitem__)
         return Choice(fastest, ours[fastest], best, theirs[best], bound, self.machine.source)
@@ -156,16 +159,33 @@ class Chooser:
     def _can(self, collective: str, name: str) -> bool:
         return not (TABLE[collective][name].power_of_two and self.topology.size & (self.topology.size - 1))
 
-    def _candidates(self, collective: str, ordered: bool) -> list[str]:
+    def _candidates(self, collective: str, nbytes: int, ordered: bool) -> list[str]:
         """Ours: what follows the topology, or what keeps the order of operands in the order of ranks."""
+        p, entries = self.topology.size, TABLE[collective]
         able = candidates_of(collective, self.topology)[0]
-        if self.topology.size > _CHAIN_RANKS:
-            able = [n for n in able if n != "pipeline"]
-        if not ordered:
-            return [n for n in able if not n.startswith("textbook_")]
-        entries = TABLE[collective]
-        in_place = self.topology.is_sorted or collective.startswith("reduce_scatter")
-        return [n for n in able if entries[n].in_order and (in_place or n.startswith("textbook_"))]
+        if ordered:
+            in_place = self.topology.is_sorted or collective.startswith("reduce_scatter")
+            return [n for n in able if entries[n].in_order and (in_place or n.startswith("textbook_"))]
+        able = [n for n in able if not n.startswith("textbook_") and p <= _MOST.get(n, p)]
+        if "leveled" in able:
+            able.remove("leveled")
+            able += promising(collective, self._network(INTERPRETER), nbytes, 2)
+        if "two_trees" in able:
+            able.remove("two_trees")
+            able.append(f"two_trees:segments={self._segments(nbytes)}")
+        return able
+
+    def _segments(self, nbytes: int) -> int:
+        """Segments of half a vector that go down two trees soonest, as a power of two.
+
+        With S of them in rounds of a message up and one down, (S + 2 lg p) (α + n / 2 S β) is least at
+        S² = lg p · n β / α.
+        """
+        outer = self.machine.levels[0] if self.machine.levels else self.machine.rank
+        inner = self.machine.levels[-1] if self.machine.levels else self.machine.rank
+        alpha = 2 * (self.machine.overhead + INTERPRETER) + 2 * (outer.latency + inner.latency)
+        best = sqrt(max(self.topology.size - 1, 1).bit_length() * nbytes / inner.up / alpha)
+        return int(2 ** min(max(round(log2(max(best, 1.0))), 0), MOST_SEGMENTS))
 
     def _network(self, added: float) -> Network:
         if added not in self._networks:

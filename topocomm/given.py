@@ -16,7 +16,7 @@ from topocomm.config import Settings
 from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model.machine import Machine, complete
 from topocomm.model.machine_files import parse_machine
-from topocomm.topology import Placement, Topology
+from topocomm.topology import Placement, Topology, in_label_order
 from topocomm.topology.discover import discover, from_file, placed, text_of
 from topocomm.topology.measured import MEASURED
 from topocomm.tuning import Tuning, parse_tuning
@@ -44,7 +44,10 @@ def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | No
 
 def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> Topology:
     """The topology of ``comm``: given, by a file, measured, or discovered. Collective; raises alike on every rank."""
-    kinds = comm.allgather((type(told).__name__, told.signature if isinstance(told, Topology) else str(told)))
+    what = str(told)
+    if isinstance(told, Topology):  # the order of its labels counts, too: some schedules follow it
+        what = f"{told.signature} {in_label_order(told).signature}"
+    kinds = comm.allgather((type(told).__name__, what))
     if len(set(kinds)) > 1:
         raise TopologyError(f"ranks give different topologies: {sorted(set(kinds))[:4]}; all must give the same")
     if isinstance(told, Topology):

@@ -30,6 +30,8 @@ MOST = 1 << 23
 """Algorithms with more messages than this are left out: listing them would take minutes."""
 MOST_AT_ONCE = 1 << 19
 """So are those that send more than this in one round: the time of so many at once takes long to find."""
+MOST_SHUFFLED = 256
+"""So is an exchange in no order among more ranks than this: no two of its messages are alike."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def candidates_of(collective: str, topology: Topology) -> tuple[list[str], dict[
     for name, algorithm in TABLE[collective].items():
         if algorithm.power_of_two and topology.size & (topology.size - 1):
             left_out[name] = f"needs {algorithm.requires}"
+        elif name == "shuffled" and topology.size > MOST_SHUFFLED:
+            left_out[name] = f"more than {MOST_SHUFFLED} ranks"
         elif name == "pairwise" and collective != "alltoall" and topology.size * sum(widest) > MOST:
             left_out[name] = f"more than {MOST} messages"
         elif name == "direct" and topology.size * (widest[0] - 1 if widest else 0) > MOST_AT_ONCE:
