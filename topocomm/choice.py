@@ -7,7 +7,8 @@ that MPI libraries have (:data:`LIBRARY`), run in C in the order of ranks. So a 
 placement gives, and ``native`` is kept wherever an MPI library could be ahead by more than :data:`TIE`.
 
 Sizes are rounded to the nearest half power of two, so that a program with many sizes asks few questions. A rooted
-collective is priced with root 0. Everything here depends only on what all ranks know.
+collective is priced with root 0. Everything here depends only on what all ranks know; in a running program rank 0's
+answer counts for all, as sums of floating-point numbers need not agree to the last bit between processors.
 """
 
 from __future__ import annotations
@@ -134,6 +135,10 @@ class Chooser:
         if key not in self._known:
             self._known[key] = self._choose(*key)
         return self._known[key]
+
+    def adopt(self, collective: str, nbytes: int, ordered: bool, choice: Choice) -> None:
+        """Take somebody else's choice for a vector of about ``nbytes`` bytes."""
+        self._known[collective, rounded(nbytes), ordered] = choice
 
     def measured(self, collective: str, nbytes: int, commutative: bool) -> tuple[str, str] | None:
         """The fastest algorithm that was measured here, and why; None if none was."""

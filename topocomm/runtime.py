@@ -13,14 +13,14 @@ from mpi4py import MPI
 
 from topocomm.agreement import Agreement
 from topocomm.algorithms import TABLE, make_schedule
-from topocomm.choice import Chooser
+from topocomm.choice import Choice, Chooser, rounded
 from topocomm.config import Settings
 from topocomm.engines import p2p
 from topocomm.errors import AlgorithmError, BufferError, Error
 from topocomm.model.machine import Machine
 from topocomm.plan import Bytes, Plan, block_cuts, make_plan
 from topocomm.schedule import Schedule
-from topocomm.select import NATIVE, Decision, decide, has_distance
+from topocomm.select import NATIVE, Decision, asks_model, decide, has_distance
 from topocomm.topology import Topology
 from topocomm.topology.topology import IntArray
 from topocomm.tuning import Tuning
@@ -139,6 +139,7 @@ class Runtime:
         self.plans: dict[tuple[Hashable, ...], Bound] = {}
         self._made: dict[tuple[Call, bool], Bound] = {}
         self._agreed: set[Call] = set()
+        self._shared: set[tuple[str, int, bool]] = set()
         self._natives: set[str] = set()
         self.decisions: list[Decision] = []
         self._private: MPI.Intracomm | None = None
@@ -213,8 +214,35 @@ class Runtime:
         if out[2] == _FORWARD:
             return False
         self._raise_disagreement(out, text)
-        self._agreed.add(call)
+        if call not in self._agreed:
+            self._share_choice(call)
+            self._agreed.add(call)
         return True
+
+    def _share_choice(self, call: Call) -> None:
+        """Let all ranks have rank 0's choice by the model. Collective, as the agreement on a new call is.
+
+        Each could compute it, but the last bits of a sum, and so the order of two equal times, may differ between
+        processors of different kinds.
+        """
+        nbytes, named = call.nbytes(self.size), call.named or self.settings.named.get(call.collective)
+        if not asks_model(call.collective, nbytes, self.chooser, named, call.commutative):
+            return
+        what = call.collective, rounded(nbytes), not call.commutative
+        if what in self._shared:
+            return
+        answer: Choice | Exception | None = None
+        if self.rank == 0:
+            try:
+                answer = self.chooser.choose(*what)
+            except Exception as e:  # the others wait for an answer, whatever it is
+                answer = e
+        answer = self.private.bcast(answer)
+        if isinstance(answer, Exception):
+            raise Error(f"rank 0 cannot choose an algorithm for {call.describe()}: {answer}") from answer
+        assert answer is not None
+        self.chooser.adopt(*what, answer)
+        self._shared.add(what)
 
     def agree_on_native(self, collective: str) -> None:
         """See to it, once, that all ranks name the MPI library for a call. Raises Error on every rank if not."""

@@ -27,7 +27,7 @@ from topocomm.errors import AlgorithmError
 from topocomm.model.explain import Explanation, explain
 from topocomm.topology import Topology
 
-__all__ = ["ENGINES", "NATIVE", "Decision", "decide", "has_distance"]
+__all__ = ["ENGINES", "NATIVE", "Decision", "asks_model", "decide", "has_distance"]
 
 NATIVE = "native"
 ENGINES = ("p2p",)
@@ -102,6 +102,18 @@ def has_distance(topology: Topology) -> bool:
     """Whether some ranks are nearer to each other than others, beyond the inside of one node."""
     one_node = "node" in topology.levels and len(topology.counts("node")) == 1
     return len(topology.nesting) > 2 and not one_node
+
+
+def asks_model(collective: str, nbytes: int, chooser: Chooser, named: str | None, commutative: bool) -> bool:
+    """Whether the model decides: nobody named an algorithm, none was measured, and there is something to weigh."""
+    return (
+        named is None
+        and collective != "barrier"
+        and nbytes > TINY
+        and has_distance(chooser.topology)
+        and chooser.topology.size <= MOST_RANKS
+        and chooser.measured(collective, nbytes, commutative) is None
+    )
 
 
 def decide(

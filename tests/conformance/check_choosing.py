@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,21 @@ def the_machine_file_decides_for_all_derived_communicators_too(world: MPI.Intrac
     told = topocomm.Comm(world, topology=where).explain("allreduce", 1 << 12)
     assert told.algorithm == "native"
     assert "assumed" in told.why
+
+
+@check(2)
+def rank_0_chooses_for_all(world: MPI.Intracomm) -> None:
+    """Processors of other kinds may put two nearly equal times in another order."""
+    p = world.size
+    where = topocomm.Topology(("group", "node"), [(r % 2, r) for r in range(p)])
+    comm = topocomm.Comm(world, topology=where, machine=SLOW)
+    if p == 2:  # no rank is nearer than another
+        return
+    chooser = comm._state.chooser
+    mine = replace(chooser.choose("allreduce", 1 << 16), algorithm="ring" if world.rank else "direct", seconds=0.0)
+    chooser.adopt("allreduce", 1 << 16, False, mine)
+    x, y = np.full(1 << 13, world.rank + 1.0), np.empty(1 << 13)
+    comm.Allreduce(x, y)
+    assert (y == p * (p + 1) / 2).all()
+    assert comm.decisions[-1].algorithm == "direct"
+    assert comm.explain("allreduce", 1 << 16).algorithm == "direct"
