@@ -66,8 +66,10 @@ def test_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(lines) >= 6
     monkeypatch.chdir(tmp_path)
     (tmp_path / "placement.json").write_text(dumps_placement(two_level(4, 4)))
+    quick = {"bench": ["-m", "8:64", "-i", "10"], "calibrate": ["--seconds", "4"]}
+    quick["tune"] = ["--collectives", "allreduce", "--sizes", "1K", "--repetitions", "5", "--all"]
     for ranks, command in lines:
         words = shlex.split(command)
-        small = ["-m", "8:64", "-i", "10"] if words[2] == "bench" else []
+        small = [] if "--export" in words else quick.get(words[2], [])
         done = launch(min(int(ranks or 1), 4), [*words, *small], timeout=120)
         assert done.returncode == 0, (command, done.stderr)

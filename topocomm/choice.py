@@ -72,6 +72,9 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _REDUCES = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
 _MOST = {"pipeline": 2 * SEGMENTS, "shuffled": 128, "two_trees": 1024}
 """Candidates left out beyond so many ranks: never the fastest (segments too few for the chain), or slow to model."""
+OVERLAPPED, _MOST_OVERLAPPED = 1 << 20, 256
+"""From so many bytes on an allreduce may be worth segments that are on different levels at a time; up to so many ranks
+that is quick to model."""
 MOST_SEGMENTS = 7
 """log2 of the most segments tried."""
 
@@ -174,7 +177,10 @@ class Chooser:
         able = [n for n in able if not n.startswith("textbook_") and p <= _MOST.get(n, p)]
         if "leveled" in able:
             able.remove("leveled")
-            able += promising(collective, self._network(INTERPRETER), nbytes, 2)
+            patterns = promising(collective, self._network(INTERPRETER), nbytes, 2)
+            able += patterns
+            if collective == "allreduce" and nbytes >= OVERLAPPED and p <= _MOST_OVERLAPPED:
+                able.append(f"{patterns[0]},segments=4")
         if "two_trees" in able:
             able.remove("two_trees")
             able.append(f"two_trees:segments={self._segments(nbytes)}")

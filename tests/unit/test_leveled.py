@@ -12,7 +12,16 @@ from test_model_transfers import same
 from topocomm import AlgorithmError, Topology
 from topocomm.algorithms import make_schedule
 from topocomm.algorithms.shuffled import circle
-from topocomm.model import Level, Machine, Network, list_transfers, schedule_time, transfers
+from topocomm.model import (
+    Level,
+    Machine,
+    Network,
+    default_machine,
+    list_transfers,
+    schedule_time,
+    time_bound,
+    transfers,
+)
 from topocomm.model.leveled import patterns, promising
 from topocomm.topology import fat_tree, groups_of, in_label_order, reorder_ranks, torus
 from topocomm.verify import verify
@@ -60,7 +69,7 @@ def test_doubling_needs_fewer_rounds_and_keeps_shares_inside():
         ("leveled:levels=ddq", "letters h, d, r"),
         ("leveled:levels=dxd", "x must come first"),
         ("ring:levels=ddd", "takes no levels; those that do are leveled"),
-        ("leveled:segments=3", "takes no segments"),
+        ("ring:segments=3", "takes no segments"),
         ("leveled:levels=", "unknown option"),
     ],
 )
@@ -163,3 +172,28 @@ def test_messages_of_a_round_leave_in_the_order_of_the_schedule(collective):
     for nbytes in (1 << 16, 1 << 20):
         times = [schedule_time(t, network, nbytes, window=0) for t in (listed, made)]
         assert times[0] == pytest.approx(times[1])
+
+
+@pytest.mark.parametrize("segments", [2, 5])
+def test_segments_are_proved_and_listed_on_unequal_places(segments):
+    """Three and five places fold in the doubling, where a rank that sits out must keep step with the others."""
+    fives = Topology(("group",), [[i % 5] for i in range(11)])
+    for topology in (UNEQUAL, reorder_ranks(UNEQUAL, "random:5"), groups_of([1, 3]), fives):
+        depth = len(topology.nesting) - 1
+        for letters in ("d" * depth, "h" * depth, "r" * depth, "x" * depth, "x" + "h" * (depth - 1)):
+            name = f"leveled:levels={letters},segments={segments}"
+            verify(make_schedule("allreduce", name, topology))
+            same("allreduce", name, topology, 0)
+
+
+def test_segments_overlap_the_levels():
+    """Half the bandwidth between places: one level after another takes longer than the busiest link needs."""
+    topology = fat_tree(2, 2, 4)
+    network = Network(default_machine(topology), topology)
+
+    def seconds(name):
+        return schedule_time(transfers("allreduce", f"leveled:levels=hhh{name}", topology), network, 1 << 26)
+
+    bound = time_bound("allreduce", network, 1 << 26).seconds
+    assert seconds("") > 1.1 * bound
+    assert seconds(",segments=8") < 1.01 * bound

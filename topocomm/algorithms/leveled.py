@@ -12,6 +12,9 @@ fewest messages. One letter a level, outermost first, says which (``leveled:leve
     allreduce of 4 ranks in 2 places, levels=xh   round 0 (near)   round 1 (far)   round 2 (near)
     rank 0 exchanges                              half with 1      half with 2     half with 1
 
+An allreduce may go in segments (``segments=S``), each a round behind the one before it: then the links inside places
+and those between them are busy at the same time, for S - 1 rounds more.
+
     Requires     a commutative operation
     Rounds       a level of m places: h ⌈lg m⌉, d 1, r m - 1, in an allreduce twice that; x ⌊lg m⌋, + 2 if it folds
     Bytes sent   without x: n (p - 1) / p per rank, allreduce twice that; x: lg m times what a rank owns there
@@ -27,12 +30,14 @@ fewest messages. One letter a level, outermost first, says which (``leveled:leve
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 
 from topocomm import reorder
 from topocomm.algorithms import binomial, pairwise, rabenseifner, recursive_doubling, ring
+from topocomm.algorithms.folding import Fold
 from topocomm.algorithms.forms import Options, by_virtual_rank
 from topocomm.compose import Flat, by_owner, merge_stage
 from topocomm.errors import AlgorithmError
@@ -53,6 +58,7 @@ def direct(m: int, c: int) -> tuple[Round, ...]:
 
 FLATS: Mapping[str, Flat] = MappingProxyType({"h": rabenseifner.reduce_scatter, "d": direct, "r": ring.reduce_scatter})
 """Letter → reduce-scatter over equals."""
+_EMPTY = Round((), ())
 
 
 def pattern(text: str | None, depth: int, doubling: bool) -> str:
@@ -108,14 +114,52 @@ def allreduce_rounds(layout: Layout, letters: str, v: int) -> tuple[Round, ...]:
     return there + _doubling(layout, _doubled(letters), v) + reverse_rounds(there)
 
 
+def _in_step(layout: Layout, letters: str, v: int) -> tuple[Round, ...]:
+    """The same with empty rounds between, so that either end of every message has it in a round of one number."""
+    there: list[Round] = []
+    for d in reversed(range(_doubled(letters), layout.depth)):
+        flat, children = FLATS[letters[d]], {len(layout.children(d, c)) for c in range(len(layout.first[d]) - 1)}
+        mine = merge_stage(layout, flat, v, d)
+        there += mine + [_EMPTY] * (max(len(flat(m, 0)) for m in children) - len(mine))
+    return (*there, *_doubling_in_step(layout, _doubled(letters), v), *reverse_rounds(tuple(there)))
+
+
+def _doubling_in_step(layout: Layout, d: int, v: int) -> tuple[Round, ...]:
+    """With a first round and a last one for all, if there are places to fold in."""
+    rounds, fold, place = _doubling(layout, d, v), Fold(len(layout.first[d]) - 1), int(layout.places[d][v])
+    if fold.excess == 0 or fold.absorbs(place):
+        return rounds
+    if fold.new_rank(place) is None:
+        return (rounds[0], *[_EMPTY] * (fold.q.bit_length() - 1), rounds[1])
+    return (_EMPTY, *rounds, _EMPTY)
+
+
+def segmented_rounds(layout: Layout, letters: str, v: int, segments: int) -> tuple[Round, ...]:
+    """Each segment one round behind the one before it, so that segments are on different levels at a time.
+
+    Segment s has the slots from s p on.
+    """
+    p, base = layout.size, _in_step(layout, letters, v)
+    parts = [relabel(base, None, np.arange(p, dtype=np.int64) + s * p) for s in range(segments)]
+    rounds = []
+    for t in range(len(base) + segments - 1):
+        now = [parts[s][t - s] for s in range(segments) if 0 <= t - s < len(base)]
+        rounds.append(Round(tuple(m for r in now for m in r.sends), tuple(m for r in now for m in r.recvs)))
+    return tuple(r for r in rounds if r.sends or r.recvs)
+
+
 # -- builders (see forms) ------------------------------------------------------------------------------------------
 
 
 def allreduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """There and back, without a reordering."""
+    """There and back, without a reordering; in segments if asked for."""
     topology = in_label_order(topology)
     layout, p = near_first_layout(topology), topology.size
     letters = pattern(options.levels, layout.depth, doubling=True)
+    if options.segments is not None and options.segments > 1:
+        n = p * options.segments
+        rounds = by_virtual_rank(topology, partial(segmented_rounds, layout, letters, segments=options.segments))
+        return Schedule(p, n, lambda r: RankSchedule(range(n), rounds(r), range(n)))
     rounds = by_virtual_rank(topology, lambda v: allreduce_rounds(layout, letters, v))
     return Schedule(p, p, lambda r: RankSchedule(range(p), rounds(r), range(p)))
 

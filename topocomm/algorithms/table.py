@@ -200,7 +200,7 @@ _ENTRIES = (
     Algorithm("direct", "allreduce", "between the outermost places direct: every pair of them carries the same",
               direct.allreduce, lambda p: 2 * _one_round(p), _twice),
     Algorithm("leveled", "allreduce", "a pattern of its own on every level (levels=…): direct, halving or ring",
-              leveled.allreduce, lambda p: 2 * _one_round(p), _twice, levels=True),
+              leveled.allreduce, lambda p: 2 * _one_round(p), _twice, levels=True, segments=True),
     Algorithm("textbook_recursive_doubling", "allreduce", "r ^ 1, r ^ 2, … with the whole vector",
               forms.textbook_recursive_doubling_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
               lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True),

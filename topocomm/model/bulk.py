@@ -262,7 +262,7 @@ def transfers(collective: str, text: str, topology: Topology, root: int = 0) -> 
     algorithm, options = find(collective, text)
     algorithm.check(topology.size)
     if algorithm.name == "leveled" and 0 <= root < topology.size:
-        return leveled_transfers(collective, options.levels, topology, root)
+        return leveled_transfers(collective, options.levels, topology, root, options.segments or 1)
     bulk = BULK.get(collective, {}).get(text)
     if bulk is None or not 0 <= root < topology.size:
         return list_transfers(make_schedule(collective, text, topology, root))

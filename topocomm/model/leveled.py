@@ -53,8 +53,20 @@ def _doubling(layout: Layout, d: int) -> Transfers:
     return Transfers(p, p, source[first], target[first], send[first], recv[first], blocks, np.ones_like(first))
 
 
-def leveled_transfers(collective: str, levels: str | None, topology: Topology, root: int = 0) -> Transfers:
-    """All messages of ``leveled:levels=…``. Raises AlgorithmError if the letters do not fit the topology."""
+def segmented(base: Transfers, segments: int) -> Transfers:
+    """The same in segments, each a round behind the one before it: see :mod:`topocomm.algorithms.leveled`."""
+    step = np.unique(np.maximum(base.send_round, base.recv_round), return_inverse=True)[1].reshape(-1)
+    number = np.concatenate([step + s for s in range(segments)]).astype(np.int64)
+    source, target, blocks, repeat = (
+        np.tile(a, segments) for a in (base.source, base.target, base.blocks, base.repeat)
+    )
+    return Transfers(base.size, base.vector * segments, source, target, number, number, blocks, repeat)
+
+
+def leveled_transfers(
+    collective: str, levels: str | None, topology: Topology, root: int = 0, segments: int = 1
+) -> Transfers:
+    """All messages of ``leveled:levels=…,segments=…``. Raises AlgorithmError if letters do not fit the topology."""
     topology = in_label_order(topology)
     layout = near_first_layout(topology)
     letters = pattern(levels, layout.depth, collective == "allreduce")
@@ -69,6 +81,7 @@ def leveled_transfers(collective: str, levels: str | None, topology: Topology, r
         whole = whole.reversed() if collective == "bcast" else whole
     else:
         whole = chain(there, _doubling(layout, doubled), there.reversed())
+        whole = segmented(whole, segments) if segments > 1 else whole
     return whole.relabelled(topology.order)
 
 
