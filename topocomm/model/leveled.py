@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from topocomm.algorithms.folding import Fold
 from topocomm.algorithms.leveled import FLATS, pattern
 from topocomm.algorithms.recursive_doubling import allreduce as doubling
 from topocomm.layout import Layout, near_first_layout
@@ -22,6 +23,7 @@ from topocomm.model.time import schedule_time
 from topocomm.model.transfers import Transfers, chain, list_transfers
 from topocomm.schedule import RankSchedule, Schedule
 from topocomm.topology import Topology, in_label_order
+from topocomm.topology.topology import IntArray
 from topocomm.tree import Tree
 
 __all__ = ["leveled_transfers", "promising"]
@@ -34,23 +36,36 @@ def _nothing(size: int) -> Transfers:
     return Transfers(size, size, none, none, none, none, none, none)
 
 
+def _in_step(among: Transfers, fold: Fold) -> IntArray:
+    """The round of each message of the doubling among places, with a first and a last one for those folded in."""
+    if fold.excess == 0:
+        return among.send_round
+    outside = np.array([fold.new_rank(c) is None for c in range(among.size)])
+    absorbs = np.array([fold.absorbs(c) for c in range(among.size)])
+    step = among.send_round + ~absorbs[among.source]  # who absorbs has a round before
+    step[outside[among.source]] = 0
+    step[outside[among.target]] = fold.q.bit_length()
+    return np.asarray(step, np.int64)
+
+
 def _doubling(layout: Layout, d: int) -> Transfers:
     """All places of depth d exchange, doubling: every rank all that it owns."""
     places, p = len(layout.first[d]) - 1, layout.size
     if places == 1:
         return _nothing(p)
     among = list_transfers(Schedule(places, 1, lambda c: RankSchedule(range(1), doubling(places, c), range(1))))
+    step = _in_step(among, Fold(places))
     members = [layout.by_slot[d][layout.first[d][c] : layout.first[d][c + 1]] for c in range(places)]
     starts = np.unique(np.concatenate([layout.start[d][m] for m in members]))
     owner = np.array([m[np.searchsorted(layout.start[d][m], starts, "right") - 1] for m in members])
     pieces = len(starts)
     source, target = owner[among.source].ravel(), owner[among.target].ravel()
-    send, recv = np.repeat(among.send_round, pieces), np.repeat(among.recv_round, pieces)
-    keys = ((send * (among.last_round + 1) + recv) * p + source) * p + target
+    label = np.repeat(step, pieces)
+    keys = (label * p + source) * p + target
     _, first, which = np.unique(keys, return_index=True, return_inverse=True)
     widths = np.tile(np.diff(starts, append=p), len(among))
     blocks = np.bincount(which.reshape(-1), weights=widths).astype(np.int64)
-    return Transfers(p, p, source[first], target[first], send[first], recv[first], blocks, np.ones_like(first))
+    return Transfers(p, p, source[first], target[first], label[first], label[first], blocks, np.ones_like(first))
 
 
 def segmented(base: Transfers, segments: int) -> Transfers:
