@@ -22,7 +22,7 @@ from topocomm.algorithms.pipeline import SEGMENTS
 from topocomm.algorithms.table import TABLE
 from topocomm.model.bulk import transfers
 from topocomm.model.explain import candidates_of
-from topocomm.model.leveled import promising
+from topocomm.model.leveled import MOST_MESSAGES, promising
 from topocomm.model.machine import Machine, complete, default_machine
 from topocomm.model.network import Network
 from topocomm.model.optimum import time_bound
@@ -40,7 +40,7 @@ REDUCING = 6.5e-6
 """The same where what comes is combined: buffers cut, ``Reduce_local`` called."""
 TIE = 0.02
 """Where the MPI library at its best is ahead by no more than this part, ours is taken: it seldom is at its best."""
-MOST_RANKS = 4096
+MOST_RANKS = 2048
 """Beyond, modelling would take longer than calls may."""
 
 LIBRARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -134,14 +134,14 @@ class Chooser:
 
         Raises AlgorithmError for an unknown collective.
         """
-        key = collective, rounded(nbytes), ordered
+        key = collective, rounded(nbytes), ordered and collective in ORDERED
         if key not in self._known:
             self._known[key] = self._choose(*key)
         return self._known[key]
 
     def adopt(self, collective: str, nbytes: int, ordered: bool, choice: Choice) -> None:
         """Take somebody else's choice for a vector of about ``nbytes`` bytes."""
-        self._known[collective, rounded(nbytes), ordered] = choice
+        self._known[collective, rounded(nbytes), ordered and collective in ORDERED] = choice
 
     def measured(self, collective: str, nbytes: int, commutative: bool) -> tuple[str, str] | None:
         """The fastest algorithm that was measured here, and why; None if none was."""
@@ -175,6 +175,9 @@ class Chooser:
             in_place = self.topology.is_sorted or collective.startswith("reduce_scatter")
             return [n for n in able if entries[n].in_order and (in_place or n.startswith("textbook_"))]
         able = [n for n in able if not n.startswith("textbook_") and p <= _MOST.get(n, p)]
+        outer = len(self.topology.nesting) > 1 and int(self.topology.nesting[1][-1]) + 1
+        if p * outer > MOST_MESSAGES and collective != "alltoall":
+            able = [n for n in able if n not in ("direct", "pairwise")]
         if "leveled" in able:
             able.remove("leveled")
             patterns = promising(collective, self._network(INTERPRETER), nbytes, 2)

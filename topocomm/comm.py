@@ -81,6 +81,11 @@ class Comm(MPI.Intracomm):
             raise TypeError(f"topocomm.Comm wraps intracommunicators, found {type(comm).__name__}; use it as it is")
         plain = MPI.Intracomm(comm)
         settings = given.settings(plain, algorithm, engine)
+        told = comm._runtime if isinstance(comm, Comm) else None
+        if told is not None:  # wrapped already: what was said of the machine stays
+            topology = told.topology if topology is None else topology
+            machine = told.machine if machine is None else machine
+            tuning = told.tuning if tuning is None else tuning
         where = given.topology(plain, topology, settings)
         how = given.machine(plain, machine, settings, where)
         measured = given.tuning(plain, tuning, settings)

@@ -108,9 +108,9 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
         named,
         named_by,
         _engine(engine or env.get("TOPOCOMM_ENGINE", "p2p"), "argument" if engine else "environment"),
-        env.get("TOPOCOMM_TOPOLOGY"),
-        env.get("TOPOCOMM_MACHINE"),
-        env.get("TOPOCOMM_TUNING"),
+        env.get("TOPOCOMM_TOPOLOGY") or None,
+        env.get("TOPOCOMM_MACHINE") or None,
+        env.get("TOPOCOMM_TUNING") or None,
         env.get("TOPOCOMM_TRACE", "0") not in ("", "0"),
         check == "always",
     )

@@ -196,7 +196,7 @@ class Runtime:
     def always_native(self, collective: str) -> bool:
         """Whether every call of ``collective`` without a word of its own goes to the MPI library, whatever its size."""
         named = self.settings.named.get(collective)
-        return named == NATIVE if named is not None else not has_distance(self.topology)
+        return named == NATIVE if named is not None else self.tuning is None and not has_distance(self.topology)
 
     # -- agreement ---------------------------------------------------------------------------------------------
 
@@ -332,9 +332,12 @@ class Runtime:
         decision = self.decide(call)
         if decision.algorithm == NATIVE:
             return Bound(decision, None)
-        schedule = make_schedule(
-            call.collective, decision.algorithm, self.topology, call.root, ordered=not call.commutative
-        )
+        try:
+            schedule = make_schedule(
+                call.collective, decision.algorithm, self.topology, call.root, ordered=not call.commutative
+            )
+        except AlgorithmError as e:
+            raise AlgorithmError(f"{e} ({decision.why})") from None
         plan = make_plan(schedule, self.rank, _block_counts(call, schedule), call.itemsize, in_place)
         return Bound(replace(decision, reordering=schedule.reordering), plan)
 

@@ -2,15 +2,15 @@
 
 The automatic rule, in this order:
 
-1. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
-   knows shared memory best, and there is no distance to save.
-2. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the interpreter adds
+1. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the interpreter adds
    more between two rounds than near peers save.
-3. What was measured: the entry of the tuning file for this topology, MPI library and size (:mod:`topocomm.tuning`).
+2. What was measured: the entry of the tuning file for this topology, MPI library and size (:mod:`topocomm.tuning`).
+3. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
+   knows shared memory best, and there is no distance to save.
 4. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
    library at its best among them (:mod:`topocomm.choice`).
-5. More ranks than can be modelled at once: the algorithm with the fewest messages between places for small vectors, the
-   fewest bytes for larger ones (:data:`RULES`).
+5. More ranks than can be modelled in a moment: ``native`` for small vectors, for large ones the algorithm with the
+   fewest bytes between places (:data:`RULES`).
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ NATIVE = "native"
 ENGINES = ("p2p",)
 TINY = 512
 
-RULES: Mapping[str, tuple[str, str, int]] = MappingProxyType(
+LARGE = 1 << 18
+RULES: Mapping[str, str] = MappingProxyType(
     {
-        "allreduce": ("recursive_doubling", "rabenseifner", 16384),
-        "allgather": ("bruck", "recursive_doubling", 16384),
-        "reduce_scatter": ("recursive_halving", "recursive_halving", 0),
-        "reduce_scatter_block": ("recursive_halving", "recursive_halving", 0),
-        "alltoall": ("bruck", "scattered", 8192),
-        "bcast": ("binomial", "scatter_allgather", 32768),
-        "reduce": ("binomial", "rabenseifner", 16384),
-        "gather": ("binomial", "binomial", 0),
-        "scatter": ("binomial", "binomial", 0),
+        "allreduce": "rabenseifner",
+        "allgather": "recursive_doubling",
+        "reduce_scatter": "recursive_halving",
+        "reduce_scatter_block": "recursive_halving",
+        "alltoall": "scattered",
+        "bcast": "scatter_allgather",
+        "reduce": "rabenseifner",
+        "gather": "binomial",
+        "scatter": "binomial",
     }
 )
-"""Where nothing is modelled: fewest messages between places up to so many bytes of the vector, fewest bytes above."""
+"""Where nothing is modelled: fewest bytes between places from :data:`LARGE` bytes of the vector on, else native."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,6 @@ def decide(
     if named is not None:
         find(collective, named)[0].check(topology.size)
         return decision(named, "p2p", f"named by {named_by}")
-    if not has_distance(topology):
-        what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near or on one node"
-        return decision(NATIVE, NATIVE, f"automatic: {what}, no distance to save")
     if nbytes <= TINY or collective == "barrier":
         return decision(NATIVE, NATIVE, f"automatic: at most {TINY} bytes, latency decides")
     reason = "automatic" if commutative else "automatic, not commutative"
@@ -149,19 +147,22 @@ def decide(
     if measured is not None:
         name, why = measured
         return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
+    name, why = _modelled(collective, nbytes, chooser, commutative)
+    if chooser.tuning is not None:
+        why += f"; {chooser.tuning.source} has nothing for this size, topology and MPI library"
+    return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
+
+
+def _modelled(collective: str, nbytes: int, chooser: Chooser, commutative: bool) -> tuple[str, str]:
+    """The algorithm, and why, where nobody named one and nothing was measured."""
+    topology = chooser.topology
+    if not has_distance(topology):
+        what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near or on one node"
+        return NATIVE, f"{what}, no distance to save"
     if topology.size > MOST_RANKS:
-        name, why = _by_rule(collective, nbytes, topology, commutative)
-        return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
+        reason = f"more than {MOST_RANKS} ranks are not modelled"
+        if nbytes < LARGE or not commutative:
+            return NATIVE, reason
+        return RULES[collective], f"{reason}; fewest bytes between {int(topology.nesting[1][-1]) + 1} places"
     choice = chooser.choose(collective, nbytes, ordered=not commutative)
-    if not choice.is_ours:
-        return decision(NATIVE, NATIVE, f"{reason}: {choice.why}")
-    return decision(choice.algorithm, "p2p", f"{reason}: {choice.why}")
-
-
-def _by_rule(collective: str, nbytes: int, topology: Topology, commutative: bool) -> tuple[str, str]:
-    small, large, limit = RULES[collective]
-    reason = f"more than {MOST_RANKS} ranks are not modelled"
-    if not commutative and collective != "reduce":
-        return NATIVE, reason
-    name, least = (small, "messages") if nbytes <= limit or not commutative else (large, "bytes")
-    return name, f"{reason}; fewest {least} between {int(topology.nesting[1][-1]) + 1} places"
+    return choice.algorithm if choice.is_ours else NATIVE, choice.why

@@ -161,7 +161,7 @@ def the_machine_file_decides_for_all_derived_communicators_too(world: MPI.Intrac
         finally:
             del os.environ["TOPOCOMM_MACHINE"]
         world.Barrier()
-    for wrapped in (comm, comm.Dup()):
+    for wrapped in (comm, comm.Dup(), topocomm.Comm(comm)):
         told = wrapped.explain("allreduce", 1 << 16)
         assert told.algorithm != "native"
         assert "machine.json" in told.why

@@ -69,6 +69,8 @@ def test_sizes_are_asked_for_once_an_octave_half():
 class Tuned:
     """What was measured, for a test."""
 
+    source = "tuned.json"
+
     def __init__(self, name):
         self.name, self.asked = name, []
 
@@ -84,15 +86,19 @@ def test_what_was_measured_overrules_the_model():
         assert (decision.algorithm, decision.engine) == (name, engine)
         assert "measured on purpose" in decision.why
         assert tuned.asked == [("allreduce", 1 << 20, RACKS.signature, False, "Some MPI 1.0")]
-    assert decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, Tuned(None))).algorithm == "ring"
+    unknown = decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, Tuned(None)))
+    assert unknown.algorithm == decide("allreduce", 1 << 20, Chooser(RACKS, SLOW)).algorithm
+    assert "tuned.json has nothing" in unknown.why
+    flat = Chooser(Topology.flat(4), None, Tuned("ring"))
+    assert decide("bcast", 1 << 20, flat).algorithm == "ring"
     assert decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, Tuned("native")), named="direct").algorithm == "direct"
 
 
 def test_more_ranks_than_can_be_modelled():
     many = Topology(("node",), [[i // 8] for i in range(MOST_RANKS + 8)])
     assert decide("allreduce", 1 << 20, Chooser(many)).algorithm == "rabenseifner"
-    assert decide("allreduce", 1 << 12, Chooser(many)).algorithm == "recursive_doubling"
-    assert decide("allreduce", 1 << 12, Chooser(many), commutative=False).algorithm == NATIVE
+    assert decide("allreduce", 1 << 12, Chooser(many)).algorithm == NATIVE
+    assert decide("allreduce", 1 << 20, Chooser(many), commutative=False).algorithm == NATIVE
     assert "not modelled" in decide("bcast", 1 << 20, Chooser(many)).why
 
 
@@ -112,3 +118,7 @@ def test_figures_are_those_of_explain():
     assert decision.figures is decision.figures
     with pytest.raises(AlgorithmError, match="number of bytes"):
         _ = decide("reduce", 1 << 16, Chooser(RACKS, SLOW)).__class__("reduce", None, NATIVE, NATIVE, "").figures
+
+
+def test_an_operation_matters_only_where_operands_are_combined():
+    assert decide("bcast", 1 << 16, Chooser(RACKS, SLOW), commutative=False).algorithm != NATIVE

@@ -29,6 +29,7 @@ from topocomm.tree import Tree
 __all__ = ["leveled_transfers", "promising"]
 
 ROOTED = ("bcast", "reduce")
+MOST_MESSAGES = 1 << 16
 
 
 def _nothing(size: int) -> Transfers:
@@ -101,7 +102,10 @@ def leveled_transfers(
 
 
 def promising(collective: str, network: Network, nbytes: float, most: int = 4) -> list[str]:
-    """The patterns (names with their option) that should be fastest, at most ``most`` of them."""
+    """The patterns (names with their option) that should be fastest, at most ``most`` of them.
+
+    Direct exchanges and rings of more than ``MOST_MESSAGES`` messages are left out: they take long to price.
+    """
     topology = in_label_order(network.topology)
     layout = near_first_layout(topology)
 
@@ -110,7 +114,10 @@ def promising(collective: str, network: Network, nbytes: float, most: int = 4) -
 
     price: dict[tuple[int, str], float] = {}
     for d in range(layout.depth):
+        widest = max(len(layout.children(d, c)) for c in range(len(layout.first[d]) - 1))
         for letter, flat in FLATS.items():
+            if letter != "h" and topology.size * (widest - 1) > MOST_MESSAGES:
+                continue
             took = seconds(_only(composed_reduce_scatter(layout, flat, d), layout.depth - 1 - d))
             if took not in [price.get((d, other)) for other in FLATS]:  # of letters that are alike here the first
                 price[d, letter] = took

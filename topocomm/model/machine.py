@@ -101,7 +101,7 @@ class Machine:
         if missing:
             raise TopologyError(
                 f"machine {self.source} does not describe level {missing[0]!r} of the placement; "
-                f"it has {', '.join(sorted(known)) or 'none'}"
+                f"it has {', '.join(sorted(known)) or 'none'}; add the level, or give the topology it was made for"
             )
 
 
@@ -188,6 +188,8 @@ def complete(machine: Machine, topology: Topology) -> Machine:
     """The machine with what is assumed for sockets, NUMA domains and cores that the topology has and it lacks."""
     known = {level.name for level in machine.levels}
     missing = [name for name in topology.levels if name in _INNER and name not in known]
+    if any(name not in _INNER and name not in known for name in topology.levels):
+        machine.covers(topology)
     if not missing:
         return machine
     source = f"{machine.source}, {' and '.join(missing)} assumed"

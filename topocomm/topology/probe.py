@@ -217,7 +217,8 @@ class _Tournaments:
         sampled = self._sample()
         repeated, rounds = self._repeat(sampled)
         distances = {kind: np.array([d[kind][sampled] for d in repeated]) for kind in KINDS}
-        found = find_levels(distances, RATIOS)  # the same on all ends, from the same figures
+        # one end judges for all: last bits of the figures may differ between processors
+        found: Found = self.comm.bcast(find_levels(distances, RATIOS) if self.comm.rank == 0 else None)
         rows = np.full((n, len(found.levels)), -1, np.int64)
         for depth, level in enumerate(found.levels):
             rows[sampled, depth] = level.places

@@ -60,7 +60,11 @@ def export(args: argparse.Namespace) -> int:
         text = mpich.selection(mpich.compiled_in(args.base), spans)
     else:
         text = openmpi.json_rules(spans) if args.export == "openmpi-json" else openmpi.classic_rules(spans)
-    write_text(args.output, text)
     found = [span for by_ranks in spans.values() for group in by_ranks.values() for span in group]
+    if not found:
+        raise Error(
+            f"{args.source}: none of {len(entries)} points gives a rule; measure textbook forms, too (tune --all)"
+        )
+    write_text(args.output, text)
     print(f"{args.output}: {len(found)} rules for {', '.join(spans) or 'no collective'} from {len(entries)} points")
     return 0
