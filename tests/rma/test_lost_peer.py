@@ -57,6 +57,11 @@ def ip(*words: str) -> bool:
     return subprocess.run(["ip", *words], capture_output=True, check=False).returncode == 0
 
 
+def running(host: str) -> bool:
+    shown = subprocess.run(["ip", "-n", host, "link", "show", "wire"], capture_output=True, text=True, check=False)
+    return "LOWER_UP" in shown.stdout and "state UP" in shown.stdout
+
+
 @pytest.fixture
 def wire():
     """Two hosts joined by one link."""
@@ -69,6 +74,9 @@ def wire():
         made = made and ip("-n", HOSTS[rank], "link", "set", ends[rank], "name", "wire")
         made = made and ip("-n", HOSTS[rank], "addr", "add", f"10.198.0.{rank + 1}/24", "dev", "wire")
         made = made and all(ip("-n", HOSTS[rank], "link", "set", device, "up") for device in ("lo", "wire"))
+    end = time.monotonic() + 10
+    while made and time.monotonic() < end and not all(running(host) for host in HOSTS):
+        time.sleep(0.05)  # a link just made is of no use to libfabric until the kernel says it runs
     try:
         if not made:
             pytest.skip("needs namespaces and the right to join them")
