@@ -1,4 +1,4 @@
-"""Skips that hide something fail the run: ``TOPOCOMM_REQUIRE`` names, separated by commas, words that no reason for a
+"""Skips that hide something fail the run: ``TESTS_REQUIRE`` names, separated by commas, words that no reason for a
 skip may contain. ``.ci/run`` sets it to what must be there; without it, tests of what a machine lacks are skipped."""
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ def forbidden(reasons: list[str], words: str) -> dict[str, int]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    words = os.environ.get("TOPOCOMM_REQUIRE", "")
+    words = os.environ.get("TESTS_REQUIRE", "")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if not words or reporter is None:
         return
     found = forbidden([str(report.longrepr[2]) for report in reporter.stats.get("skipped", [])], words)
     for reason, times in found.items():
-        reporter.write_line(f"\nTOPOCOMM_REQUIRE={words}, but {times} were skipped: {reason}", red=True)
+        reporter.write_line(f"\nTESTS_REQUIRE={words}, but {times} were skipped: {reason}", red=True)
     if found and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

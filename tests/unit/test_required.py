@@ -26,7 +26,7 @@ def test_skips_of_what_is_required_fail(tmp_path: Path, require: str, code: int)
     shutil.copy(Path(__file__).parents[1] / "conftest.py", tmp_path)
     (tmp_path / "test_skipped.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:mpi", str(tmp_path)]
-    env = {**os.environ, "TOPOCOMM_REQUIRE": require}
+    env = {**os.environ, "TESTS_REQUIRE": require}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout
     assert "1 passed, 3 skipped" in done.stdout
