@@ -17,6 +17,7 @@ from topocomm.choice import Choice, Chooser, rounded
 from topocomm.config import Settings
 from topocomm.engines import p2p
 from topocomm.errors import AlgorithmError, BufferError, Error
+from topocomm.given import Origin
 from topocomm.model.machine import Machine
 from topocomm.plan import Bytes, Plan, block_cuts, make_plan
 from topocomm.schedule import Schedule
@@ -124,6 +125,7 @@ class Runtime:
         comm: MPI.Intracomm,
         topology: Callable[[], Topology],
         settings: Settings,
+        origin: Origin,
         machine: Machine | None = None,
         tuning: Tuning | None = None,
     ) -> None:
@@ -131,6 +133,7 @@ class Runtime:
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self.settings = settings
+        self.origin = origin
         self.machine = machine
         self.tuning = tuning
         self._make_topology = topology
@@ -191,7 +194,9 @@ class Runtime:
         ranks = list(group.Translate_ranks(list(range(comm.Get_size())), mine))
         group.Free()
         mine.Free()
-        return Runtime(comm, lambda: self.topology.restrict(ranks), self.settings, self.machine, self.tuning)
+        return Runtime(
+            comm, lambda: self.topology.restrict(ranks), self.settings, self.origin, self.machine, self.tuning
+        )
 
     def always_native(self, collective: str) -> bool:
         """Whether every call of ``collective`` without a word of its own goes to the MPI library, whatever its size."""
