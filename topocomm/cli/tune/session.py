@@ -77,10 +77,11 @@ class Session:
 def tune(options: Options) -> int:
     """Measure, keep and print. Collective over MPI.COMM_WORLD; 0, or 1 when a result was wrong.
 
-    Raises Error, the same on every rank, before anything is measured, for what cannot be measured or kept.
+    Raises Error, the same on every rank, before anything is measured, for what cannot be measured or kept. What was
+    measured before (``TOPOCOMM_TUNING``) has no part in it: it may name the file that is to be made.
     """
     world = MPI.COMM_WORLD.Dup()
-    topology = Comm(world, topology=options.topology).machine_topology
+    topology = Comm(world, topology=options.topology, tuning=Tuning()).machine_topology
     candidates = {name: _candidates(options, name, topology) for name in options.collectives}
     book = _told(world, lambda: _open(options))
     session = Session(options, world, topology, machine.mpi_library(), candidates, book)
@@ -196,7 +197,7 @@ def _communicators(session: Session, collective: str) -> dict[str, MPI.Intracomm
     """One for every candidate; native is the plain communicator, without topocomm in the way."""
     comms: dict[str, MPI.Intracomm] = {NATIVE: session.world}
     for name in session.candidates[collective]:
-        comms[name] = Comm(session.world, algorithm={collective: name}, topology=session.topology)
+        comms[name] = Comm(session.world, algorithm={collective: name}, topology=session.topology, tuning=Tuning())
     return comms
 
 
