@@ -92,7 +92,8 @@ class Comm(MPI.Intracomm):
         if cls is Comm:  # a Cartesian communicator keeps its calls
             kind = next((_WRAPPED[shaped] for shaped in _SHAPED if isinstance(comm, shaped)), cls)
         self = kind._of(comm)
-        self._runtime = Runtime(plain, lambda: where, settings, origin, how, measured)
+        memory = told.memory if told else None
+        self._runtime = Runtime(plain, lambda: where, settings, origin, how, measured, memory)
         return self
 
     # -- what it does and why ----------------------------------------------------------------------------------
@@ -378,7 +379,7 @@ class Intercomm(MPI.Intercomm):
             merged.Free()
             raise
         wrapped = Comm._of(merged)
-        wrapped._runtime = Runtime(merged, lambda: where, side.settings, origin, machine, tuning)
+        wrapped._runtime = Runtime(merged, lambda: where, side.settings, origin, machine, tuning, side.memory)
         return wrapped
 
     def Dup(self, info: MPI.Info | None = None) -> Any:
