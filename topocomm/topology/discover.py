@@ -8,7 +8,8 @@ from pathlib import Path
 from mpi4py import MPI
 
 from topocomm.errors import TopologyError
-from topocomm.topology.files import Placement, read_text
+from topocomm.topology.documents import read_text
+from topocomm.topology.files import Placement
 from topocomm.topology.topology import Topology
 
 __all__ = ["discover", "placed", "text_of"]
