@@ -9,7 +9,6 @@ import pytest
 from launch import launch
 
 from topocomm.cli import main
-from topocomm.cli.progress import Progress
 from topocomm.model import read_machine
 from topocomm.topology import read_placement
 
@@ -113,26 +112,3 @@ def test_without_mpiexec_it_says_how_to_start(
             monkeypatch.delenv(name)
     assert main(words) == 2
     assert "start it under mpiexec" in capsys.readouterr().err
-
-
-def test_progress_is_lines_elsewhere_than_on_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [100.0]
-    monkeypatch.setattr("topocomm.cli.progress.time.monotonic", lambda: now[0])
-    progress = Progress("work")
-    for share in (0.1, 0.2, 0.9):
-        progress(share)
-        now[0] += 3
-    progress.done()
-    Progress("silent", shows=False)(0.5)
-    assert capsys.readouterr().err == "work: 10%\nwork: 90%\n"
-
-
-def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    progress = Progress("work")
-    progress(0.5)
-    progress.done()
-    bars = capsys.readouterr().err.split("\r")[1:]
-    assert bars == [f"work [{'#' * 15:<30}]  50%", f"work [{'#' * 30}] 100%\n"]
