@@ -37,9 +37,10 @@ _SETTINGS = {
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     "PRTE_MCA_hwloc_default_binding_policy": "none",
     "OMPI_MCA_mpi_yield_when_idle": "1",
+    "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
 }
-"""Set for every job: dumps of a killed rank, one thread a rank, more ranks than cores, Open MPI run by root in a
-container.
+"""Set for every job: dumps of a killed rank, one thread a rank, more ranks than cores (who waits yields), Open MPI run
+by root in a container.
 """
 
 

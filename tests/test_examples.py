@@ -66,10 +66,11 @@ def test_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(lines) >= 6
     monkeypatch.chdir(tmp_path)
     (tmp_path / "placement.json").write_text(dumps_placement(two_level(4, 4)))
-    quick = {"bench": ["-m", "8:64", "-i", "10"], "calibrate": ["--seconds", "4"]}
+    quick = {"bench": ["-m", "8:64", "-i", "10"], "calibrate": ["--seconds", "4"], "verify": ["--random", "1"]}
     quick["tune"] = ["--collectives", "allreduce", "--sizes", "1K", "--repetitions", "5", "--all"]
     for ranks, command in lines:
         words = shlex.split(command)
         small = [] if "--export" in words else quick.get(words[2], [])
+        small = [*small, "-x", "1"] if words[2] == "bench" and not words[3].startswith("put_") else small
         done = launch(min(int(ranks or 1), 4), [*words, *small], timeout=120)
         assert done.returncode == 0, (command, done.stderr)

@@ -14,7 +14,7 @@ answer counts for all, as sums of floating-point numbers need not agree to the l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import log2, sqrt
 from types import MappingProxyType
 
@@ -27,10 +27,11 @@ from topocomm.model.machine import Machine, complete, default_machine
 from topocomm.model.network import Network
 from topocomm.model.optimum import time_bound
 from topocomm.model.time import schedule_time
-from topocomm.topology import Topology
+from topocomm.model.transfers import Transfers
+from topocomm.topology import Topology, in_label_order
 from topocomm.tuning import Tuning
 
-__all__ = ["LIBRARY", "MOST_RANKS", "Choice", "Chooser", "rounded"]
+__all__ = ["LIBRARY", "MOST_RANKS", "Choice", "Chooser", "Memory", "rounded"]
 
 CALL = 4e-6
 """Seconds that Python adds to a call: buffers read, plan looked up (bench/overhead.py)."""
@@ -77,6 +78,10 @@ OVERLAPPED, _MOST_OVERLAPPED = 1 << 20, 256
 that is quick to model."""
 MOST_SEGMENTS = 7
 """log2 of the most segments tried."""
+_MOST_TOPOLOGIES = 16
+"""Of so many topologies is remembered what was worked out."""
+_MOST_KEPT = 1 << 17
+"""Of so many messages (some 100 bytes each) is it remembered who sends them."""
 
 
 @dataclass(frozen=True)
@@ -111,23 +116,57 @@ def rounded(nbytes: int) -> int:
     return round(2 ** (round(2 * log2(nbytes)) / 2)) if nbytes > 0 else 0
 
 
+@dataclass
+class _Known:
+    """What has been worked out for one topology on one machine: depends on nothing else."""
+
+    choices: dict[tuple[str, int, bool], Choice] = field(default_factory=dict)
+    networks: dict[float, Network] = field(default_factory=dict)
+    messages: dict[tuple[str, str], Transfers] = field(default_factory=dict)
+    kept: int = 0
+    """Messages in ``messages``."""
+
+
+class Memory:
+    """What choosers on one machine remember together, for the last few topologies."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], _Known] = {}
+
+    def of(self, topology: Topology, machine: Machine) -> _Known:
+        """What is known of a topology; of another machine than before it is not what was known."""
+        labels = () if machine.kind != "torus" else tuple(map(str, topology.labels.ravel()))  # they are coordinates
+        key = machine, topology.signature, in_label_order(topology).signature, labels
+        known = self._known.pop(key, None) or _Known()
+        while len(self._known) >= _MOST_TOPOLOGIES:
+            self._known.pop(next(iter(self._known)))
+        self._known[key] = known
+        return known
+
+
 class Chooser:
     """Chooses on one topology and machine (None: assumed), and remembers.
 
-    ``tuning`` holds what was measured, ``library`` is the MPI library it must have been measured with.
+    ``tuning`` holds what was measured, ``library`` is the MPI library it must have been measured with; what others with
+    the same ``memory`` have worked out is not worked out again.
     Raises TopologyError if the machine does not fit.
     """
 
     def __init__(
-        self, topology: Topology, machine: Machine | None = None, tuning: Tuning | None = None, library: str = ""
+        self,
+        topology: Topology,
+        machine: Machine | None = None,
+        tuning: Tuning | None = None,
+        library: str = "",
+        memory: Memory | None = None,
     ) -> None:
         self.topology = topology
         self.tuning = tuning
         self.library = library
         self.machine = complete(machine, topology) if machine else default_machine(topology)
         self.machine.covers(topology)
-        self._known: dict[tuple[str, int, bool], Choice] = {}
-        self._networks: dict[float, Network] = {}
+        self._known = (memory or Memory()).of(topology, self.machine)
+        self._choices: dict[tuple[str, int, bool], Choice] = {}
 
     def choose(self, collective: str, nbytes: int, ordered: bool = False) -> Choice:
         """The choice for a vector of about ``nbytes`` bytes; ``ordered``: operands combine in the order of ranks.
@@ -135,13 +174,19 @@ class Chooser:
         Raises AlgorithmError for an unknown collective.
         """
         key = collective, rounded(nbytes), ordered and collective in ORDERED
-        if key not in self._known:
-            self._known[key] = self._choose(*key)
-        return self._known[key]
+        if key not in self._choices:
+            choice = self._known.choices.get(key) or self._choose(*key)
+            self._choices[key] = self._known.choices.setdefault(key, choice)
+        return self._choices[key]
 
     def adopt(self, collective: str, nbytes: int, ordered: bool, choice: Choice) -> None:
-        """Take somebody else's choice for a vector of about ``nbytes`` bytes."""
-        self._known[collective, rounded(nbytes), ordered and collective in ORDERED] = choice
+        """Take somebody else's choice for a vector of about ``nbytes`` bytes.
+
+        It counts here; others with the same memory take it unless they know another.
+        """
+        key = collective, rounded(nbytes), ordered and collective in ORDERED
+        self._choices[key] = choice
+        self._known.choices.setdefault(key, choice)
 
     def measured(self, collective: str, nbytes: int, commutative: bool) -> tuple[str, str] | None:
         """The fastest algorithm that was measured here, and why; None if none was."""
@@ -202,11 +247,22 @@ class Chooser:
         return int(2 ** min(max(round(log2(max(best, 1.0))), 0), MOST_SEGMENTS))
 
     def _network(self, added: float) -> Network:
-        if added not in self._networks:
+        networks = self._known.networks
+        if added not in networks:
             machine = replace(self.machine, overhead=self.machine.overhead + added)
-            self._networks[added] = Network(machine, self.topology)
-        return self._networks[added]
+            networks[added] = Network(machine, self.topology)
+        return networks[added]
 
-    @staticmethod
-    def _seconds(collective: str, name: str, nbytes: int, network: Network) -> float:
-        return schedule_time(transfers(collective, name, network.topology), network, nbytes)
+    def _seconds(self, collective: str, name: str, nbytes: int, network: Network) -> float:
+        return schedule_time(self._messages(collective, name), network, nbytes)
+
+    def _messages(self, collective: str, name: str) -> Transfers:
+        """The messages of an algorithm: the same for every size."""
+        known, what = self._known, (collective, name)
+        listed = known.messages.get(what)
+        if listed is None:
+            listed = transfers(collective, name, self.topology)
+            if known.kept + len(listed) <= _MOST_KEPT:
+                known.messages[what] = listed
+                known.kept += len(listed)
+        return listed

@@ -10,7 +10,6 @@ from mpi4py import MPI
 
 from topocomm import calls, config, given
 from topocomm.algorithms import COLLECTIVES
-from topocomm.config import Settings
 from topocomm.errors import AlgorithmError, Error
 from topocomm.runtime import Runtime
 from topocomm.select import NATIVE, Decision
@@ -82,18 +81,19 @@ class Comm(MPI.Intracomm):
         plain = MPI.Intracomm(comm)
         settings = given.settings(plain, algorithm, engine)
         told = comm._runtime if isinstance(comm, Comm) else None
+        where, origin = given.topology(plain, told.topology if told and topology is None else topology, settings)
         if told is not None:  # wrapped already: what was said of the machine stays
-            topology = told.topology if topology is None else topology
+            origin = told.origin if topology is None else origin
             machine = told.machine if machine is None else machine
             tuning = told.tuning if tuning is None else tuning
-        where = given.topology(plain, topology, settings)
         how = given.machine(plain, machine, settings, where)
         measured = given.tuning(plain, tuning, settings)
         kind = cls
         if cls is Comm:  # a Cartesian communicator keeps its calls
             kind = next((_WRAPPED[shaped] for shaped in _SHAPED if isinstance(comm, shaped)), cls)
         self = kind._of(comm)
-        self._runtime = Runtime(plain, lambda: where, settings, how, measured)
+        memory = told.memory if told else None
+        self._runtime = Runtime(plain, lambda: where, settings, origin, how, measured, memory)
         return self
 
     # -- what it does and why ----------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ class Comm(MPI.Intracomm):
     def Create_intercomm(self, *args: Any, **kwargs: Any) -> Any:
         """MPI_Intercomm_create. What is merged from it is wrapped again."""
         made = Intercomm(self._plain.Create_intercomm(*args, **kwargs))
-        made._settings = self._runtime.settings if self._runtime is not None else None
+        made._side = self._runtime
         return made
 
 
@@ -353,31 +353,39 @@ class Distgraphcomm(MPI.Distgraphcomm, Comm):
 class Intercomm(MPI.Intercomm):
     """An intercommunicator made from a wrapped communicator. All its calls are the MPI library's."""
 
-    _settings: Settings | None = None
+    _side: Runtime | None = None
+    """What stands behind the communicator that this rank came with."""
 
     def Merge(self, high: bool = False) -> Any:
-        """MPI_Intercomm_merge: wrapped; the topology is that of the file, or discovered.
+        """MPI_Intercomm_merge: wrapped, with what both sides were told.
 
-        Both sides must have been wrapped. Raises AlgorithmError on every rank if their settings differ.
+        The topology of two parts of one wrapped communicator is its own. Else both are placed by the description by
+        node that they were given, and without one as ``TOPOCOMM_TOPOLOGY`` says or as is discovered.
+
+        Both sides must have been wrapped. Raises AlgorithmError on every rank if their settings differ, TopologyError
+        if their descriptions, machines or tunings do, or the machine lacks a level that is found.
         """
-        merged = MPI.Intercomm(self).Merge(high)
-        if self._settings is None:
+        merged, side = MPI.Intercomm(self).Merge(high), self._side
+        if side is None:
             return merged
-        everyone = merged.allgather(self._settings)
-        if any(settings != everyone[0] for settings in everyone):
+        try:
+            everyone = merged.allgather(side.settings)
+            if any(settings != everyone[0] for settings in everyone):
+                raise AlgorithmError("the two sides of the intercommunicator are wrapped with different settings")
+            where, origin = given.joined(merged, side.origin, side.topology, side.rank, side.settings)
+            machine = given.machine(merged, side.machine, side.settings, where)
+            tuning = given.tuning(merged, side.tuning, side.settings)
+        except Error:
             merged.Free()
-            raise AlgorithmError("the two sides of the intercommunicator are wrapped with different settings")
+            raise
         wrapped = Comm._of(merged)
-        where = given.topology(merged, None, self._settings)
-        machine = given.machine(merged, None, self._settings, where)
-        tuning = given.tuning(merged, None, self._settings)
-        wrapped._runtime = Runtime(merged, lambda: where, self._settings, machine, tuning)
+        wrapped._runtime = Runtime(merged, lambda: where, side.settings, origin, machine, tuning, side.memory)
         return wrapped
 
     def Dup(self, info: MPI.Info | None = None) -> Any:
         """MPI_Comm_dup."""
         made = Intercomm(MPI.Intercomm(self).Dup(info))
-        made._settings = self._settings
+        made._side = self._side
         return made
 
 

@@ -13,15 +13,17 @@ from mpi4py import MPI
 
 from topocomm.agreement import Agreement
 from topocomm.algorithms import TABLE, make_schedule
-from topocomm.choice import Choice, Chooser, rounded
+from topocomm.choice import Choice, Chooser, Memory, rounded
 from topocomm.config import Settings
 from topocomm.engines import p2p
 from topocomm.errors import AlgorithmError, BufferError, Error
+from topocomm.given import Origin
 from topocomm.model.machine import Machine
 from topocomm.plan import Bytes, Plan, block_cuts, make_plan
 from topocomm.schedule import Schedule
 from topocomm.select import NATIVE, Decision, asks_model, decide, has_distance
 from topocomm.topology import Topology
+from topocomm.topology.meeting import quiet_barrier
 from topocomm.topology.topology import IntArray
 from topocomm.tuning import Tuning
 
@@ -124,15 +126,19 @@ class Runtime:
         comm: MPI.Intracomm,
         topology: Callable[[], Topology],
         settings: Settings,
+        origin: Origin,
         machine: Machine | None = None,
         tuning: Tuning | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.comm = comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self.settings = settings
+        self.origin = origin
         self.machine = machine
         self.tuning = tuning
+        self.memory = memory or Memory()
         self._make_topology = topology
         self._chooser: Chooser | None = None
         self._topology: Topology | None = None
@@ -159,7 +165,7 @@ class Runtime:
         if self._chooser is None:
             name, numbers = MPI.get_vendor()
             library = f"{name} {'.'.join(map(str, numbers))}"  # as tuning files have it
-            self._chooser = Chooser(self.topology, self.machine, self.tuning, library)
+            self._chooser = Chooser(self.topology, self.machine, self.tuning, library, self.memory)
         return self._chooser
 
     @property
@@ -191,7 +197,8 @@ class Runtime:
         ranks = list(group.Translate_ranks(list(range(comm.Get_size())), mine))
         group.Free()
         mine.Free()
-        return Runtime(comm, lambda: self.topology.restrict(ranks), self.settings, self.machine, self.tuning)
+        places = lambda: self.topology.restrict(ranks)  # noqa: E731
+        return Runtime(comm, places, self.settings, self.origin, self.machine, self.tuning, self.memory)
 
     def always_native(self, collective: str) -> bool:
         """Whether every call of ``collective`` without a word of its own goes to the MPI library, whatever its size."""
@@ -237,6 +244,7 @@ class Runtime:
                 answer = self.chooser.choose(*what)
             except Exception as e:  # the others wait for an answer, whatever it is
                 answer = e
+        quiet_barrier(self.private)  # who waits takes no core from rank 0
         answer = self.private.bcast(answer)
         if isinstance(answer, Exception):
             raise Error(f"rank 0 cannot choose an algorithm for {call.describe()}: {answer}") from answer

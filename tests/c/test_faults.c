@@ -18,7 +18,7 @@ static int nothing(void *user) {
     return TC_OK;
 }
 
-/* A pair of contexts, with a block of 8 bytes of the second one's memory. */
+/* Two ends, which may be one context, and a block of the second one's memory with a plan of the first to put there. */
 typedef struct pair {
     tc_context *end[2];
     tc_memory *memory;
@@ -28,22 +28,50 @@ typedef struct pair {
     tc_plan *plan;
 } pair;
 
+static void equip(pair *p, uint32_t kind, uint32_t completion, uint64_t bytes, uint64_t value) {
+    tc_layout layout = plain(0, bytes);
+    OK(tc_memory_allocate(p->end[1], 64, &p->memory));
+    OK(tc_signal_create(p->end[1], kind, &p->signal));
+    p->target = give(p->memory, layout, p->signal, p->end[0], 0, 3, &p->block);
+    OK(tc_plan_create(p->end[0], completion, &p->plan));
+    OK(tc_plan_put(p->plan, p->target, source, &layout, value));
+}
+
 static pair open_pair(const tc_options *options, uint32_t kind) {
     pair p;
-    tc_layout layout = plain(0, 8);
     open_group(2, options, NULL, p.end);
-    OK(tc_memory_allocate(p.end[1], 64, &p.memory));
-    OK(tc_signal_create(p.end[1], kind, &p.signal));
-    p.target = give(p.memory, layout, p.signal, p.end[0], 0, 3, &p.block);
-    OK(tc_plan_create(p.end[0], TC_LOCAL, &p.plan));
-    OK(tc_plan_put(p.plan, p.target, source, &layout, 0));
+    equip(&p, kind, TC_LOCAL, 8, 0);
+    return p;
+}
+
+static tc_context *alone;
+
+static int hand_over(void *user, uint32_t peer_rank, const void *data, size_t bytes) {
+    (void)user;
+    (void)peer_rank;
+    (void)tc_message_in(alone, data, bytes); /* what it refuses shows at the signal */
+    return TC_OK;
+}
+
+/* One context that puts into its own memory over messages. */
+static pair open_over_messages(tc_options options, uint32_t kind, uint32_t completion, uint64_t value) {
+    pair p;
+    unsigned char address[TC_ADDRESS_BYTES];
+    size_t n;
+    options.transports = TC_MSG;
+    OK(tc_context_open(&options, &alone));
+    OK(tc_context_messages(alone, hand_over, nothing, NULL));
+    OK(tc_context_address(alone, address, sizeof address, &n));
+    OK(tc_context_connect(alone, 0, address, n));
+    p.end[0] = p.end[1] = alone;
+    equip(&p, kind, completion, 8, value);
     return p;
 }
 
 static void close_pair(pair *p) {
     OK(tc_plan_free(p->plan));
     OK(tc_context_close(p->end[0]));
-    OK(tc_context_close(p->end[1]));
+    if (p->end[1] != p->end[0]) OK(tc_context_close(p->end[1]));
 }
 
 /* One block opened twice sends two messages in one epoch; a block freed after its message leaves one too many. */
@@ -84,12 +112,6 @@ static void surplus(void) {
     close_pair(&p);
 }
 
-static int hand_over(void *user, uint32_t peer_rank, const void *data, size_t bytes) {
-    tc_context **ends = user;
-    (void)tc_message_in(ends[peer_rank], data, bytes); /* what it refuses shows at the signal */
-    return TC_OK;
-}
-
 /* Notifications that nobody takes fill their queue: in shared memory the sender is told, over messages the receiver. */
 static void overflow(void) {
     tc_options options = shm_options();
@@ -109,20 +131,7 @@ static void overflow(void) {
     OK(tc_signal_test(p.signal));
     close_pair(&p);
 
-    tc_context *one[1];
-    unsigned char address[TC_ADDRESS_BYTES];
-    size_t n;
-    tc_layout layout = plain(0, 8);
-    options.transports = TC_MSG;
-    OK(tc_context_open(&options, &one[0]));
-    OK(tc_context_messages(one[0], hand_over, nothing, one));
-    OK(tc_context_address(one[0], address, sizeof address, &n));
-    OK(tc_context_connect(one[0], 0, address, n));
-    OK(tc_memory_allocate(one[0], 8, &p.memory));
-    OK(tc_signal_create(one[0], TC_IDENTIFIED, &p.signal));
-    p.target = give(p.memory, layout, p.signal, one[0], 0, 3, &p.block);
-    OK(tc_plan_create(one[0], TC_LOCAL, &p.plan));
-    OK(tc_plan_put(p.plan, p.target, source, &layout, 1ull << 63)); /* values have 64 bits here */
+    p = open_over_messages(options, TC_IDENTIFIED, TC_LOCAL, 1ull << 63); /* values have 64 bits here */
     for (int i = 0; i < 4; i++) {
         OK(tc_plan_start(p.plan));
         OK(tc_signal_test(p.signal));
@@ -133,40 +142,20 @@ static void overflow(void) {
     EXPECT(event.value == 1ull << 63);
     for (int i = 0; i < 3; i++) OK(tc_signal_event(p.signal, &event));
     EXPECT_STATUS(tc_signal_event(p.signal, &event), TC_ERR_OVERFLOW);
-    OK(tc_plan_free(p.plan));
-    OK(tc_context_close(one[0]));
+    close_pair(&p);
 }
 
 /* Over messages a holder is told, too: of a freed block when it starts, of a stray when it asked to know. */
 static void freed_over_messages(void) {
-    tc_options options = shm_options();
-    tc_context *one[1];
-    tc_memory *m;
-    tc_signal *s;
-    tc_block *b;
-    tc_plan *plan;
+    pair p = open_over_messages(shm_options(), TC_COUNTED, TC_REMOTE, 0);
     tc_stats stats;
-    unsigned char address[TC_ADDRESS_BYTES];
-    size_t n;
-    tc_layout layout = plain(0, 8);
-    options.transports = TC_MSG;
-    OK(tc_context_open(&options, &one[0]));
-    OK(tc_context_messages(one[0], hand_over, nothing, one));
-    OK(tc_context_address(one[0], address, sizeof address, &n));
-    OK(tc_context_connect(one[0], 0, address, n));
-    OK(tc_memory_allocate(one[0], 8, &m));
-    OK(tc_signal_create(one[0], TC_COUNTED, &s));
-    tc_target *t = give(m, layout, s, one[0], 0, 3, &b);
-    OK(tc_plan_create(one[0], TC_REMOTE, &plan));
-    OK(tc_plan_put(plan, t, source, &layout, 0));
-    OK(tc_plan_start(plan));
-    OK(tc_plan_wait(plan, 1));
-    OK(tc_block_free(b));
-    EXPECT_STATUS(tc_plan_start(plan), TC_ERR_STALE);
-    OK(tc_context_stats(one[0], &stats));
+    OK(tc_plan_start(p.plan));
+    OK(tc_plan_wait(p.plan, 1));
+    OK(tc_block_free(p.block));
+    EXPECT_STATUS(tc_plan_start(p.plan), TC_ERR_STALE);
+    OK(tc_context_stats(alone, &stats));
     EXPECT(stats.strays == 0 && stats.messages == 1);
-    OK(tc_plan_free(plan));
-    OK(tc_context_close(one[0]));
+    close_pair(&p);
 }
 
 /* Pieces that a network drops are missing by name: who, which block, how many of them came. */
@@ -175,37 +164,26 @@ static void dropped(void) {
     int whole = 0, part = 0, none = 0;
     for (uint64_t seed = 0; seed < 40; seed++) {
         tc_faults faults = {.seed = seed, .reorder = 1, .pieces = 3, .drop = 0.5};
-        tc_context *ends[2];
-        tc_memory *m;
-        tc_signal *s;
-        tc_block *b;
-        tc_plan *plan;
         tc_missing missing[2];
         uint32_t n;
-        tc_layout layout = plain(0, 64);
-        open_group(2, &options, &faults, ends);
-        OK(tc_memory_allocate(ends[1], 64, &m));
-        OK(tc_signal_create(ends[1], TC_COUNTED, &s));
-        tc_target *t = give(m, layout, s, ends[0], 0, 11, &b);
-        OK(tc_plan_create(ends[0], TC_LOCAL, &plan));
-        OK(tc_plan_put(plan, t, source, &layout, 0));
-        OK(tc_plan_start(plan));
-        OK(tc_plan_wait(plan, 1));
-        int status = tc_signal_wait(s, 0.002);
-        OK(tc_signal_missing(s, missing, 2, &n));
+        pair p;
+        open_group(2, &options, &faults, p.end);
+        equip(&p, TC_COUNTED, TC_LOCAL, 64, 0);
+        OK(tc_plan_start(p.plan));
+        OK(tc_plan_wait(p.plan, 1));
+        int status = tc_signal_wait(p.signal, 0.002);
+        OK(tc_signal_missing(p.signal, missing, 2, &n));
         if (status == TC_OK) {
             EXPECT(n == 0);
             whole++;
         } else {
             EXPECT_STATUS(status, TC_ERR_TIMEOUT);
-            EXPECT(n == 1 && missing[0].source == 0 && missing[0].tag == 11 && missing[0].pieces <= 3);
+            EXPECT(n == 1 && missing[0].source == 0 && missing[0].tag == 3 && missing[0].pieces <= 3);
             EXPECT(missing[0].pieces ? missing[0].arrived && missing[0].arrived != (1u << missing[0].pieces) - 1
                                      : !missing[0].arrived);
             *(missing[0].pieces ? &part : &none) += 1;
         }
-        OK(tc_plan_free(plan));
-        OK(tc_context_close(ends[0]));
-        OK(tc_context_close(ends[1]));
+        close_pair(&p);
     }
     EXPECT(whole > 0 && part > 0 && none > 0);
 }

@@ -102,6 +102,31 @@ def test_an_error_of_topocomm_in_the_program_keeps_its_traceback(tmp_path: Path)
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["MACHINE", "TUNING"])
+def test_a_bad_file_in_the_environment_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    """No traceback, no rank that waits; whoever initialises MPI, and whatever the program catches."""
+    bad = tmp_path / "bad.json"
+    if name == "TUNING":
+        bad.write_text('{"format": ')
+    text = """
+import mpi4py
+mpi4py.rc(initialize=False)
+from mpi4py import MPI
+try:
+    MPI.Init()
+except Exception:
+    print("caught")
+"""
+    text = text if name == "TUNING" else "from mpi4py import MPI\nprint(MPI.COMM_WORLD.rank)\n"
+    done = run(4, program(tmp_path, text), env={f"TOPOCOMM_{name}": str(bad)})
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    ours = [line for line in done.stderr.splitlines() if "topocomm" in line]
+    assert len(ours) == 1, done.stderr
+    assert ours[0].startswith(f"python -m topocomm run: error: {bad}: ")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("code", [0, 5])
 def test_the_exit_code_is_that_of_the_program(tmp_path: Path, code: int) -> None:
     done = run(1, program(tmp_path, f"import sys\nfrom mpi4py import MPI\nsys.exit({code})\n"))

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from jobs import several
 from launch import environment, launch
 
 from topocomm.algorithms import TABLE
@@ -15,45 +16,23 @@ from topocomm.tuning import dumps_tuning, read_tuning
 
 PLACES = json.dumps({"format": "topocomm-placement", "version": 1, "levels": ["rack"], "ranks": [["a"], ["b"], ["a"]]})
 
-SEVERAL = """
-import sys
-from mpi4py import MPI
-from topocomm.cli import main
-for command in sys.argv[1:]:
-    if MPI.COMM_WORLD.rank == 0:
-        print("COMMAND", command, flush=True)
-        print("COMMAND", command, file=sys.stderr, flush=True)
-    code = main(["tune", *command.split()])
-    if MPI.COMM_WORLD.rank == 0:
-        print("CODE", code, flush=True)
-    MPI.COMM_WORLD.Barrier()
-"""
 
-
-def several(ranks: int, *commands: str, prepare: str = "") -> list[tuple[list[str], list[str], int]]:
-    """Many commands in one job, which is quicker; lines on stdout and stderr and the code of each."""
-    done = launch(ranks, ["-c", prepare + SEVERAL, *commands], timeout=150)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    outs, errs = (text.split("COMMAND ")[1:] for text in (done.stdout, done.stderr))
-    assert len(outs) == len(errs) == len(commands), done.stderr
-    found = []
-    for out, err in zip(outs, errs, strict=True):
-        *lines, code = out.strip().splitlines()[1:]
-        found.append((lines, err.strip().splitlines()[1:], int(code.split()[1])))
-    return found
+def tunes(ranks: int, *commands: str, prepare: str = "") -> list[tuple[list[str], list[str], int]]:
+    return several(ranks, *(f"tune {words}" for words in commands), prepare=prepare)
 
 
 def test_points_are_measured_kept_and_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / "places.json").write_text(PLACES)
     save = tmp_path / "t.json"
     what = f"--collectives allreduce,alltoall,barrier --repetitions 3 --topology {tmp_path / 'places.json'}"
-    first, again, more, ordered, stopped = several(
+    first, again, more, ordered, stopped = tunes(
         3,
         f"{what} --all --sizes 4K,16K --save {save}",
         f"{what} --all --sizes 4K,16K --save {save} --resume",
         f"{what} --sizes 4K,64K --save {save} --resume --algorithms ring pairwise",
         f"--ordered --collectives allreduce --sizes 4K --repetitions 3 --save {save} --resume",
         f"{what} --sizes 128K,256K --save {save} --resume --seconds 0.000000001",
+        prepare=f"import os\nos.environ['TOPOCOMM_TUNING'] = {str(save)!r}\n",  # the file to be made is no obstacle
     )
     assert [code for _, _, code in (first, again, more, ordered, stopped)] == [0] * 5
     assert [line.split()[:2] for line in first[0][4:]] == [
@@ -85,8 +64,8 @@ def test_points_are_measured_kept_and_gone_on_with(tmp_path: Path) -> None:
 def test_what_cannot_be_measured_or_kept_is_refused_before(tmp_path: Path) -> None:
     (tmp_path / "there.json").write_text('{"format": "topocomm-tuning", "version": 1, "entries": []}')
     (tmp_path / "bad.json").write_text("{}")
-    found = several(2, f"--save {tmp_path / 'there.json'}")
-    found += several(
+    found = tunes(2, f"--save {tmp_path / 'there.json'}")
+    found += tunes(
         1,
         f"--save {tmp_path / 'no' / 't.json'}",
         f"--save {tmp_path / 'bad.json'} --resume",
@@ -117,7 +96,7 @@ Allreduce.result = lambda self, root, i: right(self, root, i) + (self.shape.coun
 
 def test_a_wrong_result_ends_the_session_and_is_not_kept(tmp_path: Path) -> None:
     save = tmp_path / "t.json"
-    ((out, err, code),) = several(
+    ((out, err, code),) = tunes(
         2, f"--collectives allreduce --sizes 8K,16K,32K --repetitions 2 --save {save}", prepare=WRONG
     )
     assert code == 1

@@ -14,6 +14,7 @@ from mpi4py import MPI
 
 import topocomm
 from topocomm.algorithms import COLLECTIVES, TABLE
+from topocomm.choice import Chooser
 from topocomm.model import Level, Machine, dumps_machine
 
 SLOW = Machine("levels", tuple(Level(name, 5e6, 5e6) for name in ("group", "node")))
@@ -73,6 +74,26 @@ def precedence_is_call_then_communicator_then_environment(world: MPI.Intracomm) 
     assert comm.decisions[-1].algorithm == "native"
     assert comm.explain("reduce", 8).algorithm == "native"
     assert comm.explain("reduce", 8, algorithm="binomial").algorithm == "binomial"
+
+
+@check(2)
+def what_is_made_of_a_communicator_knows_its_choices(world: MPI.Intracomm) -> None:
+    comm = wrap(world, "apart", machine=SLOW)
+    comm.Bcast(np.ones(5000))
+    ran, choose = comm.decisions[-1], Chooser._choose
+
+    def again(*_: Any) -> Any:
+        raise AssertionError("modelled again")
+
+    Chooser._choose = again  # type: ignore[method-assign]
+    try:
+        group = comm.Get_group()
+        for made in (comm.Dup(), comm.Split(0, world.rank), comm.Create(group), topocomm.Comm(comm)):
+            made.Bcast(np.ones(5000))
+            assert made.decisions[-1] == ran
+    finally:
+        Chooser._choose = choose  # type: ignore[method-assign]
+    group.Free()
 
 
 @check()

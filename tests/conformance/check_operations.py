@@ -108,10 +108,11 @@ def bits_are_equal_on_all_ranks(world: MPI.Intracomm) -> None:
     odd = np.where(rng.random(64) < 0.3, np.nan, rng.choice([-0.0, 0.0, 1.0, np.inf, -np.inf], 64))
     odd[np.isnan(odd)] *= rng.choice([-1, 1])
     sums = rng.standard_normal(64) * 10.0 ** rng.integers(-10, 10, 64)
+    tried = ((odd, MPI.MAX), (odd, MPI.MIN), (odd, MPI.SUM), (sums, MPI.SUM), (sums, MPI.PROD))
     for where in ("pairs", "cyclic", "unequal", "random3"):
         comm = wrap(world, where)
         for name in TABLE["allreduce"]:
-            for data, op in ((odd, MPI.MAX), (odd, MPI.MIN), (odd, MPI.SUM), (sums, MPI.SUM), (sums, MPI.PROD)):
-                out = np.zeros(64)
+            results = np.zeros((len(tried), 64))
+            for out, (data, op) in zip(results, tried, strict=True):
                 comm.Allreduce(data, out, op, algorithm=name)
-                assert len(set(world.allgather(out.tobytes()))) == 1, f"{name} on {where}"
+            assert len(set(world.allgather(results.tobytes()))) == 1, f"{name} on {where}"

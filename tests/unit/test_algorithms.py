@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -18,7 +19,13 @@ from topocomm.topology import groups_of, reorder_ranks
 from topocomm.verify import verify
 
 ENTRIES = [a for collective in COLLECTIVES for a in TABLE[collective].values()]
-NAMES = [f"{a.collective}-{a.name}" for a in ENTRIES]
+
+
+def named(algorithm):
+    return f"{algorithm.collective}-{algorithm.name}"
+
+
+NAMES = list(map(named, ENTRIES))
 ROOTED = ("bcast", "reduce", "gather", "scatter")
 FIELDS = ("Requires", "Rounds", "Bytes sent", "Cost", "Memory", "Locality", "Source")
 every_algorithm = pytest.mark.parametrize("algorithm", ENTRIES, ids=NAMES)
@@ -28,7 +35,21 @@ def able(algorithm, low, high):
     return [p for p in range(low, high + 1) if not (algorithm.power_of_two and p & (p - 1))]
 
 
-@every_algorithm
+@pytest.mark.parametrize("name", TABLE["reduce_scatter"])
+def test_reduce_scatter_block_has_the_schedules_of_reduce_scatter(name):
+    """So that what is proved and counted of one holds for the other."""
+    algorithm, block = TABLE["reduce_scatter"][name], TABLE["reduce_scatter_block"][name]
+    assert block == replace(algorithm, collective="reduce_scatter_block")
+    for p in able(algorithm, 5, 8):
+        parts = [materialise(make_schedule(a.collective, name, Topology.flat(p))) for a in (algorithm, block)]
+        assert repr(parts[0]) == repr(parts[1])
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [a for a in ENTRIES if a.collective != "reduce_scatter_block"],
+    ids=named,
+)
 def test_proved_and_counted_on_equals(algorithm):
     """p = 1..64: correct, and rounds and bytes as the table says (exactly so for powers of two)."""
     for p in able(algorithm, 1, 64):

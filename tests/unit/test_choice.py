@@ -1,12 +1,14 @@
 """The choice by the model: what it weighs, that what it names can run, and what overrules it."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from places import topologies
 
 from topocomm.algorithms import TABLE, make_schedule
-from topocomm.choice import MOST_RANKS, TIE, Chooser, rounded
+from topocomm.choice import MOST_RANKS, TIE, Chooser, Memory, rounded
 from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model import Level, Machine
 from topocomm.select import NATIVE, decide, has_distance
@@ -64,6 +66,47 @@ def test_sizes_are_asked_for_once_an_octave_half():
     chooser = Chooser(RACKS, SLOW)
     assert chooser.choose("allreduce", 1000) is chooser.choose("allreduce", 1100)
     assert chooser.choose("allreduce", 1000) is not chooser.choose("allreduce", 1000, ordered=True)
+
+
+def test_with_one_memory_nothing_is_worked_out_twice(monkeypatch):
+    """Where places are renamed, too; another order of ranks, of labels or another machine is something else."""
+    memory = Memory()
+    racks = Topology(RACKS.levels, [(f"r{i // 4}", f"h{i:02}") for i in range(16)])
+    choice = Chooser(racks, SLOW, memory=memory).choose("allreduce", 1000)
+    renamed = Topology(RACKS.levels, [(f"s{i // 4}", f"k{i:02}") for i in range(16)])
+    turned = Topology(RACKS.levels, [(f"s{3 - i // 4}", f"k{15 - i:02}") for i in range(16)])
+
+    def again(*_):
+        raise AssertionError("modelled again")
+
+    monkeypatch.setattr("topocomm.choice.schedule_time", again)
+    for topology in (racks, renamed):
+        assert Chooser(topology, SLOW, memory=memory).choose("allreduce", 1001) is choice
+    assert renamed.signature == turned.signature
+    cyclic = reorder_ranks(racks, "cyclic")
+    for topology, machine, known in (
+        (turned, SLOW, memory), (cyclic, SLOW, memory), (racks, FAST, memory), (racks, SLOW, Memory()),
+    ):  # fmt: skip
+        with pytest.raises(AssertionError, match="again"):
+            Chooser(topology, machine, memory=known).choose("allreduce", 1000)
+
+
+def test_a_choice_that_was_adopted_counts_for_this_chooser_alone():
+    memory = Memory()
+    first, second = Chooser(RACKS, SLOW, memory=memory), Chooser(RACKS, SLOW, memory=memory)
+    mine = first.choose("bcast", 5000)
+    theirs = replace(mine, algorithm="binomial")
+    second.adopt("bcast", 5000, False, theirs)
+    assert second.choose("bcast", 5000) is theirs
+    assert first.choose("bcast", 5000) is mine
+    assert Chooser(RACKS, SLOW, memory=memory).choose("bcast", 5000) is mine
+
+
+def test_memory_keeps_the_last_topologies():
+    memory = Memory()
+    known = [memory.of(Topology.flat(p), SLOW) for p in range(1, 20)]
+    assert memory.of(Topology.flat(19), SLOW) is known[-1]
+    assert memory.of(Topology.flat(1), SLOW) is not known[0]
 
 
 class Tuned:

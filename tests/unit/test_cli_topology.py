@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from test_sites_formats import COORDINATES, HWLOC2, RANGES, TREE
+from test_sites_formats import COORDINATES, HWLOC2, RANGES, SAMPLES, TREE
 
 from topocomm.cli import main
-from topocomm.topology import parse_placement
+from topocomm.topology import parse_placement, read_site
 
 
 @pytest.fixture
@@ -61,3 +61,36 @@ def test_refused_in_one_line(site, capsys, text, words, reason):
     error = capsys.readouterr().err
     assert reason in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("command", ["explain", "simulate"])
+def test_what_can_be_read_can_be_explained(site, capsys, name, command):
+    """Ranks where the file places ranks, else one on each of its nodes."""
+    assert main([command, "allgather", "--bytes", "1K", "--placement", site(SAMPLES[name])]) == 0
+    found = read_site(site(SAMPLES[name]))
+    ranks = found.ranks or found.nodes
+    assert f" {len(ranks)} ranks, " in capsys.readouterr().out
+
+
+def test_a_job_on_a_machine_that_slurm_describes(site, capsys):
+    job = ["explain", "bcast", "--bytes", "1M", "--placement", site(TREE), "--hosts", "tux4:2,tux0"]
+    assert main(job) == 0
+    placement = "# placement: 3 ranks, 2 switch2s of 1-2, 2 switches of 1-2, 2 nodes of 1-2, in topology order"
+    assert placement in capsys.readouterr().out
+    for text, says in (("hello", "no known format"), (COORDINATES, "--hosts fits by-node files only")):
+        assert main([*job[:5], site(text), *job[6:]]) == 2
+        error = capsys.readouterr().err
+        assert says in error
+        assert error.count("\n") == 1
+
+
+def test_verify_takes_what_places_ranks(site, capsys):
+    assert (
+        main(
+            ["verify", "allgather", "--algorithm", "ring", "-p", "1", "--random", "0", "--topology", site(COORDINATES)]
+        )
+        == 0
+    )
+    assert main(["verify", "allgather", "--topology", site(TREE)]) == 2
+    assert "places nodes, not ranks" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mutation import REDUCTIONS, WORD, append, expected, words
-from test_algorithms import ENTRIES, NAMES, ROOTED, able
+from test_algorithms import ENTRIES, NAMES, ROOTED, able, named
 
 from topocomm import BufferError, ScheduleError, Topology
 from topocomm.algorithms import make_schedule
@@ -77,7 +77,7 @@ def test_types_and_counts_up_to_17_ranks(algorithm):
             check(schedule, data_for(schedule, count, dtypes[(p // 2 + i) % len(dtypes)]))
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ENTRIES if "exchange" in a.ways or "direct" in a.ways], ids=str)
+@pytest.mark.parametrize("algorithm", [a for a in ENTRIES if "exchange" in a.ways or "direct" in a.ways], ids=named)
 def test_ways_of_reordering(algorithm):
     for way in algorithm.ways[1:]:
         for p in (2, 5, 8, 13):
@@ -99,7 +99,7 @@ def product(left, right):
     return out
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ENTRIES if a.in_order], ids=str)
+@pytest.mark.parametrize("algorithm", [a for a in ENTRIES if a.in_order], ids=named)
 def test_operations_that_are_not_commutative(algorithm):
     assert algorithm.collective in REDUCTIONS
     for p in range(1, 18):
@@ -125,7 +125,7 @@ def test_the_operations_that_tell_orders_apart_do():
 IN_PLACE = ("allreduce", "allgather", "alltoall", "reduce_scatter", "reduce_scatter_block", "reduce", "gather")
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ENTRIES if a.collective in IN_PLACE], ids=str)
+@pytest.mark.parametrize("algorithm", [a for a in ENTRIES if a.collective in IN_PLACE], ids=named)
 def test_in_place(algorithm):
     """The input stands in the receive buffer; canaries stand around it."""
     for p in able(algorithm, 1, 13):

@@ -1,10 +1,8 @@
 """Tuning files: what they say survives, what is malformed is refused by name, and the choice follows the times."""
 
 import copy
-import io
 import json
 import pickle
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from topocomm.algorithms.table import COLLECTIVES
-from topocomm.cli.tune.progress import Progress
+from topocomm.cli.tune.report import words
 from topocomm.errors import Error
 from topocomm.tuning import Entry, Timing, Tuning, class_of, dumps_tuning, files, merge, parse_tuning, read_tuning
 from topocomm.tuning.entries import winner
@@ -329,29 +327,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         files.write_text(tmp_path / "no" / "t.json", "x")
 
 
-# -- progress --------------------------------------------------------------------------------------------------
+# -- what a session says ---------------------------------------------------------------------------------------
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(stream, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", shown := stream())
-    for rank in (0, 1):
-        progress = Progress(2, rank == 0)
-        progress.step(entry(ring=(1.0, 9, 0.0)))
-        progress.step(entry(64, "barrier"))
-        progress.say("stopped")
-    text = [
-        "1/2 allreduce 65536 bytes: ring 1000000.00 us, native 2000000.00 us",
-        "2/2 barrier 64 bytes: native 2000000.00 us",
-    ]
-    if stream is Terminal:
-        bars = "#" * 15 + "-" * 15, "#" * 30
-        line = "".join(f"\r\033[K[{bar}] {words}" for bar, words in zip(bars, text, strict=True))
-        assert shown.getvalue() == f"{line}\ntopocomm: stopped\n"
-    else:
-        assert shown.getvalue() == "".join(f"topocomm: {words}\n" for words in [*text, "stopped"])
+def test_a_point_in_words():
+    assert words(entry(ring=(1.0, 9, 0.0))) == ("allreduce 65536 bytes: ring 1000000.00 us, native 2000000.00 us")
+    assert words(entry(64, "barrier")) == "barrier 64 bytes: native 2000000.00 us"

@@ -29,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bytes", metavar="N", type=size_of, required=True, help="the vector (allgather: the result); K, M, G allowed"
     )
-    parser.add_argument("--placement", metavar="FILE", required=True, help="placement file: where the ranks sit")
+    parser.add_argument(
+        "--placement",
+        metavar="FILE",
+        required=True,
+        help="placement file: where the ranks sit; or a site's description",
+    )
     parser.add_argument("--hosts", metavar="A,B:4", help="the job's hosts, for a by-node placement (default: all)")
     parser.add_argument("--machine", metavar="FILE", help="machine file: links and capacities (default: assumed)")
     parser.add_argument("--order", default="given", help=f"order of ranks: {ORDERS} (default given)")

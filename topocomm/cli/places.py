@@ -9,7 +9,7 @@ from pathlib import Path
 
 from topocomm.errors import Error, TopologyError
 from topocomm.model import Machine, default_machine, read_machine
-from topocomm.topology import Topology, read_placement
+from topocomm.topology import Topology, read_site
 
 __all__ = ["ORDERS", "add_json", "amount", "hosts_of", "machine_of", "placement_of", "size_of", "write_json"]
 
@@ -49,11 +49,12 @@ def hosts_of(text: str) -> list[str]:
 
 
 def placement_of(path: str, hosts: str | None = None) -> Topology:
-    """The topology that a placement file describes; by-node files take ``hosts``, or all nodes with one rank each.
+    """The topology of a placement file or a site's description (:func:`topocomm.topology.read_site`).
 
-    Raises TopologyError if it is malformed, lacks a host, or if hosts are given for a by-rank file.
+    By-node ones take ``hosts``, or all nodes with one rank each. Raises TopologyError if it is of no known format,
+    malformed, lacks a host, or if hosts are given for a by-rank file.
     """
-    placement = read_placement(path)
+    placement = read_site(path)
     if placement.ranks is not None:
         if hosts is not None:
             raise TopologyError(f"{path} places every rank by itself; --hosts fits by-node files only")

@@ -1,40 +1,58 @@
-"""How far a long measurement is, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""How far a long piece of work is, on stderr: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+
+from topocomm.cli.console import log
 
 __all__ = ["Progress"]
 
 _WIDTH = 30
-_SECONDS_A_LINE = 5.0
 
 
 class Progress:
-    """Shows shares between 0 and 1 under a label; says nothing on ranks other than the one that shows."""
+    """Shows shares between 0 and 1 under a label; says nothing on ranks other than the one that shows.
 
-    def __init__(self, label: str, shows: bool = True) -> None:
-        self._label, self._shows = label, shows
+    Elsewhere than on a terminal a line comes at most every so many ``seconds``.
+    """
+
+    def __init__(self, label: str = "", shows: bool = True, seconds: float = 5.0) -> None:
+        self._label, self._shows, self._seconds = label, shows, seconds
         self._bar = shows and sys.stderr.isatty()
-        self._said = 0.0
-        self._drawn = -1
+        self._said = -seconds
+        self._drawn = ""
 
-    def __call__(self, share: float) -> None:
-        """Show that this share of the work is done."""
-        if not self._shows:
-            return
+    def __call__(self, share: float, text: str | None = None) -> None:
+        """Show that this share of the work is done; ``text`` says it in words, else per cent do."""
+        words = f"{share:.0%}" if text is None else text
         if self._bar:
             full = int(share * _WIDTH)
-            if full != self._drawn:
-                self._drawn = full
-                print(f"\r{self._label} [{'#' * full:<{_WIDTH}}] {share:4.0%}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - self._said >= _SECONDS_A_LINE:
+            start = f"{self._label} [" if self._label else "["
+            line = f"{start}{'#' * full:-<{_WIDTH}}] {words}"[: shutil.get_terminal_size().columns - 1]
+            if line != self._drawn:
+                self._drawn = line
+                print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+        elif self._shows and time.monotonic() - self._said >= self._seconds:
             self._said = time.monotonic()
-            print(f"{self._label}: {share:.0%}", file=sys.stderr, flush=True)
+            log(f"{self._label}: {words}" if self._label else words)
+
+    def say(self, text: str) -> None:
+        """A remark on a line of its own."""
+        self.end()
+        if self._shows:
+            log(text)
 
     def done(self) -> None:
-        """The work is done: the bar ends its line."""
+        """All of the work is done: the bar is full and ends its line."""
         if self._bar:
             self(1.0)
+        self.end()
+
+    def end(self) -> None:
+        """Leave the line of the bar as it is."""
+        if self._drawn:
             print(file=sys.stderr, flush=True)
+        self._drawn = ""

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from topocomm.cli.console import PROGRAM, refuse
+from topocomm.errors import Error
 
 __all__ = ["HELP", "RUNS_USER_CODE", "add_arguments", "run"]
 
@@ -43,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the program; its exit code, exceptions and SystemExit pass through, and a rank that fails ends the job.
 
-    Wrong arguments are refused with exit code 2 before MPI starts.
+    Wrong arguments are refused with exit code 2 before MPI starts, what does not fit the job or its environment
+    variables when the program has started MPI.
     """
     try:
         words, algorithm = _program(args), _algorithm(args.algorithm)
@@ -57,12 +59,18 @@ def run(args: argparse.Namespace) -> int:
     return _run(words)
 
 
+class _RefusedError(SystemExit):
+    """The world cannot be wrapped, as every rank has found: the job ends by itself."""
+
+
 def _run(words: Sequence[str]) -> int:
     """As ``python -m mpi4py``: an exception, or an exit code other than 0, aborts MPI when this process ends."""
     from mpi4py.run import run_command_line, set_abort_status
 
     try:
         run_command_line(list(words))
+    except _RefusedError:
+        raise
     except (SystemExit, KeyboardInterrupt) as stop:
         set_abort_status(stop)
         raise
@@ -168,5 +176,10 @@ class _WrapWorld:
     def _wrap(self, module: ModuleType) -> None:
         from topocomm import Comm
 
-        world = Comm(module.COMM_WORLD, algorithm=self._algorithm, **self._told)
+        try:
+            world = Comm(module.COMM_WORLD, algorithm=self._algorithm, **self._told)
+        except Error as error:  # raised alike on every rank
+            code = refuse(_NAME, str(error))
+            module.Finalize()  # whoever was to do it: a launcher kills ranks that end without
+            raise _RefusedError(code) from None
         module.COMM_WORLD = world  # type: ignore[attr-defined]

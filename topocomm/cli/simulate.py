@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bytes", metavar="N,N|MIN:MAX", type=sizes_of, default="1K:16M", help="sizes of the vector (default 1K:16M)"
     )
-    parser.add_argument("--placement", metavar="FILE", nargs="+", required=True, help="placement files")
+    parser.add_argument(
+        "--placement", metavar="FILE", nargs="+", required=True, help="placement files, or sites' descriptions"
+    )
     parser.add_argument("--hosts", metavar="A,B:4", help="the job's hosts, for by-node placements (default: all)")
     parser.add_argument("--machine", metavar="FILE", help="machine file: links and capacities (default: assumed)")
     parser.add_argument("--order", nargs="+", default=["given"], metavar="ORDER", help=f"orders of ranks: {ORDERS}")

@@ -24,7 +24,7 @@ from topocomm.algorithms import COLLECTIVES, TABLE, Algorithm, find, make_schedu
 from topocomm.algorithms.forms import Options
 from topocomm.errors import AlgorithmError, ScheduleError
 from topocomm.schedule import Schedule
-from topocomm.topology import Topology, random_places, read_placement
+from topocomm.topology import Topology, random_places, read_site
 from topocomm.verify import verify
 
 __all__ = ["HELP", "Finding", "Task", "add_arguments", "plan_tasks", "prove", "prove_all", "run"]
@@ -239,7 +239,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _placement(path: str) -> Topology:
-    placement = read_placement(path)
+    placement = read_site(path)
     if placement.ranks is None:
         raise AlgorithmError(f"{path} places nodes, not ranks; verify needs the form with one row a rank")
     return Topology(placement.levels, placement.ranks)

@@ -9,7 +9,7 @@ from typing import Any
 
 from topocomm.errors import TopologyError
 from topocomm.model.machine import LATENCY, OVERHEAD, RANK, Level, Machine
-from topocomm.topology.files import read_text
+from topocomm.topology.documents import load_json, read_text
 
 __all__ = ["FORMAT", "VERSION", "dumps_machine", "parse_machine", "read_machine"]
 
@@ -22,19 +22,6 @@ _LEVEL_KEYS = {"name", "up", "down", "latency", "links"}
 def _need(ok: bool, source: str, what: str) -> None:
     if not ok:
         raise TopologyError(f"{source}: {what}")
-
-
-def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise TopologyError(f"a key appears twice among {[key for key, _ in pairs]}")
-    return out
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > 18:
-        raise TopologyError(f"a number of {len(digits)} digits is too large")
-    return int(digits)
 
 
 def _number(doc: dict[str, Any], key: str, default: float, source: str) -> float:
@@ -63,20 +50,9 @@ def _level(doc: Any, source: str, name: str | None = None) -> Level:
         raise TopologyError(f"{source}: {e}") from None
 
 
-def _load(text: str, source: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_no_duplicate_keys, parse_int=_whole)
-    except json.JSONDecodeError as e:
-        raise TopologyError(f"{source}: line {e.lineno} column {e.colno}: not JSON: {e.msg}") from None
-    except RecursionError:
-        raise TopologyError(f"{source}: nested too deeply to be a machine") from None
-    except TopologyError as e:
-        raise TopologyError(f"{source}: {e}") from None
-
-
 def parse_machine(text: str, source: str = "machine") -> Machine:
     """Read a machine from JSON text; ``source`` is how errors call it. Raises TopologyError for anything malformed."""
-    doc = _load(text, source)
+    doc = load_json(text, source, "machine")
     _need(isinstance(doc, dict), source, f"the document must be an object, found {type(doc).__name__}")
     _need(doc.get("format") == FORMAT, source, f"'format' must be {FORMAT!r}, found {doc.get('format')!r}")
     version = doc.get("version")

@@ -8,11 +8,11 @@ from pathlib import Path
 from mpi4py import MPI
 
 from topocomm.errors import TopologyError
-from topocomm.topology.files import Placement, read_text
-from topocomm.topology.sites import parse_site
+from topocomm.topology.documents import read_text
+from topocomm.topology.files import Placement
 from topocomm.topology.topology import Topology
 
-__all__ = ["discover", "from_file", "placed", "text_of"]
+__all__ = ["discover", "placed", "text_of"]
 
 _CPU = Path("/sys/devices/system/cpu")
 
@@ -54,16 +54,6 @@ def discover(comm: MPI.Intracomm) -> Topology:
             levels.append("core")
     places = [(f"{host}#{leader}", socket, core)[: len(levels)] for host, leader, socket, core in rows]
     return Topology(levels, places)
-
-
-def from_file(comm: MPI.Intracomm, path: str) -> Topology:
-    """The topology of ``comm`` as a file says: a placement file, or what :func:`topocomm.topology.read_site` knows.
-
-    Collective: rank 0 reads, all ranks get the same.
-
-    Raises TopologyError on every rank if the file cannot be read, is malformed or does not fit.
-    """
-    return placed(comm, parse_site(text_of(comm, path), str(path)))
 
 
 def text_of(comm: MPI.Intracomm, path: str) -> str:

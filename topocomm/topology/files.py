@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from topocomm.errors import TopologyError
+from topocomm.topology.documents import load_json, read_text
 from topocomm.topology.topology import Topology
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "dumps_placement",
     "parse_placement",
     "read_placement",
-    "read_text",
 ]
 
 FORMAT = "topocomm-placement"
@@ -89,34 +89,12 @@ def _levels(value: Any, source: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in out:
-            raise TopologyError(f"key {key!r} appears twice")
-        out[key] = value
-    return out
-
-
-def _no_constant(name: str) -> None:
-    raise TopologyError(f"{name} is not JSON")
-
-
 def parse_placement(text: str, source: str = "placement") -> Placement:
     """Read a placement from JSON text; ``source`` is how errors call it.
 
     Raises TopologyError, naming line or key and the reason, for anything that is not a valid placement.
     """
-    try:
-        doc = json.loads(text, object_pairs_hook=_no_duplicate_keys, parse_constant=_no_constant)
-    except json.JSONDecodeError as e:
-        raise TopologyError(f"{source}: line {e.lineno} column {e.colno}: not JSON: {e.msg}") from None
-    except RecursionError:
-        raise TopologyError(f"{source}: nested too deeply to be a placement") from None
-    except TopologyError as e:
-        raise TopologyError(f"{source}: {e}") from None
-    except ValueError as e:  # a number of thousands of digits
-        raise TopologyError(f"{source}: {e}") from None
+    doc = load_json(text, source, "placement")
     _need(isinstance(doc, dict), source, f"the document must be an object, found {type(doc).__name__}")
     _need(doc.get("format") == FORMAT, source, f"'format' must be {FORMAT!r}, found {doc.get('format')!r}")
     version = doc.get("version")
@@ -136,16 +114,6 @@ def parse_placement(text: str, source: str = "placement") -> Placement:
     _need("node" not in levels, source, "in the by-node form 'levels' must leave out 'node': each host name is one")
     nodes = {host: _row(row, len(levels), source, f"'nodes'[{host!r}]") for host, row in table.items()}
     return Placement(levels, None, nodes, source)
-
-
-def read_text(path: str | Path) -> str:
-    """The text of a file. Raises TopologyError, which names the file, if it can't be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as e:
-        raise TopologyError(f"{path}: not UTF-8 text: byte {e.start}") from None
-    except (OSError, ValueError) as e:
-        raise TopologyError(f"{path}: cannot be read: {e}") from None
 
 
 def read_placement(path: str | Path) -> Placement:

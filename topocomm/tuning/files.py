@@ -13,7 +13,7 @@ from typing import Any
 
 from topocomm.algorithms.table import COLLECTIVES, find
 from topocomm.errors import AlgorithmError, Error
-from topocomm.topology.files import read_text
+from topocomm.topology.documents import load_json, read_text
 from topocomm.tuning.entries import NATIVE, Entry, Key, Timing, Tuning, class_of, merge, per_rank
 
 __all__ = [
@@ -49,36 +49,6 @@ _TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\dZ", re.ASCII)
 def _need(ok: bool, where: str, what: str) -> None:
     if not ok:
         raise Error(f"{where}: {what}")
-
-
-def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in out:
-            raise Error(f"key {key!r} appears twice; remove one")
-        out[key] = value
-    return out
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > 18:
-        raise Error(f"a number of {len(digits)} digits is too large")
-    return int(digits)
-
-
-def _no_constant(name: str) -> None:
-    raise Error(f"{name} is not JSON; give a number")
-
-
-def _load(text: str, source: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_no_duplicate_keys, parse_int=_whole, parse_constant=_no_constant)
-    except json.JSONDecodeError as e:
-        raise Error(f"{source}: line {e.lineno} column {e.colno}: not JSON: {e.msg}") from None
-    except RecursionError:
-        raise Error(f"{source}: nested too deeply to be a tuning") from None
-    except Error as e:
-        raise Error(f"{source}: {e}") from None
 
 
 def _object(value: Any, where: str, required: tuple[str, ...], known: set[str]) -> dict[str, Any]:
@@ -177,7 +147,7 @@ def parse_tuning(text: str, source: str = "tuning") -> Tuning:
 
     Raises Error, naming the entry, the key, the value and what is needed, for anything that is not a valid tuning.
     """
-    doc = _load(text, source)
+    doc = load_json(text, source, "tuning", Error)
     _need(isinstance(doc, dict), source, f"the document must be an object, found {type(doc).__name__}")
     _need(doc.get("format") == FORMAT, source, f"'format' must be {FORMAT!r}, found {doc.get('format')!r}")
     version = doc.get("version")

@@ -94,7 +94,7 @@ def _topology(world: MPI.Intracomm, name: str, seconds: float, shows: bool) -> t
     from topocomm.topology.probe import measure
 
     if name != MEASURED:
-        topology = given.topology(world, name, given.settings(world, None, None))
+        topology, _ = given.topology(world, name, given.settings(world, None, None))
         return topology, f"{topology.describe()} (from {name})", None
     progress = Progress("calibrate: levels", shows)
     found = measure(world, seconds=seconds, progress=progress)

@@ -17,9 +17,10 @@ from topocomm.cli.bench.measure import VerificationError, able
 from topocomm.cli.bench.osu import BENCHMARKS, Datatype, datatype_of
 from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
 from topocomm.cli.console import log
+from topocomm.cli.progress import Progress
 from topocomm.cli.tune import Options
 from topocomm.cli.tune.point import measure_point
-from topocomm.cli.tune.progress import Progress, table
+from topocomm.cli.tune.report import table, words
 from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
@@ -77,10 +78,11 @@ class Session:
 def tune(options: Options) -> int:
     """Measure, keep and print. Collective over MPI.COMM_WORLD; 0, or 1 when a result was wrong.
 
-    Raises Error, the same on every rank, before anything is measured, for what cannot be measured or kept.
+    Raises Error, the same on every rank, before anything is measured, for what cannot be measured or kept. What was
+    measured before (``TOPOCOMM_TUNING``) has no part in it: it may name the file that is to be made.
     """
     world = MPI.COMM_WORLD.Dup()
-    topology = Comm(world, topology=options.topology).machine_topology
+    topology = Comm(world, topology=options.topology, tuning=Tuning()).machine_topology
     candidates = {name: _candidates(options, name, topology) for name in options.collectives}
     book = _told(world, lambda: _open(options))
     session = Session(options, world, topology, machine.mpi_library(), candidates, book)
@@ -165,7 +167,7 @@ def _all_points(session: Session, points: list[Point]) -> tuple[list[Entry], str
     options, world = session.options, session.world
     known = world.bcast([session.known(point) for point in points] if world.rank == 0 else None)
     todo = sum(entry is None for entry in known)
-    progress = Progress(todo, world.rank == 0)
+    progress, measured = Progress(shows=world.rank == 0, seconds=0), 0
     if todo < len(points):
         progress.say(f"{len(points) - todo} of {len(points)} points are in {options.save} and are skipped")
     comms: dict[str, dict[str, MPI.Intracomm]] = {}
@@ -175,7 +177,7 @@ def _all_points(session: Session, points: list[Point]) -> tuple[list[Entry], str
         if entry is None:
             late = options.seconds is not None and time.monotonic() - began > options.seconds
             if world.bcast(late):
-                left = todo - progress.done
+                left = todo - measured
                 more = ", --resume goes on" if options.save else ""
                 progress.say(f"stopped after {options.seconds:g} s with {left} of {todo} points left{more}")
                 break
@@ -186,7 +188,8 @@ def _all_points(session: Session, points: list[Point]) -> tuple[list[Entry], str
             except VerificationError as error:
                 return done, f"{point.collective} of {point.nbytes} bytes: {error}"
             _keep(session, entry)
-            progress.step(entry)
+            measured += 1
+            progress(measured / todo, f"{measured}/{todo} {words(entry)}")
         done.append(entry)
     progress.end()
     return done, None
@@ -196,7 +199,7 @@ def _communicators(session: Session, collective: str) -> dict[str, MPI.Intracomm
     """One for every candidate; native is the plain communicator, without topocomm in the way."""
     comms: dict[str, MPI.Intracomm] = {NATIVE: session.world}
     for name in session.candidates[collective]:
-        comms[name] = Comm(session.world, algorithm={collective: name}, topology=session.topology)
+        comms[name] = Comm(session.world, algorithm={collective: name}, topology=session.topology, tuning=Tuning())
     return comms
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from topocomm.errors import TopologyError
-from topocomm.topology.files import read_text
+from topocomm.topology.documents import read_text
 
 __all__ = ["MAX_NODES", "add_node", "fail", "lines", "read_text"]
 
