@@ -47,6 +47,7 @@ COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "alltoall", "bcast", 
 SIZES = (1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 26)
 RIVALS = ("bine", "swing", "sparbit", "pat", "recexch", "multilane")
 SEGMENTS = (16, 64, 256)
+RADICES = (2, 3, 4, 8)
 FINE = 0.02
 NEAR, MOST = 1.15, 2
 """For the regret, so many candidates beside the chosen one are replayed: those that take at most so many times longer
@@ -99,7 +100,7 @@ def candidates(collective: str, topology: Topology) -> list[str]:
         if algorithm.segments:
             names += [f"{name}:segments={s}" for s in SEGMENTS]
         elif not algorithm.levels:
-            names += [name, *(f"{name}:radix={r}" for r in (2, 4) if algorithm.radix)]
+            names += [name, *(f"{name}:radix={r}" for r in RADICES if algorithm.radix)]
     return names
 
 

@@ -5,6 +5,7 @@
 * The k-th message (k = 1, 2, …) of a rank's round leaves when its sender has begun the round k overheads before; unless
   it is eager, its receiver, too, must have begun. It flows after the latencies of all links of its route.
 * What came occupies its receiver for a while (:attr:`Network.receiving`, usually nothing), one message after the other.
+  From one rank to another eager messages flow one after the other, as they are received.
 * All messages that flow share the links max-min fairly; shares are made anew as messages come and go.
 
 That is a simulation in time, done for all messages at once with arrays. Where very many messages end at different
@@ -89,19 +90,22 @@ class _Simulation:
         self.latency = network.latency[self.routes].sum(axis=1)
         self.left = transfers.blocks * (nbytes / transfers.vector if transfers.vector else 0.0)
         limit = network.machine.eager
-        self.eager = (self.left <= limit * self.repeat) & (limit > 0)
+        small = (self.left <= limit * self.repeat) & (limit > 0)
+        self.eager = small & (self.repeat == 1)
         self.missing = np.where(self.eager, 1, 2).astype(np.int8)
+        self.behind, self.after = np.full(m, -1, np.int64), np.zeros(m)
+        self._queue(transfers.source * transfers.size + transfers.target)
         self.pending = np.bincount(self.sender[~self.eager], minlength=nodes) + self.recvs.count
         self.again = self.latency.copy()
-        self._even_out(np.flatnonzero(self.eager & (self.repeat > 1)), transfers.send_round)
+        self._even_out(np.flatnonzero(small & (self.repeat > 1)), transfers.send_round)
         self.now = self.finish = 0.0
         self.waiting = np.zeros(0, np.int64)
         self.flowing = np.zeros(0, np.int64)
         self.rates = np.zeros(0)
 
     def _even_out(self, some: IntArray, label: IntArray) -> None:
-        """Messages that repeat around a ring, and wait for nobody, take the mean of its latencies a round: what is late
-        at one place was early at another."""
+        """Small messages that repeat around a ring take the mean of its latencies a round: what is late at one place was
+        early at another, and nobody waits for who comes behind."""
         _, ring = np.unique(label[some], return_inverse=True)
         ring = ring.reshape(-1)
         self.again[some] = (np.bincount(ring, self.latency[some]) / np.maximum(np.bincount(ring), 1))[ring]
@@ -118,14 +122,26 @@ class _Simulation:
             self.missing[went] -= 1
             self.missing[came] -= 1
             both = np.unique(np.concatenate((went, came)))
-            ready = both[self.missing[both] == 0]
-            extra = (self.repeat[ready] - 1) * (self.busy[ready] + self.again[ready])
-            self.begin[ready] += self.latency[ready] + extra
-            self.waiting = np.concatenate((self.waiting, ready))
+            self._leave(both[self.missing[both] == 0])
             self.begun[nodes] = True
             self.ended[nodes] += self.sends.count[nodes] * self.network.overhead
             self.ended[nodes] += self.early[nodes] * self.network.receiving
             nodes = self._after(nodes)
+
+    def _queue(self, pair: IntArray) -> None:
+        """Eager messages between the same two ranks leave one ``behind`` the other."""
+        order = np.lexsort((self.sender, pair))
+        first, second = order[:-1], order[1:]
+        queued = (pair[first] == pair[second]) & self.eager[second]
+        self.behind[first[queued]] = second[queued]
+        self.missing[second[queued]] += 1
+
+    def _leave(self, messages: IntArray) -> None:
+        """Nothing holds these messages any more."""
+        extra = (self.repeat[messages] - 1) * (self.busy[messages] + self.again[messages])
+        flows = self.begin[messages] + self.latency[messages] + extra
+        self.begin[messages] = np.maximum(flows, self.after[messages])
+        self.waiting = np.concatenate((self.waiting, messages))
 
     def _after(self, nodes: IntArray) -> IntArray:
         """The rounds after those of some begun rounds that have no message left."""
@@ -141,6 +157,12 @@ class _Simulation:
         """These messages are done; rounds that hold no other end with them, and the next ones begin."""
         if len(at):
             self.finish = max(self.finish, float(at.max()))
+        following = self.behind[messages]
+        queued = following >= 0
+        following = following[queued]
+        self.after[following] = at[queued]
+        self.missing[following] -= 1
+        self._leave(following[self.missing[following] == 0])
         known = ~self.eager[messages]
         sender, receiver = self.sender[messages[known]], self.receiver[messages]
         np.maximum.at(self.ended, sender, at[known])
