@@ -104,8 +104,8 @@ class _Simulation:
         self.rates = np.zeros(0)
 
     def _even_out(self, some: IntArray, label: IntArray) -> None:
-        """Small messages that repeat around a ring take the mean of its latencies a round: what is late at one place was
-        early at another, and nobody waits for who comes behind."""
+        """Small messages that repeat around a ring take the mean of its latencies a round: what is late at one place
+        was early at another, and nobody waits for who comes behind."""
         _, ring = np.unique(label[some], return_inverse=True)
         ring = ring.reshape(-1)
         self.again[some] = (np.bincount(ring, self.latency[some]) / np.maximum(np.bincount(ring), 1))[ring]
