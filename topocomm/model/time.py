@@ -138,7 +138,8 @@ class _Simulation:
 
     def _leave(self, messages: IntArray) -> None:
         """Nothing holds these messages any more."""
-        extra = (self.repeat[messages] - 1) * (self.busy[messages] + self.again[messages])
+        once = self.busy[messages] + self.again[messages] + self.network.receiving
+        extra = (self.repeat[messages] - 1) * once
         flows = self.begin[messages] + self.latency[messages] + extra
         self.begin[messages] = np.maximum(flows, self.after[messages])
         self.waiting = np.concatenate((self.waiting, messages))
@@ -148,10 +149,10 @@ class _Simulation:
         done = nodes[self.pending[nodes] == 0]
         if len(done):
             self.finish = max(self.finish, float(self.ended[done].max()))
-        following = self.next[done]
-        onward = following >= 0
-        self.ended[following[onward]] = np.maximum(self.ended[following[onward]], self.ended[done[onward]])
-        return following[onward]
+        done = done[self.next[done] >= 0]
+        following: IntArray = self.next[done]
+        self.ended[following] = np.maximum(self.ended[following], self.ended[done])
+        return following
 
     def end(self, messages: IntArray, at: FloatArray) -> None:
         """These messages are done; rounds that hold no other end with them, and the next ones begin."""
