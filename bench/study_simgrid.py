@@ -2,11 +2,11 @@
 
     python bench/study_simgrid.py ours --cache FILE [--machines M…] [--orders O…] [--collectives C…] [--sizes N…]
     python bench/study_simgrid.py peers --cache FILE …
-    python bench/study_simgrid.py keep --cache FILE…
+    python bench/study_simgrid.py keep --cache FILE… [--name NAME]
 
 Needs SimGrid (Debian: ``apt-get install libsimgrid-dev``). ``ours`` and ``peers`` append every finished simulation to
-their cache, so they can be stopped and repeated; ``keep`` makes ``bench/results/simgrid_choice.json`` and
-``docs/simgrid.png`` of them.
+their cache, so they can be stopped and repeated; ``keep`` makes ``bench/results/simgrid_choice.json`` (or another
+name) and ``docs/simgrid.png`` of them.
 
 For every machine, order of ranks, collective and size: the algorithm that the time model puts first is replayed, and
 so are the model's next ones (for the regret), the rivals (``textbook_bine``, …), and the MPI call as SimGrid's
@@ -295,6 +295,7 @@ def main() -> int:
     parser.add_argument("--collectives", nargs="+", default=list(COLLECTIVES))
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--limit", type=float, default=30.0, help="seconds of processor time for one simulation")
+    parser.add_argument("--name", default="simgrid_choice", help="keep: what the results are called")
     args = parser.parse_args()
     args.machines = [m for m in MACHINES if any(m.startswith(wanted) for wanted in args.machines)]
     if shutil.which("smpirun") is None or not Path(REPLAY).exists():
@@ -303,7 +304,7 @@ def main() -> int:
     if args.what != "keep":
         run(args)
     else:
-        report([row for file in args.cache for row in read_cache(file).values()], is_rival)
+        report([row for file in args.cache for row in read_cache(file).values()], is_rival, args.name)
     return 0
 
 
