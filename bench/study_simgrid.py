@@ -2,16 +2,17 @@
 
     python bench/study_simgrid.py ours --cache FILE [--machines M…] [--orders O…] [--collectives C…] [--sizes N…]
     python bench/study_simgrid.py peers --cache FILE …
-    python bench/study_simgrid.py keep --cache FILE…
+    python bench/study_simgrid.py keep --cache FILE… [--name NAME]
 
 Needs SimGrid (Debian: ``apt-get install libsimgrid-dev``). ``ours`` and ``peers`` append every finished simulation to
-their cache, so they can be stopped and repeated; ``keep`` makes ``bench/results/simgrid_choice.json`` and
-``docs/simgrid.png`` of them.
+their cache, so they can be stopped and repeated; ``keep`` makes ``bench/results/simgrid_choice.json`` (or another
+name) and ``docs/simgrid.png`` of them.
 
 For every machine, order of ranks, collective and size: the algorithm that the time model puts first is replayed, and
 so are the model's next ones (for the regret), the rivals (``textbook_bine``, …), and the MPI call as SimGrid's
-selectors ompi, mpich, mvapich2 and impi run it. Platform, latencies, overheads and protocol (rendezvous) are the same
-for all; nobody pays for computation or copies. A lone send or receive is a blocking one on both sides.
+selectors ompi, mpich, mvapich2 and impi run it. Platform, latencies, overheads, protocol (eager up to the machine's
+limit) and even sharing are the same for all (``simgrid_rules.cpp``); nobody pays for computation or copies. What a
+selector computes is checked with data (``simgrid_check.cpp``) up to ``CHECKED`` bytes; who computes wrongly has failed.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "alltoall", "bcast", 
 SIZES = (1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 26)
 RIVALS = ("bine", "swing", "sparbit", "pat", "recexch", "multilane")
 SEGMENTS = (16, 64, 256)
+RADICES = (2, 3, 4, 8)
 FINE = 0.02
 NEAR, MOST = 1.15, 2
 """For the regret, so many candidates beside the chosen one are replayed: those that take at most so many times longer
@@ -53,6 +55,12 @@ by the model (of them the first)."""
 FREE = Level("rank", 1e15, 1e15, 0.0)
 NIC = Level("rank", 12.5e9, 12.5e9, 0.0)
 OVERHEAD = 0.5e-6
+CHECKED = 1 << 17
+"""Results of SimGrid's selectors are checked for vectors of up to so many bytes."""
+WRONG = "wrong result"
+RULES = 2
+"""Number of the rules under which a row of the cache was simulated: rows of other rules are not read. 1: no overhead
+for blocking sends, rendezvous only, shares of a link by latency."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ def candidates(collective: str, topology: Topology) -> list[str]:
         if algorithm.segments:
             names += [f"{name}:segments={s}" for s in SEGMENTS]
         elif not algorithm.levels:
-            names += [name, *(f"{name}:radix={r}" for r in (2, 4) if algorithm.radix)]
+            names += [name, *(f"{name}:radix={r}" for r in RADICES if algorithm.radix)]
     return names
 
 
@@ -109,8 +117,8 @@ def rivals(collective: str) -> list[str]:
 class Study:
     """Simulations on one machine in one order of ranks."""
 
-    def __init__(self, name: str, order: str, peer: Path, limit: float) -> None:
-        self.name, self.order, self.peer, self.limit = name, order, peer, limit
+    def __init__(self, name: str, order: str, built: Path, limit: float) -> None:
+        self.name, self.order, self.built, self.limit = name, order, built, limit
         place = MACHINES[name]
         self.sorted = place.topology
         self.topology = reorder_ranks(self.sorted, order)
@@ -146,17 +154,18 @@ class Study:
             times |= {n: schedule_time(self.listed(collective, n), self.network, nbytes, FINE) for n in close}
         return dict(sorted(times.items(), key=lambda pair: pair[1]))
 
-    def smpirun(self, what: str, *command: str) -> tuple[float | None, str]:
-        """The seconds that SimGrid prints after ``what``, or None and why there are none."""
+    def smpirun(self, found: str, *command: str, rules: bool = True) -> tuple[float | None, str]:
+        """The number that SimGrid prints where ``found`` says, or None and why there is none."""
         call = ["prlimit", f"--cpu={self.limit:.0f}", "smpirun", "-no-privatize", "-np", str(self.topology.size)]
+        call += ["-wrapper", f"env LD_PRELOAD={self.built / 'rules.so'}"] if rules else []
         call += ["-platform", str(self.folder / "platform.xml"), "-hostfile", str(self.folder / "hosts.txt"), *command]
         done = subprocess.run([*call, *self.options], capture_output=True, text=True, check=False)
         text = done.stdout + done.stderr
-        found = re.search(rf"{what} time: ([0-9.e+-]+) seconds", text)
-        if found is None or done.returncode:
+        number = re.search(rf"{found}: ([0-9.e+-]+)", text)
+        if number is None or done.returncode:
             errors = re.findall(r"CRITICAL\] (.*)", text)
             return None, errors[0][:120] if errors else f"not ended after {self.limit:g} s of processor time"
-        return float(found[1]), ""
+        return float(number[1]), ""
 
     def replay(self, collective: str, algorithm: str, nbytes: int) -> tuple[float | None, str]:
         """Simulated seconds of one of our schedules."""
@@ -164,33 +173,36 @@ class Study:
         paths = []
         for rank in range(schedule.size):
             path = self.folder / f"rank{rank}.txt"
-            path.write_text(blocking(simgrid_trace(schedule, rank, nbytes)), encoding="ascii")
+            path.write_text(simgrid_trace(schedule, rank, nbytes), encoding="ascii")
             paths.append(f"{path}\n")
         (self.folder / "traces.txt").write_text("".join(paths), encoding="utf-8")
-        return self.smpirun("Simulated", "-replay", str(self.folder / "traces.txt"), REPLAY)
+        return self.smpirun("Simulated time", "-replay", str(self.folder / "traces.txt"), REPLAY)
 
     def selector(self, collective: str, selector: str, nbytes: int) -> tuple[float | None, str]:
         """Simulated seconds of SimGrid's own collective."""
         option = f"--cfg=smpi/coll-selector:{selector}"
-        return self.smpirun("Collective", str(self.peer), collective, str(nbytes), option)
+        return self.smpirun("Collective time", str(self.built / "peer"), collective, str(nbytes), option)
+
+    def check(self, collective: str, selector: str, nbytes: int) -> tuple[float | None, str]:
+        """How many elements SimGrid's own collective gets wrong."""
+        option, program = f"--cfg=smpi/coll-selector:{selector}", str(self.built / "check")
+        return self.smpirun("Wrong elements", program, collective, str(nbytes), option, rules=False)
 
 
-def blocking(trace: str) -> str:
-    """Lone sends and receives as MPI_Send and MPI_Recv, as the peers call them."""
-    return re.sub(r"^(\d+) i(send|recv) (.*)\n\1 waitall 1$", r"\1 \2 \3", trace, flags=re.M)
-
-
-def build_peer(folder: Path) -> Path:
-    """Compile the program that calls SimGrid's collectives."""
-    target = folder / "peer"
-    source = Path(__file__).with_name("simgrid_peer.cpp")
-    subprocess.run(["smpicxx", "-std=gnu++17", "-O2", str(source), "-o", str(target)], check=True)
-    return target
+def build(folder: Path) -> Path:
+    """Compile what SimGrid runs: the call that is timed, the check of its result, the rules for all."""
+    here = Path(__file__).parent
+    for name in ("peer", "check"):
+        source = here / f"simgrid_{name}.cpp"
+        subprocess.run(["smpicxx", "-std=gnu++17", "-O2", str(source), "-o", str(folder / name)], check=True)
+    shared = ["g++", "-std=gnu++17", "-O2", "-shared", "-fPIC", str(here / "simgrid_rules.cpp")]
+    subprocess.run([*shared, "-o", str(folder / "rules.so"), "-lsimgrid", "-ldl"], check=True)
+    return folder
 
 
 def read_cache(path: Path) -> dict[tuple[str, ...], dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    return {key_of(row): row for row in rows}
+    return {key_of(row): row for row in rows if row.get("rules") == RULES}
 
 
 def key_of(row: dict[str, Any]) -> tuple[str, ...]:
@@ -213,6 +225,7 @@ class Cache:
         return found
 
     def add(self, row: dict[str, Any]) -> None:
+        row["rules"] = RULES
         self.rows[key_of(row)] = row
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -243,15 +256,29 @@ def peers(study: Study, collective: str, nbytes: int, known: Cache) -> None:
     """Simulate SimGrid's own."""
     base = {"machine": study.name, "order": study.order, "collective": collective, "bytes": nbytes}
     for selector in SELECTORS:
-        known.once(base, f"simgrid:{selector}", partial(study.selector, collective, selector, nbytes))
+        right = nbytes > CHECKED or is_right(study, collective, selector, nbytes, known)
+        time_it = partial(study.selector, collective, selector, nbytes)
+        known.once(base, f"simgrid:{selector}", time_it if right else lambda: (None, WRONG))
+
+
+def is_right(study: Study, collective: str, selector: str, nbytes: int, known: Cache) -> bool:
+    """Whether SimGrid's own collective gives the right result, which no machine or order of ranks changes.
+
+    Raises RuntimeError if SimGrid does not say.
+    """
+    base = {"machine": "any", "order": "any", "collective": collective, "bytes": nbytes}
+    wrong = known.once(base, f"wrong:{selector}", partial(study.check, collective, selector, nbytes))
+    if wrong is None:
+        raise RuntimeError(f"{collective} of {nbytes} bytes by {selector}: no result to check")
+    return wrong == 0
 
 
 def run(args: argparse.Namespace) -> None:
     known, do = Cache(args.cache[0]), peers if args.what == "peers" else ours
     with tempfile.TemporaryDirectory() as name:
-        peer = build_peer(Path(name))
+        built = build(Path(name))
         for machine, order in itertools.product(args.machines, args.orders):
-            study = Study(machine, order, peer, args.limit)
+            study = Study(machine, order, built, args.limit)
             try:
                 for collective, nbytes in itertools.product(args.collectives, args.sizes):
                     do(study, collective, nbytes, known)
@@ -268,6 +295,7 @@ def main() -> int:
     parser.add_argument("--collectives", nargs="+", default=list(COLLECTIVES))
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--limit", type=float, default=30.0, help="seconds of processor time for one simulation")
+    parser.add_argument("--name", default="simgrid_choice", help="keep: what the results are called")
     args = parser.parse_args()
     args.machines = [m for m in MACHINES if any(m.startswith(wanted) for wanted in args.machines)]
     if shutil.which("smpirun") is None or not Path(REPLAY).exists():
@@ -276,7 +304,7 @@ def main() -> int:
     if args.what != "keep":
         run(args)
     else:
-        report([row for file in args.cache for row in read_cache(file).values()], is_rival)
+        report([row for file in args.cache for row in read_cache(file).values()], is_rival, args.name)
     return 0
 
 

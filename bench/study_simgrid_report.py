@@ -175,8 +175,8 @@ def plot(found: Sequence[Case], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def report(rows: list[dict[str, Any]], rival: Callable[[str], bool]) -> None:
-    """Keep the figures and the plot, and print summary and table."""
+def report(rows: list[dict[str, Any]], rival: Callable[[str], bool], name: str) -> None:
+    """Keep the figures as bench/results/``name``.json and plot them, and print summary and table."""
     found = cases(rows, rival)
     machines = dict.fromkeys(c.machine for c in found)
     collectives = dict.fromkeys(c.collective for c in found)
@@ -190,8 +190,8 @@ def report(rows: list[dict[str, Any]], rival: Callable[[str], bool]) -> None:
         "by_order": {o: summary([c for c in found if c.order == o]) for o in dict.fromkeys(c.order for c in found)},
         "cases": [c.row() for c in found],
     }
-    print(f"kept {keep('simgrid_choice', figures).name}")
-    plot(found, DOCS / "simgrid.png")
+    print(f"kept {keep(name, figures).name}")
+    plot(found, DOCS / f"{name.removesuffix('_choice')}.png")
     print(
         figures["summary"], figures["by_order"], figures["by_machine"], figures["by_collective"], table(found), sep="\n"
     )

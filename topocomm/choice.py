@@ -38,7 +38,8 @@ CALL = 4e-6
 INTERPRETER = 1.5e-6
 """What it adds to a message: a round of many less a plain message."""
 REDUCING = 6.5e-6
-"""The same where what comes is combined: buffers cut, ``Reduce_local`` called."""
+"""The same where what comes is combined: buffers cut, ``Reduce_local`` called. What it is longer than a plain message
+occupies the receiver, for each message that comes."""
 TIE = 0.02
 """Where the MPI library at its best is ahead by no more than this part, ours is taken: it seldom is at its best."""
 MOST_RANKS = 2048
@@ -51,8 +52,8 @@ LIBRARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "reduce_scatter": ("textbook_recursive_halving", "textbook_pairwise"),
         "reduce_scatter_block": ("textbook_recursive_halving", "textbook_pairwise"),
         "alltoall": ("textbook_bruck", "textbook_pairwise"),
-        "bcast": ("binomial", "textbook_binomial", "textbook_scatter_allgather"),
-        "reduce": ("binomial", "textbook_binomial", "textbook_rabenseifner"),
+        "bcast": ("binomial", "knomial", "textbook_binomial", "textbook_scatter_allgather"),
+        "reduce": ("binomial", "knomial", "textbook_binomial", "textbook_rabenseifner"),
         "gather": ("textbook_binomial",),
         "scatter": ("textbook_binomial",),
         "barrier": ("dissemination", "textbook_dissemination"),
@@ -71,6 +72,8 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The same for operations that are not commutative."""
 
 _REDUCES = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
+RADICES = (3, 4, 8)
+"""Of k-nomial trees; binomial ones are a candidate of their own."""
 _MOST = {"pipeline": 2 * SEGMENTS, "shuffled": 128, "two_trees": 1024}
 """Candidates left out beyond so many ranks: never the fastest (segments too few for the chain), or slow to model."""
 OVERLAPPED, _MOST_OVERLAPPED = 1 << 20, 256
@@ -121,7 +124,7 @@ class _Known:
     """What has been worked out for one topology on one machine: depends on nothing else."""
 
     choices: dict[tuple[str, int, bool], Choice] = field(default_factory=dict)
-    networks: dict[float, Network] = field(default_factory=dict)
+    networks: dict[tuple[float, float], Network] = field(default_factory=dict)
     messages: dict[tuple[str, str], Transfers] = field(default_factory=dict)
     kept: int = 0
     """Messages in ``messages``."""
@@ -195,15 +198,14 @@ class Chooser:
         return self.tuning.best(collective, nbytes, self.topology.signature, commutative, self.library)
 
     def _choose(self, collective: str, nbytes: int, ordered: bool) -> Choice:
-        added = REDUCING if collective in _REDUCES else INTERPRETER
-        plain = self._network(0.0)
+        plain, ours_on = self._network(0.0), self._interpreted(collective)
         bound = time_bound(collective, plain, nbytes).seconds
         library = (ORDERED if ordered else LIBRARY)[collective]
         library = tuple(n for n in library if self._can(collective, n))
         theirs = {name: self._seconds(collective, name, nbytes, plain) for name in library}
         best = min(theirs, key=theirs.__getitem__)
         ours = {
-            name: CALL + self._seconds(collective, name, nbytes, self._network(added))
+            name: CALL + self._seconds(collective, name, nbytes, ours_on)
             for name in self._candidates(collective, nbytes, ordered)
         }
         fastest = min(ours, key=ours.__getitem__)
@@ -225,10 +227,13 @@ class Chooser:
             able = [n for n in able if n not in ("direct", "pairwise")]
         if "leveled" in able:
             able.remove("leveled")
-            patterns = promising(collective, self._network(INTERPRETER), nbytes, 2)
+            patterns = promising(collective, self._interpreted(collective), nbytes, 2)
             able += patterns
             if collective == "allreduce" and nbytes >= OVERLAPPED and p <= _MOST_OVERLAPPED:
                 able.append(f"{patterns[0]},segments=4")
+        if "knomial" in able:
+            able.remove("knomial")
+            able += [f"knomial:radix={k}" for k in RADICES]
         if "two_trees" in able:
             able.remove("two_trees")
             able.append(f"two_trees:segments={self._segments(nbytes)}")
@@ -246,12 +251,16 @@ class Chooser:
         best = sqrt(max(self.topology.size - 1, 1).bit_length() * nbytes / inner.up / alpha)
         return int(2 ** min(max(round(log2(max(best, 1.0))), 0), MOST_SEGMENTS))
 
-    def _network(self, added: float) -> Network:
-        networks = self._known.networks
-        if added not in networks:
+    def _interpreted(self, collective: str) -> Network:
+        """The network with what the interpreter adds to every message of ours."""
+        return self._network(INTERPRETER, REDUCING - INTERPRETER if collective in _REDUCES else 0.0)
+
+    def _network(self, added: float, receiving: float = 0.0) -> Network:
+        networks, key = self._known.networks, (added, receiving)
+        if key not in networks:
             machine = replace(self.machine, overhead=self.machine.overhead + added)
-            networks[added] = Network(machine, self.topology)
-        return networks[added]
+            networks[key] = Network(machine, self.topology, receiving)
+        return networks[key]
 
     def _seconds(self, collective: str, name: str, nbytes: int, network: Network) -> float:
         return schedule_time(self._messages(collective, name), network, nbytes)

@@ -1,6 +1,8 @@
-"""Spanning trees over the nested places of a topology, rooted anywhere: binomial at every level."""
+"""Spanning trees over the nested places of a topology, rooted anywhere: binomial at every level, or k-nomial."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from topocomm.layout import Layout
 from topocomm.schedule import Slots, sort_slots
@@ -8,21 +10,32 @@ from topocomm.schedule import Slots, sort_slots
 __all__ = ["Tree"]
 
 
-def _low_bit(x: int) -> int:
-    return x & -x
+def _weight(x: int, radix: int) -> int:
+    """The weight of the lowest digit of x > 0 that is not 0."""
+    weight = 1
+    while x % (weight * radix) == 0:
+        weight *= radix
+    return weight
 
 
 class Tree:
-    """A binomial tree of the ranks of each place under its leader, and of the leaders of the places around them.
+    """A k-nomial tree of the ranks of each place under its leader, and of the leaders of the places around them.
 
-    The leader of a place is the root if it lies there, else its first virtual rank. All ranks are virtual ranks.
+    The leader of a place is the root if it lies there, else its first virtual rank. All ranks are virtual ranks. The
+    parent of place number x, counted from the leader's, has x's lowest digit that is not 0 set to 0; digits are of
+    ``radices`` (nearest level first, the last for all levels farther out; 2: binomial).
     ``outermost`` > 0 leaves out the tree above that depth: then every place of that depth has a tree of its own.
     """
 
-    def __init__(self, layout: Layout, root: int = 0, outermost: int = 0) -> None:
+    def __init__(self, layout: Layout, root: int = 0, outermost: int = 0, radices: Sequence[int] = (2,)) -> None:
         self.layout = layout
         self.root = root
         self.outermost = outermost
+        self.radices = tuple(radices)
+
+    def radix(self, d: int) -> int:
+        """The radix of the tree over the places inside one of depth ``d``."""
+        return self.radices[min(self.layout.depth - 1 - d, len(self.radices) - 1)]
 
     def leader(self, d: int, place: int) -> int:
         """The leader of ``place`` at depth ``d``."""
@@ -45,21 +58,30 @@ class Tree:
         for d in range(self.layout.depth - 1, self.outermost - 1, -1):
             inner, head, mine = self._relative(v, d)
             if mine:
-                return self.leader(d + 1, self._place(inner, head, mine - _low_bit(mine)))
+                radix = self.radix(d)
+                above = mine - mine % (_weight(mine, radix) * radix)
+                return self.leader(d + 1, self._place(inner, head, above))
         return None
 
     def children(self, v: int) -> list[tuple[int, Slots]]:
         """The children of v with all virtual ranks below them, smallest subtree of the innermost level first."""
+        return [child for together in self.families(v) for child in together]
+
+    def families(self, v: int) -> list[list[tuple[int, Slots]]]:
+        """The same, those together whose numbers differ from v's in the same digit."""
         out = []
         for d in range(self.layout.depth - 1, self.outermost - 1, -1):
             inner, head, mine = self._relative(v, d)
-            limit = _low_bit(mine) if mine else len(inner)
-            step = 1
+            radix, step = self.radix(d), 1
+            limit = _weight(mine, radix) if mine else len(inner)
             while step < limit and mine + step < len(inner):
-                below = range(mine + step, min(mine + 2 * step, len(inner)))
-                places = [self._place(inner, head, b) for b in below]
-                out.append((self.leader(d + 1, places[0]), self._ranks(d + 1, places)))
-                step *= 2
+                family = []
+                for first in range(mine + step, min(mine + step * radix, len(inner)), step):
+                    below = range(first, min(first + step, len(inner)))
+                    places = [self._place(inner, head, b) for b in below]
+                    family.append((self.leader(d + 1, places[0]), self._ranks(d + 1, places)))
+                out.append(family)
+                step *= radix
             if mine:
                 break
         return out

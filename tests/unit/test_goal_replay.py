@@ -11,7 +11,7 @@ from topocomm.topology import Topology
 
 LATENCY, OVERHEAD, SPEED = 1e-6, 0.5e-6, 10e9
 FREE = Level("rank", 1e15, 1e15, 0.0)
-MACHINE = Machine("levels", (Level("node", SPEED, SPEED, LATENCY / 2),), FREE, OVERHEAD)
+MACHINE = Machine("levels", (Level("node", SPEED, SPEED, LATENCY / 2),), FREE, OVERHEAD, eager=0)
 CASES = [
     ("allreduce", "textbook_recursive_doubling"),
     ("allreduce", "rabenseifner"),

@@ -20,6 +20,7 @@ GOOD = {
     "levels": [{"name": "group", "up": 5e10, "down": 4e10, "latency": 1e-6, "links": 2}, {"name": "node", "up": 1e10}],
     "rank": {"up": 5e9},
     "overhead": 1e-6,
+    "eager": 4096,
 }
 MACHINES = {
     "fat_tree": (machine.fat_tree(3, 4, oversubscription=2), fat_tree(2, 3, 4, 2)),
@@ -41,7 +42,9 @@ def test_a_machine_file_says_what_it_says():
     assert [level.name for level in m.levels] == ["group", "node"]
     assert m.levels[0] == Level("group", 5e10, 4e10, 1e-6, 2)
     assert m.levels[1].down == m.levels[1].up == 1e10
-    assert (m.rank.up, m.overhead) == (5e9, 1e-6)
+    assert (m.rank.up, m.overhead, m.eager) == (5e9, 1e-6, 4096)
+    unsaid = parse_machine(json.dumps({k: v for k, v in GOOD.items() if k != "eager"}))
+    assert unsaid.eager == machine.EAGER == schema().schema["properties"]["eager"]["default"]
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -49,7 +52,8 @@ def test_machines_survive_their_files(name):
     described = MACHINES[name][0]
     text = dumps_machine(described)
     again = parse_machine(text)
-    assert (again.kind, again.levels, again.dims) == (described.kind, described.levels, described.dims)
+    for field in ("kind", "levels", "dims", "overhead", "eager"):
+        assert getattr(again, field) == getattr(described, field)
     assert schema().is_valid(json.loads(text))
 
 
@@ -74,6 +78,8 @@ def test_machines_survive_their_files(name):
         ({"kind": "torus", "dims": [2, 2, 2]}, "dims"),
         ({"kind": "dragonfly", "levels": []}, "at least one level"),
         ({"overhead": -1}, "overhead"),
+        ({"eager": -1}, "eager must be 0 .* found -1"),
+        ({"eager": "8K"}, "'eager' must be a number"),
         ({"surprise": 1}, "unknown keys"),
     ],
 )

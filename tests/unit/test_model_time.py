@@ -21,15 +21,23 @@ from topocomm.model import (
     transfers,
 )
 from topocomm.model.sharing import fair_rates
+from topocomm.model.transfers import Transfers
 from topocomm.topology import Topology, dragonfly, fat_tree, reorder_ranks, torus, two_level
 
 LINK = Level("node", 1e9, 1e9, 1e-6)
 FREE = Level("rank", 1e15, 1e15, 0.0)
 
 
-def simple(topology: Topology, overhead: float = 0.0) -> Network:
+def simple(topology: Topology, overhead: float = 0.0, eager: float = 0.0, receiving: float = 0.0) -> Network:
     """Nodes with a link of 1 GB/s and 1 µs, ranks without limits."""
-    return Network(Machine("levels", (LINK,), FREE, overhead), topology)
+    return Network(Machine("levels", (LINK,), FREE, overhead, eager=eager), topology, receiving)
+
+
+def listed(size: int, *messages: tuple[int, int, int, int]) -> Transfers:
+    """Messages of a whole vector: source, target, round of either."""
+    source, target, sent, received = np.array(messages).T
+    ones = np.ones_like(source)
+    return Transfers(size, 1, source, target, sent, received, ones, ones)
 
 
 @st.composite
@@ -80,7 +88,76 @@ def test_a_shared_link_is_shared():
 
 def test_a_repeated_round_takes_as_long_as_its_rounds():
     topology = two_level(5, 1)
-    assert schedule_time(transfers("allgather", "ring", topology), simple(topology), 5e6) == pytest.approx(4 * 1.002e-3)
+    t = transfers("allgather", "ring", topology)
+    assert schedule_time(t, simple(topology), 5e6) == pytest.approx(4 * 1.002e-3)
+    assert schedule_time(t, simple(topology, receiving=1e-3), 5e6) == pytest.approx(4 * 2.002e-3)
+
+
+def test_an_eager_message_frees_its_sender():
+    """Rank 0 sends to 1 and, a round later, to 2: after an overhead, not after the first message is there."""
+    nodes, t = two_level(3, 1), listed(3, (0, 1, 0, 0), (0, 2, 1, 0))
+    for nbytes, eager, took in (
+        (1000, 1000, 2 * 0.5 + 2 + 0.5 + 1),  # 1 us of bytes; the second begins 0.5 us later and shares the link
+        (1001, 1000, 2 * (0.5 + 2 + 1.001)),
+        (1000, 0, 2 * (0.5 + 2 + 1)),
+        (0, 0, 2 * (0.5 + 2)),
+    ):
+        seconds = schedule_time(t, simple(nodes, 0.5e-6, eager), nbytes, 0.0)
+        assert seconds == pytest.approx(took * 1e-6), (nbytes, eager)
+
+
+def test_an_eager_message_does_not_wait_for_its_receiver():
+    """Rank 2 takes a long message from 0 before the short one from 1, which came long before."""
+    nodes = two_level(3, 1)
+    t = dataclasses.replace(listed(3, (0, 2, 0, 0), (1, 2, 0, 1)), vector=2000, blocks=np.array([2000, 1]))
+    long = 2 + 2000 + 1
+    assert schedule_time(t, simple(nodes, eager=1e3), 2e6, 0.0) * 1e6 == pytest.approx(long)  # the link is shared
+    assert schedule_time(t, simple(nodes), 2e6, 0.0) * 1e6 == pytest.approx(2 + 2000 + 2 + 1)
+
+
+def test_eager_messages_between_two_ranks_queue():
+    """Ten messages of 1 us each, at once: the first is there after one of them; the third rank passes it on."""
+    nodes = two_level(3, 1)
+    there = [(0, 1, i, 0 if i == 0 else i + 1) for i in range(10)]
+    t = listed(3, *there, (1, 2, 1, 0))
+    assert schedule_time(t, simple(nodes, eager=1e4), 1000, 0.0) * 1e6 == pytest.approx(2 + 10)
+    first = listed(3, *there[:5], (1, 2, 1, 0))
+    assert schedule_time(first, simple(nodes, eager=1e4), 1000, 0.0) * 1e6 == pytest.approx(2 + 5)
+    assert schedule_time(listed(3, there[0], (1, 2, 1, 0)), simple(nodes, eager=1e4), 1000) * 1e6 == pytest.approx(6)
+
+
+@pytest.mark.parametrize("eager", [0.0, 1e4])
+def test_what_came_occupies_its_receiver(eager):
+    """Seven children at once: 7 us of bytes into the root, or 3 us of combining each, the last after the last came."""
+    nodes = two_level(8, 1)
+    t = transfers("reduce", "knomial:radix=8", nodes)
+    assert schedule_time(t, simple(nodes, 0.5e-6, eager), 1000) * 1e6 == pytest.approx(0.5 + 2 + 7)
+    taken = schedule_time(t, simple(nodes, 0.5e-6, eager, 3e-6), 1000) * 1e6
+    assert taken == pytest.approx(0.5 + 2 + 7 + 7 * 3)  # all come at the same moment
+    chain = listed(3, (0, 1, 0, 0), (1, 2, 1, 0))
+    assert schedule_time(chain, simple(two_level(3, 1), 0.0, eager, 3e-6), 1000) * 1e6 == pytest.approx(2 * (2 + 1 + 3))
+
+
+def test_early_messages_are_taken_in_when_their_round_begins():
+    """Rank 1 combines 5 us for each: that of 0, which came while it waited for that of 2, comes second."""
+    nodes = two_level(3, 1)
+    t = dataclasses.replace(listed(3, (2, 1, 0, 0), (0, 1, 0, 1)), vector=100, blocks=np.array([100, 1]))
+    found = schedule_time(t, simple(nodes, eager=1e3, receiving=5e-6), 1e5, 0.0) * 1e6
+    assert found == pytest.approx(2 + 100 + 1 + 5 + 5)
+
+
+def test_a_ring_of_small_messages_takes_mean_latencies():
+    """Of four links between eight nodes around, two cost 2 us more: who is late there was early elsewhere."""
+    nodes = two_level(4, 2)
+    near = Level("core", 1e12, 1e12, 0.5e-6)
+    labelled = Topology(("node", "core"), [(str(i // 2), str(i)) for i in range(8)])
+    machine_ = Machine("levels", (LINK, near), FREE, 0.0, eager=1e3)
+    t = transfers("allgather", "ring", labelled)
+    mean = (4 * 1.0 + 4 * 3.0) / 8
+    assert nodes.size == labelled.size
+    assert schedule_time(t, Network(machine_, labelled), 0) * 1e6 == pytest.approx(3 + 6 * mean, rel=0.02)
+    waiting = Network(dataclasses.replace(machine_, eager=0), labelled)
+    assert schedule_time(t, waiting, 0) * 1e6 == pytest.approx(7 * 3.0)
 
 
 def test_no_messages_take_no_time():

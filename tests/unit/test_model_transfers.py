@@ -63,6 +63,14 @@ def test_composed_over_places_of_any_size(topology):
         same(collective, "multilane", topology, 0)
 
 
+@pytest.mark.parametrize("collective", ["bcast", "reduce"])
+@pytest.mark.parametrize("radices", ["2", "3", "5", "40", "3/2", "2/7/4"])
+def test_trees_of_any_radix(collective, radices):
+    for topology in PLACES:
+        for root in {0, topology.size // 2}:
+            same(collective, f"knomial:radix={radices}", topology, root)
+
+
 def test_two_thousand_ranks_in_uneven_groups_reach_the_bound():
     topology = reorder_ranks(groups_of([700, 13, 512, 300, 475]), "random:1")
     t = transfers("allreduce", "rabenseifner", topology)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from topocomm import reorder
-from topocomm.algorithms import binomial, pipeline, rabenseifner, recursive_halving, scatter_allgather
+from topocomm.algorithms import binomial, knomial, pipeline, rabenseifner, recursive_halving, scatter_allgather
 from topocomm.algorithms.forms import NONE, WHOLE, Builder, Options, by_virtual_rank, one, rank_order
 from topocomm.compose import reduce_scatter_rounds
 from topocomm.layout import near_first_layout
@@ -32,6 +32,18 @@ def binomial_reduce(topology: Topology, root: int, options: Options) -> Schedule
         return RankSchedule(WHOLE, rounds(r), _at_root(WHOLE, r, root))
 
     return Schedule(topology.size, 1, part, root, in_order=root == 0 and topology.is_sorted)
+
+
+def knomial_reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Up the k-nomial tree over places."""
+    radices = options.radix or (knomial.RADIX,)
+    tree = Tree(near_first_layout(topology), int(topology.virtual[root]), radices=radices)
+    rounds = by_virtual_rank(topology, lambda v: knomial.reduce(tree, v, WHOLE))
+
+    def part(r: int) -> RankSchedule:
+        return RankSchedule(WHOLE, rounds(r), _at_root(WHOLE, r, root))
+
+    return Schedule(topology.size, 1, part, root)
 
 
 def _ordered_reduce(topology: Topology, root: int) -> Schedule:

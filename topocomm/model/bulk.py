@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from topocomm.algorithms import circulant, multilane, pairwise, rabenseifner
+from topocomm.algorithms import circulant, knomial, multilane, pairwise, rabenseifner
 from topocomm.algorithms.bruck import alltoall_hops
 from topocomm.algorithms.forms import regular_extents
 from topocomm.algorithms.recursive_doubling import allreduce as doubling
@@ -263,6 +263,10 @@ def transfers(collective: str, text: str, topology: Topology, root: int = 0) -> 
     algorithm.check(topology.size)
     if algorithm.name == "leveled" and 0 <= root < topology.size:
         return leveled_transfers(collective, options.levels, topology, root, options.segments or 1)
+    if algorithm.name == "knomial" and 0 <= root < topology.size:
+        tree = Tree(near_first_layout(topology), int(topology.virtual[root]), radices=options.radix or (knomial.RADIX,))
+        up = tree_up(tree, True)
+        return (up.reversed() if collective == "bcast" else up).relabelled(topology.order)
     bulk = BULK.get(collective, {}).get(text)
     if bulk is None or not 0 <= root < topology.size:
         return list_transfers(make_schedule(collective, text, topology, root))

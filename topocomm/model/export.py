@@ -28,6 +28,8 @@ __all__ = ["goal", "simgrid_options", "simgrid_platform", "simgrid_trace", "writ
 
 MOST_HOSTS = 1024
 """Routes are written out for so many hosts at most."""
+_MOST_EAGER = (1 << 31) - 1
+"""SimGrid keeps the limit in an int."""
 
 
 class _Sizes:
@@ -62,7 +64,8 @@ def simgrid_trace(schedule: Schedule, rank: int, nbytes: int) -> str:
 
 
 def simgrid_options(network: Network) -> list[str]:
-    """SimGrid's settings under which its network is the one described: fair shares, no factors, the overhead."""
+    """SimGrid's settings under which its network is the one described: no factors, the overhead, what is eager."""
+    eager = min(int(network.machine.eager) + 1, _MOST_EAGER) if network.machine.eager else 0
     return [
         "network/model:CM02",
         "network/weight-S:0",
@@ -71,8 +74,8 @@ def simgrid_options(network: Network) -> list[str]:
         "network/bandwidth-factor:1",
         "network/latency-factor:1",
         "smpi/simulate-computation:no",
-        "smpi/async-small-thresh:0",
-        "smpi/send-is-detached-thresh:0",
+        f"smpi/async-small-thresh:{eager}",
+        f"smpi/send-is-detached-thresh:{eager}",
         f"smpi/ois:0:{network.overhead!r}:0",
     ]
 

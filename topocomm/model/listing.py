@@ -82,6 +82,19 @@ def chain_up(p: int) -> Transfers:
     return Transfers(p, pipeline.SEGMENTS, q, q - 1, k + (q < p - 1), k, ones, ones)
 
 
+def _digits(m: int, radix: int) -> tuple[IntArray, IntArray, IntArray]:
+    """The numbers 1 to m - 1; of each the weight and the position of the lowest digit that is not 0."""
+    numbers = np.arange(1, m)
+    weight, position = np.ones_like(numbers), np.zeros_like(numbers)
+    w = radix
+    while w < m:
+        higher = numbers % w == 0
+        weight[higher] = w
+        position += higher
+        w *= radix
+    return numbers, weight, position
+
+
 def tree_up(tree: Tree, whole: bool) -> Transfers:
     """Everybody's blocks (or the ``whole`` vector, combined) up the tree, between virtual ranks."""
     layout = tree.layout
@@ -93,7 +106,7 @@ def tree_up(tree: Tree, whole: bool) -> Transfers:
             if m == 1:
                 continue
             head = int(layout.places[d + 1][tree.leader(d, place)]) - inner.start
-            relative = np.arange(1, m)
+            relative, weight, label = _digits(m, tree.radix(d))
             at = inner.start + (head + np.arange(m)) % m
             first = layout.first[d + 1]
             leaders = first[at].copy()
@@ -101,11 +114,10 @@ def tree_up(tree: Tree, whole: bool) -> Transfers:
             if d + 1 < len(layout.places) and layout.places[d + 1][tree.root] in at:
                 leaders[at == layout.places[d + 1][tree.root]] = tree.root
             ranks = np.concatenate(([0], np.cumsum(first[at + 1] - first[at])))
-            low = relative & -relative
             child.append(leaders[relative])
-            parent.append(leaders[relative - low])
-            number.append((layout.depth - 1 - d) * 64 + np.log2(low).astype(np.int64))
-            below.append(ranks[np.minimum(relative + low, m)] - ranks[relative])
+            parent.append(leaders[relative - relative % (weight * tree.radix(d))])
+            number.append((layout.depth - 1 - d) * 64 + label)
+            below.append(ranks[np.minimum(relative + weight, m)] - ranks[relative])
     join = [np.concatenate(x) if x else np.zeros(0, np.int64) for x in (child, parent, number, below)]
     size = layout.size
     blocks = np.ones_like(join[3]) if whole else join[3]

@@ -33,6 +33,9 @@ TAPER = 2.0
 """How much less an assumed place outside the node sends than its nodes together."""
 OVERHEAD = 0.5e-6
 """Seconds a rank is busy with each message it sends, if nobody says otherwise."""
+EAGER = 8192.0
+"""Bytes up to which a message leaves without waiting for its receiver, if nobody says otherwise (MPI libraries on
+networks: 4 KiB to 256 KiB)."""
 LATENCY = 0.25e-6
 """Seconds of one link outside the node, if nobody says otherwise."""
 _INNER = {"socket": (40e9, 0.1e-6), "numa": (25e9, 0.05e-6), "core": (20e9, 0.05e-6)}
@@ -66,7 +69,8 @@ RANK = Level("rank", 10e9, 10e9, 0.1e-6)
 class Machine:
     """A machine of one of :data:`KINDS`, levels outermost first.
 
-    ``rank`` is the link of each rank itself, ``overhead`` the seconds for which a message occupies its sender.
+    ``rank`` is the link of each rank itself, ``overhead`` the seconds for which a message occupies its sender. Messages
+    of at most ``eager`` bytes do not wait for their receiver, nor their sender for them (0: all wait, rendezvous).
     Raises TopologyError for an unknown kind, levels that do not fit it, or two of one name.
     """
 
@@ -78,6 +82,7 @@ class Machine:
     """Torus only: nodes along each dimension."""
     source: str = "built in"
     """Where the figures are from."""
+    eager: float = EAGER
 
     def __post_init__(self) -> None:
         names = [level.name for level in self.levels]
@@ -87,6 +92,8 @@ class Machine:
             raise TopologyError(f"levels {names} name the same level twice; give each level its own name")
         if not 0 <= self.overhead < float("inf"):
             raise TopologyError(f"overhead must be 0 or more seconds, found {self.overhead:g}")
+        if not 0 <= self.eager < float("inf"):
+            raise TopologyError(f"eager must be 0 (always rendezvous) or more bytes, found {self.eager:g}")
         if self.kind in PAIRED and not self.levels:
             raise TopologyError(f"a {self.kind} needs at least one level, the groups")
         if (self.kind == "torus") != bool(self.dims):

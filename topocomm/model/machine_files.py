@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from topocomm.errors import TopologyError
-from topocomm.model.machine import LATENCY, OVERHEAD, RANK, Level, Machine
+from topocomm.model.machine import EAGER, LATENCY, OVERHEAD, RANK, Level, Machine
 from topocomm.topology.documents import load_json, read_text
 
 __all__ = ["FORMAT", "VERSION", "dumps_machine", "parse_machine", "read_machine"]
 
 FORMAT = "topocomm-machine"
 VERSION = 1
-_KEYS = {"format", "version", "comment", "kind", "levels", "rank", "overhead", "dims"}
+_KEYS = {"format", "version", "comment", "kind", "levels", "rank", "overhead", "eager", "dims"}
 _LEVEL_KEYS = {"name", "up", "down", "latency", "links"}
 
 
@@ -67,9 +67,9 @@ def parse_machine(text: str, source: str = "machine") -> Machine:
     for extent in dims:
         _need(type(extent) is int and 1 <= extent <= 2**20, source, f"'dims' holds {extent!r}; needs whole numbers ≥ 1")
     rank = _level(doc["rank"], source, "rank") if "rank" in doc else RANK
-    overhead = _number(doc, "overhead", OVERHEAD, source)
+    overhead, eager = _number(doc, "overhead", OVERHEAD, source), _number(doc, "eager", EAGER, source)
     try:
-        return Machine(kind, tuple(_level(row, source) for row in rows), rank, overhead, tuple(dims), source)
+        return Machine(kind, tuple(_level(row, source) for row in rows), rank, overhead, tuple(dims), source, eager)
     except TopologyError as e:
         text = str(e)
         raise TopologyError(text if text.startswith(source) else f"{source}: {text}") from None
@@ -89,6 +89,7 @@ def dumps_machine(machine: Machine, comment: str | None = None) -> str:
     doc["levels"] = [vars(level) for level in machine.levels]
     doc["rank"] = {key: value for key, value in vars(machine.rank).items() if key != "name"}
     doc["overhead"] = machine.overhead
+    doc["eager"] = machine.eager
     if machine.dims:
         doc["dims"] = list(machine.dims)
     return json.dumps(doc, indent=1) + "\n"

@@ -63,13 +63,14 @@ class _Links:
 class Network:
     """Numbered links with ``capacity`` (bytes/s) and ``latency`` (seconds); the last is no link (``none``).
 
+    ``receiving`` is the seconds for which a message occupies its receiver, such as those of combining what came.
     Raises TopologyError if the placement has a level that the machine does not describe, or does not fit its torus.
     """
 
-    def __init__(self, machine: Machine, topology: Topology) -> None:
+    def __init__(self, machine: Machine, topology: Topology, receiving: float = 0.0) -> None:
         machine.covers(topology)
         self.machine, self.topology = machine, topology
-        self.size, self.overhead = topology.size, machine.overhead
+        self.size, self.overhead, self.receiving = topology.size, machine.overhead, receiving
         self.cuts: list[Cut] = []
         self._links = _Links()
         self._hops: list[_Columns] = []

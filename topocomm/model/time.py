@@ -1,15 +1,18 @@
 """The time of a schedule on a machine: messages as fluids that share links fairly, ranks that wait for their messages.
 
-* A rank begins a round when all its messages of the rounds before are done.
-* The k-th message (k = 1, 2, …) of a rank's round leaves when sender and receiver have begun their rounds, the sender
-  at the latest k overheads before; it flows after the latencies of all links of its route.
+* A rank begins a round when it is done with the round before: with all its messages, where each eager one that it
+  sends keeps it for an overhead and no longer.
+* The k-th message (k = 1, 2, …) of a rank's round leaves when its sender has begun the round k overheads before; unless
+  it is eager, its receiver, too, must have begun. It flows after the latencies of all links of its route.
+* What came occupies its receiver for a while (:attr:`Network.receiving`, usually nothing), one message after the other.
+  From one rank to another eager messages flow one after the other, as they are received.
 * All messages that flow share the links max-min fairly; shares are made anew as messages come and go.
 
 That is a simulation in time, done for all messages at once with arrays. Where very many messages end at different
 moments, those that end within a short ``window`` are settled together: the shares in force are kept until its end,
 and what follows begins then. No link ever carries more than it can, so a time is never below the bound for the bytes.
 
-Not in the model: computation of a reduction, copies inside a rank, protocols, congestion beyond fair sharing.
+Not in the model: copies inside a rank, room for eager messages that came early, congestion beyond fair sharing.
 """
 
 from __future__ import annotations
@@ -78,47 +81,112 @@ class _Simulation:
         self.next = np.where(np.append(rank[1:], -1) == rank, np.arange(1, nodes + 1), -1)
         self.is_first = np.append(True, rank[1:] != rank[:-1]) if nodes else np.zeros(0, bool)
         self.sends, self.recvs = _Groups(self.sender, nodes), _Groups(self.receiver, nodes)
-        self.pending = self.sends.count + self.recvs.count
         self.ended = np.zeros(nodes)
-        self.missing = np.full(m, 2, np.int8)
-        self.begin, self.busy = np.zeros(m), np.full(m, network.overhead)
+        self.begun, self.early = np.zeros(nodes, bool), np.zeros(nodes, np.int64)
+        self.busy = np.full(m, network.overhead)
+        self.begin = np.zeros(m)
         self.repeat = transfers.repeat
         self.routes = network.routes(transfers.source, transfers.target)
         self.latency = network.latency[self.routes].sum(axis=1)
         self.left = transfers.blocks * (nbytes / transfers.vector if transfers.vector else 0.0)
+        limit = network.machine.eager
+        small = (self.left <= limit * self.repeat) & (limit > 0)
+        self.eager = small & (self.repeat == 1)
+        self.missing = np.where(self.eager, 1, 2).astype(np.int8)
+        self.behind, self.after = np.full(m, -1, np.int64), np.zeros(m)
+        self._queue(transfers.source * transfers.size + transfers.target)
+        self.pending = np.bincount(self.sender[~self.eager], minlength=nodes) + self.recvs.count
+        self.again = self.latency.copy()
+        self._even_out(np.flatnonzero(small & (self.repeat > 1)), transfers.send_round)
         self.now = self.finish = 0.0
         self.waiting = np.zeros(0, np.int64)
         self.flowing = np.zeros(0, np.int64)
         self.rates = np.zeros(0)
 
+    def _even_out(self, some: IntArray, label: IntArray) -> None:
+        """Small messages that repeat around a ring take the mean of its latencies a round: what is late at one place
+        was early at another, and nobody waits for who comes behind."""
+        _, ring = np.unique(label[some], return_inverse=True)
+        ring = ring.reshape(-1)
+        self.again[some] = (np.bincount(ring, self.latency[some]) / np.maximum(np.bincount(ring), 1))[ring]
+
     def start(self, nodes: IntArray) -> None:
-        """These rounds begin (at their ``ended`` of the round before, kept in place)."""
-        went, turn = self.sends.of(nodes)
-        came, _ = self.recvs.of(nodes)
-        self.busy[went] = (turn + 1) * self.network.overhead
-        self.begin[went] = np.maximum(self.begin[went], self.ended[self.sender[went]] + self.busy[went])
-        self.begin[came] = np.maximum(self.begin[came], self.ended[self.receiver[came]] + self.network.overhead)
-        self.missing[went] -= 1
-        self.missing[came] -= 1
-        both = np.unique(np.concatenate((went, came)))
-        ready = both[self.missing[both] == 0]
-        extra = (self.repeat[ready] - 1) * (self.busy[ready] + self.latency[ready])
-        self.begin[ready] += self.latency[ready] + extra
-        self.waiting = np.concatenate((self.waiting, ready))
+        """These rounds begin (at their ``ended`` of the round before, kept in place), and those that end at once."""
+        while len(nodes):
+            went, turn = self.sends.of(nodes)
+            came, _ = self.recvs.of(nodes)
+            came = came[~self.eager[came]]
+            self.busy[went] = (turn + 1) * self.network.overhead
+            self.begin[went] = np.maximum(self.begin[went], self.ended[self.sender[went]] + self.busy[went])
+            self.begin[came] = np.maximum(self.begin[came], self.ended[self.receiver[came]] + self.network.overhead)
+            self.missing[went] -= 1
+            self.missing[came] -= 1
+            both = np.unique(np.concatenate((went, came)))
+            self._leave(both[self.missing[both] == 0])
+            self.begun[nodes] = True
+            self.ended[nodes] += self.sends.count[nodes] * self.network.overhead
+            self.ended[nodes] += self.early[nodes] * self.network.receiving
+            nodes = self._after(nodes)
+
+    def _queue(self, pair: IntArray) -> None:
+        """Eager messages between the same two ranks leave one ``behind`` the other."""
+        order = np.lexsort((self.sender, pair))
+        first, second = order[:-1], order[1:]
+        queued = (pair[first] == pair[second]) & self.eager[second]
+        self.behind[first[queued]] = second[queued]
+        self.missing[second[queued]] += 1
+
+    def _leave(self, messages: IntArray) -> None:
+        """Nothing holds these messages any more."""
+        once = self.busy[messages] + self.again[messages] + self.network.receiving
+        extra = (self.repeat[messages] - 1) * once
+        flows = self.begin[messages] + self.latency[messages] + extra
+        self.begin[messages] = np.maximum(flows, self.after[messages])
+        self.waiting = np.concatenate((self.waiting, messages))
+
+    def _after(self, nodes: IntArray) -> IntArray:
+        """The rounds after those of some begun rounds that have no message left."""
+        done = nodes[self.pending[nodes] == 0]
+        if len(done):
+            self.finish = max(self.finish, float(self.ended[done].max()))
+        done = done[self.next[done] >= 0]
+        following: IntArray = self.next[done]
+        self.ended[following] = np.maximum(self.ended[following], self.ended[done])
+        return following
 
     def end(self, messages: IntArray, at: FloatArray) -> None:
         """These messages are done; rounds that hold no other end with them, and the next ones begin."""
         if len(at):
             self.finish = max(self.finish, float(at.max()))
-        touched = np.concatenate((self.sender[messages], self.receiver[messages]))
-        np.maximum.at(self.ended, touched, np.concatenate((at, at)))
+        following = self.behind[messages]
+        queued = following >= 0
+        following = following[queued]
+        self.after[following] = at[queued]
+        self.missing[following] -= 1
+        self._leave(following[self.missing[following] == 0])
+        known = ~self.eager[messages]
+        sender, receiver = self.sender[messages[known]], self.receiver[messages]
+        np.maximum.at(self.ended, sender, at[known])
+        self._receive(receiver, at)
+        touched = np.concatenate((sender, receiver))
         np.subtract.at(self.pending, touched, 1)
         nodes = np.unique(touched)
-        done = nodes[self.pending[nodes] == 0]
-        following = self.next[done]
-        onward = following >= 0
-        self.ended[following[onward]] = self.ended[done[onward]]
-        self.start(following[onward])
+        self.start(self._after(nodes[self.begun[nodes]]))
+
+    def _receive(self, nodes: IntArray, at: FloatArray) -> None:
+        """What came at these moments is taken in, one message after the other; by rounds not begun yet, later."""
+        early = ~self.begun[nodes]
+        np.add.at(self.early, nodes[early], 1)
+        np.maximum.at(self.ended, nodes[early], at[early])
+        nodes, at = nodes[~early], at[~early]
+        if self.network.receiving:
+            order = np.lexsort((at, nodes))
+            nodes, at = nodes[order], at[order]
+            known, first, count = np.unique(nodes, return_index=True, return_counts=True)
+            behind = np.repeat(first + count, count) - np.arange(len(nodes))
+            self.ended[known] += count * self.network.receiving
+            at = at + behind * self.network.receiving
+        np.maximum.at(self.ended, nodes, at)
 
     def admit(self) -> bool:
         """Let those flow whose time has come; ends those without bytes. Whether any did either."""
