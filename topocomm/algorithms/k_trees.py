@@ -38,7 +38,7 @@ from topocomm.topology.topology import IntArray
 
 __all__ = ["SEGMENTS", "TREES", "forest", "reduce", "rounds"]
 
-SEGMENTS = 16
+SEGMENTS = 8
 TREES = 8
 
 
