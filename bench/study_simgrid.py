@@ -48,6 +48,7 @@ SIZES = (1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 26)
 RIVALS = ("bine", "swing", "sparbit", "pat", "recexch", "multilane")
 SEGMENTS = (16, 64, 256)
 RADICES = (2, 3, 4, 8)
+OF_K_TREES = (10, 24, 64)
 FINE = 0.02
 NEAR, MOST = 1.15, 2
 """For the regret, so many candidates beside the chosen one are replayed: those that take at most so many times longer
@@ -98,7 +99,7 @@ def candidates(collective: str, topology: Topology) -> list[str]:
         if is_rival(name) or (algorithm.power_of_two and topology.size & (topology.size - 1)):
             continue
         if algorithm.segments:
-            names += [f"{name}:segments={s}" for s in SEGMENTS]
+            names += [f"{name}:segments={s}" for s in (OF_K_TREES if name == "k_trees" else SEGMENTS)]
         elif not algorithm.levels:
             names += [name, *(f"{name}:radix={r}" for r in RADICES if algorithm.radix)]
     return names

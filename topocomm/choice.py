@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from math import log2, sqrt
 from types import MappingProxyType
 
+from topocomm.algorithms.k_trees import TREES
 from topocomm.algorithms.pipeline import SEGMENTS
 from topocomm.algorithms.table import TABLE
 from topocomm.model.bulk import transfers
@@ -74,13 +75,15 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _REDUCES = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
 RADICES = (3, 4, 8)
 """Of k-nomial trees; binomial ones are a candidate of their own."""
-_MOST = {"pipeline": 2 * SEGMENTS, "shuffled": 128, "two_trees": 1024}
+_MOST = {"pipeline": 2 * SEGMENTS, "shuffled": 128, "two_trees": 1024, "k_trees": 512}
 """Candidates left out beyond so many ranks: never the fastest (segments too few for the chain), or slow to model."""
 OVERLAPPED, _MOST_OVERLAPPED = 1 << 20, 256
 """From so many bytes on an allreduce may be worth segments that are on different levels at a time; up to so many ranks
 that is quick to model."""
 MOST_SEGMENTS = 7
 """log2 of the most segments tried."""
+MOST_SEGMENTS_OF_K_TREES = 5
+"""The same for k trees, which have more messages a segment."""
 _MOST_TOPOLOGIES = 16
 """Of so many topologies is remembered what was worked out."""
 _MOST_KEPT = 1 << 17
@@ -237,6 +240,10 @@ class Chooser:
         if "two_trees" in able:
             able.remove("two_trees")
             able.append(f"two_trees:segments={self._segments(nbytes)}")
+        if "k_trees" in able:
+            able.remove("k_trees")
+            added = REDUCING if collective in _REDUCES else INTERPRETER
+            able.append(f"k_trees:segments={self._segments_of_k_trees(nbytes, added)}")
         return able
 
     def _segments(self, nbytes: int) -> int:
@@ -245,11 +252,26 @@ class Chooser:
         With S of them in rounds of a message up and one down, (S + 2 lg p) (α + n / 2 S β) is least at
         S² = lg p · n β / α.
         """
-        outer = self.machine.levels[0] if self.machine.levels else self.machine.rank
-        inner = self.machine.levels[-1] if self.machine.levels else self.machine.rank
-        alpha = 2 * (self.machine.overhead + INTERPRETER) + 2 * (outer.latency + inner.latency)
-        best = sqrt(max(self.topology.size - 1, 1).bit_length() * nbytes / inner.up / alpha)
+        alpha = 2 * (self.machine.overhead + INTERPRETER) + self._latency()
+        best = sqrt(max(self.topology.size - 1, 1).bit_length() * nbytes / self._speed() / alpha)
         return int(2 ** min(max(round(log2(max(best, 1.0))), 0), MOST_SEGMENTS))
+
+    def _segments_of_k_trees(self, nbytes: int, added: float) -> int:
+        """The same for k trees: (S + D - 1) (α + n / S β) is least at S² = (D - 1) n β / α; but the overheads of a
+        round's k messages must pass within n / S β."""
+        once, whole = self.machine.overhead + added, nbytes / self._speed()
+        levels = 1 + log2(max(self.topology.size, 2)) / log2(TREES)
+        best = min(sqrt(levels * whole / (once + self._latency())), whole / (TREES * once))
+        return int(2 ** min(max(round(log2(max(best, 1.0))), 0), MOST_SEGMENTS_OF_K_TREES))
+
+    def _latency(self) -> float:
+        """Seconds of the longest way, about."""
+        levels = self.machine.levels or (self.machine.rank,)
+        return 2 * (levels[0].latency + levels[-1].latency)
+
+    def _speed(self) -> float:
+        """Bytes/s that a rank can send, about."""
+        return min(level.up for level in (*self.machine.levels[-1:], self.machine.rank))
 
     def _interpreted(self, collective: str) -> Network:
         """The network with what the interpreter adds to every message of ours."""

@@ -39,7 +39,7 @@ from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
 from topocomm.topology import Topology, in_label_order
 from topocomm.topology.topology import IntArray
 
-__all__ = ["SEGMENTS", "Forest", "forest", "in_order_parents", "reduce", "rounds"]
+__all__ = ["SEGMENTS", "Forest", "along", "forest", "in_order_parents", "reduce", "rounds"]
 
 SEGMENTS = 32
 TREES = (0, 1)
@@ -63,10 +63,12 @@ def in_order_parents(h: int) -> tuple[tuple[int, ...], ...]:
 
 
 class Forest(NamedTuple):
-    """Either tree over all ranks: ``parent[i][r]`` (-1: r is the root), ``depth[i][r]``."""
+    """Trees over all ranks: ``parent[i][r]`` (-1: r is the root), ``depth[i][r]``; rank r begins a round with tree
+    ``-lane[r]``, counted around."""
 
     parent: IntArray
     depth: IntArray
+    lane: IntArray
 
     @property
     def deepest(self) -> int:
@@ -114,7 +116,7 @@ def forest(topology: Topology, root: int) -> Forest:
                 parent[tree, places[below][0]] = giver
                 _deepen(parent[tree], depth[tree], places[below])
                 done[below] = True
-    return Forest(parent, depth)
+    return Forest(parent, depth, np.zeros(p, np.int64))
 
 
 def _deepen(parent: IntArray, depth: IntArray, members: IntArray) -> None:
@@ -129,32 +131,34 @@ def _deepen(parent: IntArray, depth: IntArray, members: IntArray) -> None:
 
 
 def reduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """Up both trees to the root, ``options.segments`` segments a half; slot 2 k + i is segment k of tree i's half."""
-    segments = options.segments or SEGMENTS
-    everything = range(2 * segments)
-    trees = forest(in_label_order(topology), root)
-    deepest = trees.deepest
-    children: list[list[list[int]]] = [[[] for _ in range(topology.size)] for _ in TREES]
-    for tree in TREES:
-        for r, above in enumerate(trees.parent[tree].tolist()):
-            if above >= 0:
-                children[tree][above].append(r)
+    """Up both trees to the root, ``options.segments`` segments a half."""
+    return along(forest(in_label_order(topology), root), root, options.segments or SEGMENTS)
+
+
+def along(trees: Forest, root: int, segments: int) -> Schedule:
+    """Up k trees to the root, ``segments`` segments a tree; slot s k + i is segment s of tree i."""
+    k, size = trees.parent.shape
+    everything, deepest = range(k * segments), trees.deepest
+    turns = (np.arange(k)[:, None] + trees.lane) % k
+    children: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+    for tree, r in sorted(np.ndindex(k, size), key=lambda pair: int(turns[pair])):
+        if r != root:
+            children[trees.parent[tree, r]].append((tree, r))
 
     def part(r: int) -> RankSchedule:
         sends: list[list[Send]] = [[] for _ in range(segments + deepest)]
         recvs: list[list[Recv]] = [[] for _ in range(segments + deepest)]
-        for tree in TREES:
-            above, wait = int(trees.parent[tree, r]), deepest - int(trees.depth[tree, r])
-            for k in range(segments):
-                slot = range(2 * k + tree, 2 * k + tree + 1)
-                if above >= 0:
-                    sends[k + wait].append(Send(above, slot))
-                for child in children[tree][r]:
-                    recvs[k + wait - 1].append(Recv(child, slot, Combine.AFTER))
-        body = tuple(Round(tuple(s), tuple(x)) for s, x in zip(sends, recvs, strict=True) if s or x)
+        for s in range(segments):
+            for tree in np.argsort(turns[:, r]).tolist() if r != root else ():
+                now = s + deepest - int(trees.depth[tree, r])
+                sends[now].append(Send(int(trees.parent[tree, r]), range(s * k + tree, s * k + tree + 1)))
+            for tree, child in children[r]:
+                now = s + deepest - int(trees.depth[tree, child])
+                recvs[now].append(Recv(child, range(s * k + tree, s * k + tree + 1), Combine.AFTER))
+        body = tuple(Round(tuple(x), tuple(y)) for x, y in zip(sends, recvs, strict=True) if x or y)
         return RankSchedule(everything, body, everything if r == root else range(0))
 
-    return Schedule(topology.size, 2 * segments, part, root)
+    return Schedule(size, k * segments, part, root)
 
 
 def rounds(p: int) -> int:

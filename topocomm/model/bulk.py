@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from topocomm.algorithms import circulant, knomial, multilane, pairwise, rabenseifner
+from topocomm.algorithms import circulant, k_trees, knomial, multilane, pairwise, rabenseifner, two_trees
 from topocomm.algorithms.bruck import alltoall_hops
-from topocomm.algorithms.forms import regular_extents
+from topocomm.algorithms.forms import Options, regular_extents
 from topocomm.algorithms.recursive_doubling import allreduce as doubling
 from topocomm.algorithms.rooted import chain_order
 from topocomm.algorithms.table import find, make_schedule
@@ -24,10 +24,10 @@ from topocomm.layout import near_first_layout
 from topocomm.model import rivals
 from topocomm.model.composed import composed_reduce_scatter
 from topocomm.model.leveled import leveled_transfers
-from topocomm.model.listing import SAMPLED, all_pairs, chain_up, make, ring, scattered, tree_up
+from topocomm.model.listing import SAMPLED, all_pairs, chain_up, make, ring, scattered, tree_up, trees_up
 from topocomm.model.transfers import Transfers, chain, list_transfers
 from topocomm.schedule import RankSchedule, Schedule
-from topocomm.topology import Topology
+from topocomm.topology import Topology, in_label_order
 from topocomm.topology.topology import IntArray
 from topocomm.tree import Tree
 
@@ -83,6 +83,18 @@ def _pipeline(down: bool) -> Bulk:
     def bulk(topology: Topology, root: int) -> Transfers:
         up = chain_up(topology.size)
         return (up.reversed() if down else up).relabelled(chain_order(topology, root))
+
+    return bulk
+
+
+def _forest(name: str, down: bool, options: Options) -> Bulk:
+    def bulk(topology: Topology, root: int) -> Transfers:
+        if name == "k_trees":
+            trees, segments = k_trees.forest(topology, root, *options.radix), k_trees.SEGMENTS
+        else:
+            trees, segments = two_trees.forest(in_label_order(topology), root), two_trees.SEGMENTS
+        up = trees_up(trees, root, options.segments or segments)
+        return up.reversed() if down else up
 
     return bulk
 
@@ -268,6 +280,8 @@ def transfers(collective: str, text: str, topology: Topology, root: int = 0) -> 
         up = tree_up(tree, True)
         return (up.reversed() if collective == "bcast" else up).relabelled(topology.order)
     bulk = BULK.get(collective, {}).get(text)
+    if algorithm.name in ("k_trees", "two_trees"):
+        bulk = _forest(algorithm.name, collective == "bcast", options)
     if bulk is None or not 0 <= root < topology.size:
         return list_transfers(make_schedule(collective, text, topology, root))
     return bulk(topology, root)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from topocomm.algorithms import pairwise, pipeline
+from topocomm.algorithms.two_trees import Forest
 from topocomm.model.transfers import Transfers
 from topocomm.topology.topology import IntArray
 from topocomm.tree import Tree
 
-__all__ = ["LISTED", "SAMPLE", "SAMPLED", "all_pairs", "chain_up", "make", "ring", "scattered", "tree_up"]
+__all__ = ["LISTED", "SAMPLE", "SAMPLED", "all_pairs", "chain_up", "make", "ring", "scattered", "tree_up", "trees_up"]
 
 LISTED = 1 << 21
 """Up to so many messages are listed one by one where a rank sends to every other; beyond, a sample of the rounds is
@@ -122,3 +123,17 @@ def tree_up(tree: Tree, whole: bool) -> Transfers:
     size = layout.size
     blocks = np.ones_like(join[3]) if whole else join[3]
     return make(size, 1 if whole else size, join[0], join[1], join[2], blocks)
+
+
+def trees_up(trees: Forest, root: int, segments: int) -> Transfers:
+    """Segments up several trees at once, in the rounds and turns of :func:`topocomm.algorithms.two_trees.along`."""
+    k, size = trees.parent.shape
+    tree, r = (a.ravel() for a in np.indices((k, size)))
+    turn = (tree + trees.lane[r]) % k
+    order = np.lexsort((r, tree, turn))
+    tree, r = tree[order], r[order]
+    tree, r = tree[r != root], r[r != root]
+    segment = np.repeat(np.arange(segments, dtype=np.int64), len(r))
+    label = segment + np.tile(trees.deepest - trees.depth[tree, r], segments)
+    source, target = np.tile(r, segments), np.tile(trees.parent[tree, r], segments)
+    return make(size, k * segments, source, target, label, np.ones_like(label))

@@ -1,0 +1,155 @@
+"""Reduce of medium and large vectors along k short trees at once, in segments; reversed, the broadcast.
+
+Each tree carries the k-th part of the vector. A rank below the root has children in one of the trees, its *lane*, at
+most k of them: everybody sends and receives the vector about once, and the way to the root is about log_k p long.
+
+    10 ranks, root 0, k = 2      rank  1 2 3 4 5 6 7 8 9
+                                 lane  1 1 0 1 0 0 1 1 0      digits of the rank in base 2, added up
+
+Lanes alternate in topology order, so that every place has some of each. The way of a lane leads to one of its ranks in
+each outer place first, then to one in each place inside; the nearest rank of the lane that has children to spare hands
+the segments on. Which place comes first differs from lane to lane, so that messages are spread over parallel links.
+Then the other ranks are served, each by a rank of the lane in its own innermost place or near by. Where a lane has a
+rank too few (p - 1 is no multiple of k), ranks of other lanes lend it a child each.
+
+In round t a rank of depth d handles segment t - (deepest - d) of a tree, as in two_trees. Within a round a rank of lane
+j has its turn in tree i at (i + j) mod k: so everybody has about one message to send and one to receive at a time.
+
+    Requires     reduce: a commutative operation
+    Rounds       S + D - 1 on a rank; S = number of segments of each tree, D = its depth, about 2 + log_k (p / k)
+    Bytes sent   at most n per rank; n = bytes of the vector
+    Cost         (S + D - 1) (α + n / S β), if k overheads pass within n / S β
+    Memory       reduce: k segments
+    Locality     a place with ranks of all lanes receives n bytes, and what its ranks with children elsewhere leave over
+    Source       rounds and trees after two_trees; trees with different inner ranks: M. Castro et al.: SplitStream,
+                 SOSP 2003; lanes over places are ours
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from topocomm.algorithms.forms import Options
+from topocomm.algorithms.rooted import chain_order
+from topocomm.algorithms.two_trees import Forest, along
+from topocomm.schedule import Schedule
+from topocomm.topology import Topology, in_label_order
+from topocomm.topology.topology import IntArray
+
+__all__ = ["SEGMENTS", "TREES", "forest", "reduce", "rounds"]
+
+SEGMENTS = 8
+TREES = 8
+
+
+class _Tree:
+    """A tree that takes one rank after the other: ``parent`` and ``depth`` (0: not yet inside) of every rank, and how
+    many children each of the ``givers`` may still have."""
+
+    def __init__(self, nesting: IntArray, root: int, givers: IntArray, spare: IntArray) -> None:
+        size = nesting.shape[1]
+        self.nesting, self.root, self.givers, self.spare = nesting, root, givers, spare
+        self.parent, self.depth = np.full(size, -1), np.zeros(size, np.int64)
+
+    def add(self, rank: int, deepest: int, within: int = 0) -> None:
+        """Put a rank below the nearest one with a child to spare, of a depth below ``deepest`` if there is one; leave
+        it if there is none in its place of depth ``within``."""
+        if not self.depth.any():
+            self.parent[rank], self.depth[rank] = self.root, 1
+            return
+        depth, near = self.depth[self.givers], self.nesting[:, self.givers] == self.nesting[:, rank, None]
+        able = np.flatnonzero((depth > 0) & (self.spare > 0) & near[within])
+        if len(able):
+            depth, turn = depth[able], (self.givers[able] + rank) % len(self.depth)
+            keys = (turn, -self.spare[able], np.minimum(depth, deepest), -near[:, able].sum(axis=0), depth >= deepest)
+            best = able[np.lexsort(keys)[0]]
+            self.spare[best] -= 1
+            self.parent[rank] = self.givers[best]
+            self.depth[rank] = self.depth[self.givers[best]] + 1
+
+
+def _lanes(chain: IntArray, k: int) -> IntArray:
+    """The lane of every rank; -1: the root, first in the chain."""
+    left, total = np.arange(len(chain)), np.zeros(len(chain), np.int64)
+    while left.any():
+        total, left = total + left % k if k > 1 else total, left // max(k, 2)
+    lane = np.full(len(chain), -1)
+    lane[chain[1:]] = total[1:] % k
+    if len(chain) % k:
+        lane[chain[-1]] = 0  # which misses one where the root is
+    return lane
+
+
+def _children(lane: IntArray, k: int) -> IntArray:
+    """How many children every rank may have in each tree: k in its lane, but ranks of lanes that could serve more than
+    all ranks lend some to lanes that could not serve all."""
+    spare = np.where(lane == np.arange(k)[:, None], k, 0)
+    missing = len(lane) - 2 - spare.sum(axis=1)
+    for tree in np.flatnonzero(missing > 0).tolist():
+        for turn in range(int(missing[tree])):
+            other = int(missing.argmin())
+            able = np.flatnonzero((lane == other) & (spare[other] > 0))
+            lender = able[turn * k % len(able)]
+            spare[other, lender] -= 1
+            spare[tree, lender] += 1
+            missing[other] += 1
+    return spare
+
+
+def _way(nesting: IntArray, ranks: IntArray, tree: int, root: int) -> IntArray:
+    """The ranks of a lane in the order in which they are reached: one of each outer place before those inside it. In
+    each place the tree's number says whose turn it is to be first; but the root's outermost place comes first."""
+    keys = []
+    for d in range(1, len(nesting)):
+        outer, inner = nesting[d - 1], nesting[d]
+        first = np.full(int(outer.max()) + 1, len(outer))
+        np.minimum.at(first, outer, inner)
+        count = np.bincount(np.unique(np.stack((outer, inner)), axis=1)[0])
+        position = inner - first[outer]
+        start = position[root] if d == 1 and len(nesting) > 2 else tree
+        keys.append(((position - start) % count[outer])[ranks])
+    if not len(ranks):
+        return ranks
+    ordered = ranks[np.lexsort(keys[::-1])]
+    new = (nesting[:, ordered[1:]] != nesting[:, ordered[:-1]]).argmax(axis=0)
+    return ordered[np.argsort(np.append(0, new), kind="stable")]
+
+
+def forest(topology: Topology, root: int, most: int = TREES) -> Forest:
+    """The trees of a topology, rooted at ``root``: ``most`` of them, fewer if there are fewer other ranks."""
+    topology = in_label_order(topology)
+    k = max(1, min(most, topology.size - 1))
+    nesting = np.stack([places[topology.virtual] for places in topology.nesting])
+    chain = chain_order(topology, root)
+    lane = _lanes(chain, k)
+    trees = []
+    for i, spare in enumerate(_children(lane, k)):
+        givers = np.flatnonzero(spare)
+        tree = _Tree(nesting, root, givers, spare[givers])
+        trees.append(tree)
+        members, lenders = _way(nesting, np.flatnonzero(lane == i), i, root), givers[lane[givers] != i]
+        deepest = _levels(len(members), k)
+        for rank in [*members.tolist(), *lenders.tolist()]:
+            tree.add(rank, deepest)
+        for within in reversed(range(len(nesting) - 1)):
+            for rank in chain[1:][tree.depth[chain[1:]] == 0].tolist():
+                tree.add(rank, deepest + 1, within)
+    return Forest(np.stack([t.parent for t in trees]), np.stack([t.depth for t in trees]), lane)
+
+
+def _levels(members: int, k: int) -> int:
+    """The levels of so many ranks with k children each."""
+    levels, room = 1, 1
+    while room < members:
+        levels, room = levels + 1, room * k + 1
+    return levels
+
+
+def reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Up all trees to the root, ``options.segments`` segments a tree; ``options.radix``: how many trees."""
+    return along(forest(topology, root, *options.radix), root, options.segments or SEGMENTS)
+
+
+def rounds(p: int) -> int:
+    """The largest number of rounds of a rank on p equals: one next to the root waits for the deepest leaves."""
+    return SEGMENTS + forest(Topology.flat(p), 0).deepest - 1 if p > 1 else 0
