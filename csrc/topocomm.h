@@ -158,7 +158,8 @@ int tc_signal_rearm(tc_signal *signal);
 /* Stream signals: take `count` arrivals, TC_AGAIN while there are fewer. */
 int tc_signal_take(tc_signal *signal, uint64_t count);
 int tc_signal_take_wait(tc_signal *signal, uint64_t count, double seconds);
-/* Identified signals: the next arrival, TC_AGAIN while there is none; it may be an early one (see its epoch). */
+/* Identified signals: the next arrival, TC_AGAIN while there is none; it may be an early one (see its epoch). For a
+ * moment there may be none although the epoch is complete: a sender that is ahead is writing its own in front. */
 int tc_signal_event(tc_signal *signal, tc_event *event);
 int tc_signal_event_wait(tc_signal *signal, double seconds, tc_event *event);
 int tc_signal_state(tc_signal *signal, uint64_t *epoch, uint64_t *expected, uint64_t *arrived, uint64_t *early,

@@ -3,6 +3,7 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 
 #include "expect.h"
 
@@ -32,6 +33,19 @@ static void *send_all(void *user) {
     return NULL;
 }
 
+static bool has_all(const uint32_t next[SENDERS], uint32_t round) {
+    for (uint32_t s = 0; s < SENDERS; s++)
+        if (next[s] <= round) return false;
+    return true;
+}
+
+/* A sender that is ahead may be writing its event in front of those of this epoch: then they come a moment later. */
+static bool next_event(tc_signal *signal, const uint32_t next[SENDERS], uint32_t round, tc_event *event) {
+    int status = tc_signal_event(signal, event);
+    if (status == TC_AGAIN && !has_all(next, round)) OK(status = tc_signal_event_wait(signal, 60, event));
+    return status == TC_OK;
+}
+
 static void receive_all(tc_signal *signal) {
     uint32_t next[SENDERS] = {0};
     for (uint32_t round = 0; round < rounds; round++) {
@@ -39,13 +53,12 @@ static void receive_all(tc_signal *signal) {
         OK(tc_signal_wait(signal, 60));
         if (round % 7 == 0)
             for (volatile int late = 0; late < 2000; late++) {}
-        while (tc_signal_event(signal, &event) == TC_OK) {
+        while (next_event(signal, next, round, &event)) {
             uint32_t s = event.source - 1;
             EXPECT(s < SENDERS && event.tag == 40 + s && event.epoch == next[s] && event.value == datum(s, next[s]));
             EXPECT(next[s] <= round + 2);
             next[s]++;
         }
-        for (uint32_t s = 0; s < SENDERS; s++) EXPECT(next[s] > round);
         EXPECT_STATUS(tc_signal_rearm(signal), TC_OK);
     }
     for (uint32_t s = 0; s < SENDERS; s++) EXPECT(next[s] == rounds);
