@@ -97,8 +97,11 @@ def _children(lane: IntArray, k: int) -> IntArray:
 
 
 def _way(nesting: IntArray, ranks: IntArray, tree: int, root: int) -> IntArray:
-    """The ranks of a lane in the order in which they are reached: one of each outer place before those inside it. In
-    each place the tree's number says whose turn it is to be first; but the root's outermost place comes first."""
+    """The ranks of a lane in the order in which they are reached: one of each outer place before those inside it.
+
+    In each place the tree's number says which of the places inside comes first (three times the number, so that lanes
+    next to each other enter far apart and by different links); but the root's outermost place comes first.
+    """
     keys = []
     for d in range(1, len(nesting)):
         outer, inner = nesting[d - 1], nesting[d]
@@ -106,7 +109,7 @@ def _way(nesting: IntArray, ranks: IntArray, tree: int, root: int) -> IntArray:
         np.minimum.at(first, outer, inner)
         count = np.bincount(np.unique(np.stack((outer, inner)), axis=1)[0])
         position = inner - first[outer]
-        start = position[root] if d == 1 and len(nesting) > 2 else tree
+        start = position[root] if d == 1 and len(nesting) > 2 else 3 * tree
         keys.append(((position - start) % count[outer])[ranks])
     if not len(ranks):
         return ranks
