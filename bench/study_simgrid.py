@@ -46,7 +46,7 @@ COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "alltoall", "bcast", 
 SIZES = (1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 26)
 RIVALS = ("bine", "swing", "sparbit", "pat", "recexch", "multilane")
 SEGMENTS = (16, 64, 256)
-OF_K_TREES = (10, 24, 64)
+OF_K_TREES = (10, 32)
 FINE = 0.02
 NEAR, MOST = 1.15, 2
 """For the regret, so many candidates beside the chosen one are replayed: those that take at most so many times longer
