@@ -27,6 +27,8 @@ j has its turn in tree i at (i + j) mod k: so everybody has about one message to
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from topocomm.algorithms.forms import Options
@@ -39,7 +41,7 @@ from topocomm.topology.topology import IntArray
 
 __all__ = ["SEGMENTS", "TREES", "forest", "reduce", "rounds"]
 
-SEGMENTS = 8
+SEGMENTS = 4
 TREES = 8
 
 
@@ -155,6 +157,13 @@ def reduce(topology: Topology, root: int, options: Options) -> Schedule:
     return along(forest(topology, root, *options.radix), root, options.segments or SEGMENTS)
 
 
+@lru_cache
 def rounds(p: int) -> int:
-    """The largest number of rounds of a rank on p equals: one next to the root waits for the deepest leaves."""
-    return SEGMENTS + forest(Topology.flat(p), 0).deepest - 1 if p > 1 else 0
+    """The largest number of rounds of a rank on p equals: S, and what lies between its depths in different trees."""
+    if p == 1:
+        return 0
+    trees = forest(Topology.flat(p), 0)
+    last = trees.depth.copy()
+    for tree, above in enumerate(trees.parent[:, 1:]):
+        last[tree, np.unique(above)] += 1  # these hand on what came in the round before
+    return SEGMENTS + int((last.max(axis=0) - trees.depth.min(axis=0))[1:].max())
