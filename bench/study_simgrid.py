@@ -36,6 +36,7 @@ from simgrid_replay import REPLAY, level, zone
 from study_simgrid_report import report
 
 from topocomm.algorithms import TABLE, make_schedule
+from topocomm.choice import K_TREES_UP_TO
 from topocomm.model import Level, Machine, Network, Transfers, schedule_time, time_bound, transfers
 from topocomm.model.export import simgrid_options, simgrid_platform, simgrid_trace
 from topocomm.model.leveled import promising
@@ -48,7 +49,7 @@ SIZES = (1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 26)
 RIVALS = ("bine", "swing", "sparbit", "pat", "recexch", "multilane")
 SEGMENTS = (16, 64, 256)
 RADICES = (2, 3, 4, 8)
-OF_K_TREES = (10, 24, 64)
+OF_K_TREES = (10, 32)
 FINE = 0.02
 NEAR, MOST = 1.15, 2
 """For the regret, so many candidates beside the chosen one are replayed: those that take at most so many times longer
@@ -147,6 +148,7 @@ class Study:
     def model(self, collective: str, nbytes: int) -> dict[str, float]:
         """Modelled seconds of all candidates, the fastest first."""
         names = candidates(collective, self.topology)
+        names = [n for n in names if not n.startswith("k_trees") or nbytes <= K_TREES_UP_TO]
         if "leveled" in TABLE[collective]:
             names += promising(collective, self.network, nbytes)
         times = {n: schedule_time(self.listed(collective, n), self.network, nbytes) for n in names}

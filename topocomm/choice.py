@@ -32,7 +32,7 @@ from topocomm.model.transfers import Transfers
 from topocomm.topology import Topology, in_label_order
 from topocomm.tuning import Tuning
 
-__all__ = ["LIBRARY", "MOST_RANKS", "Choice", "Chooser", "Memory", "rounded"]
+__all__ = ["K_TREES_UP_TO", "LIBRARY", "MOST_RANKS", "Choice", "Chooser", "Memory", "rounded"]
 
 CALL = 4e-6
 """Seconds that Python adds to a call: buffers read, plan looked up (bench/overhead.py)."""
@@ -84,6 +84,8 @@ MOST_SEGMENTS = 7
 """log2 of the most segments tried."""
 MOST_SEGMENTS_OF_K_TREES = 5
 """The same for k trees, which have more messages a segment."""
+K_TREES_UP_TO = 1 << 24
+"""Bytes beyond which two_trees was faster in SimGrid (64 MiB: by a tenth), although the model says otherwise."""
 _MOST_TOPOLOGIES = 16
 """Of so many topologies is remembered what was worked out."""
 _MOST_KEPT = 1 << 17
@@ -243,7 +245,8 @@ class Chooser:
         if "k_trees" in able:
             able.remove("k_trees")
             added = REDUCING if collective in _REDUCES else INTERPRETER
-            able.append(f"k_trees:segments={self._segments_of_k_trees(nbytes, added)}")
+            if nbytes <= K_TREES_UP_TO:
+                able.append(f"k_trees:segments={self._segments_of_k_trees(nbytes, added)}")
         return able
 
     def _segments(self, nbytes: int) -> int:

@@ -27,18 +27,21 @@ j has its turn in tree i at (i + j) mod k: so everybody has about one message to
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from topocomm.algorithms.forms import Options
 from topocomm.algorithms.rooted import chain_order
 from topocomm.algorithms.two_trees import Forest, along
+from topocomm.reorder import inverse
 from topocomm.schedule import Schedule
 from topocomm.topology import Topology, in_label_order
 from topocomm.topology.topology import IntArray
 
 __all__ = ["SEGMENTS", "TREES", "forest", "reduce", "rounds"]
 
-SEGMENTS = 8
+SEGMENTS = 4
 TREES = 8
 
 
@@ -46,21 +49,21 @@ class _Tree:
     """A tree that takes one rank after the other: ``parent`` and ``depth`` (0: not yet inside) of every rank, and how
     many children each of the ``givers`` may still have."""
 
-    def __init__(self, nesting: IntArray, root: int, givers: IntArray, spare: IntArray) -> None:
+    def __init__(self, nesting: IntArray, givers: IntArray, spare: IntArray) -> None:
         size = nesting.shape[1]
-        self.nesting, self.root, self.givers, self.spare = nesting, root, givers, spare
+        self.nesting, self.givers, self.spare = nesting, givers, spare
         self.parent, self.depth = np.full(size, -1), np.zeros(size, np.int64)
 
     def add(self, rank: int, deepest: int, within: int = 0) -> None:
         """Put a rank below the nearest one with a child to spare, of a depth below ``deepest`` if there is one; leave
         it if there is none in its place of depth ``within``."""
         if not self.depth.any():
-            self.parent[rank], self.depth[rank] = self.root, 1
+            self.parent[rank], self.depth[rank] = 0, 1
             return
         depth, near = self.depth[self.givers], self.nesting[:, self.givers] == self.nesting[:, rank, None]
         able = np.flatnonzero((depth > 0) & (self.spare > 0) & near[within])
         if len(able):
-            depth, turn = depth[able], (self.givers[able] + rank) % len(self.depth)
+            depth, turn = depth[able], (7 * self.givers[able] + 3 * rank) % 11  # no order: neighbours spread
             keys = (turn, -self.spare[able], np.minimum(depth, deepest), -near[:, able].sum(axis=0), depth >= deepest)
             best = able[np.lexsort(keys)[0]]
             self.spare[best] -= 1
@@ -68,15 +71,15 @@ class _Tree:
             self.depth[rank] = self.depth[self.givers[best]] + 1
 
 
-def _lanes(chain: IntArray, k: int) -> IntArray:
-    """The lane of every rank; -1: the root, first in the chain."""
-    left, total = np.arange(len(chain)), np.zeros(len(chain), np.int64)
+def _lanes(size: int, k: int) -> IntArray:
+    """The lane of every rank; -1: the root."""
+    left, total = np.arange(size), np.zeros(size, np.int64)
     while left.any():
-        total, left = total + left % k if k > 1 else total, left // max(k, 2)
-    lane = np.full(len(chain), -1)
-    lane[chain[1:]] = total[1:] % k
-    if len(chain) % k:
-        lane[chain[-1]] = 0  # which misses one where the root is
+        total, left = total + left % k, left // max(k, 2)
+    lane = total % k
+    if size % k:
+        lane[-1] = 0  # which misses one where the root is
+    lane[0] = -1
     return lane
 
 
@@ -96,9 +99,12 @@ def _children(lane: IntArray, k: int) -> IntArray:
     return spare
 
 
-def _way(nesting: IntArray, ranks: IntArray, tree: int, root: int) -> IntArray:
-    """The ranks of a lane in the order in which they are reached: one of each outer place before those inside it. In
-    each place the tree's number says whose turn it is to be first; but the root's outermost place comes first."""
+def _way(nesting: IntArray, ranks: IntArray, tree: int) -> IntArray:
+    """The ranks of a lane in the order in which they are reached: one of each outer place before those inside it.
+
+    In each place the tree's number says which of the places inside comes first (three times the number, so that lanes
+    next to each other enter far apart and by different links); but the root's outermost place comes first.
+    """
     keys = []
     for d in range(1, len(nesting)):
         outer, inner = nesting[d - 1], nesting[d]
@@ -106,7 +112,7 @@ def _way(nesting: IntArray, ranks: IntArray, tree: int, root: int) -> IntArray:
         np.minimum.at(first, outer, inner)
         count = np.bincount(np.unique(np.stack((outer, inner)), axis=1)[0])
         position = inner - first[outer]
-        start = position[root] if d == 1 and len(nesting) > 2 else tree
+        start = position[0] if d == 1 and len(nesting) > 2 else 3 * tree
         keys.append(((position - start) % count[outer])[ranks])
     if not len(ranks):
         return ranks
@@ -117,24 +123,25 @@ def _way(nesting: IntArray, ranks: IntArray, tree: int, root: int) -> IntArray:
 
 def forest(topology: Topology, root: int, most: int = TREES) -> Forest:
     """The trees of a topology, rooted at ``root``: ``most`` of them, fewer if there are fewer other ranks."""
-    topology = in_label_order(topology)
-    k = max(1, min(most, topology.size - 1))
-    nesting = np.stack([places[topology.virtual] for places in topology.nesting])
-    chain = chain_order(topology, root)
-    lane = _lanes(chain, k)
+    topology, k = in_label_order(topology), max(1, min(most, topology.size - 1))
+    chain = chain_order(topology, root)  # ranks are counted along it, the root is 0
+    nesting = np.stack([places[topology.virtual[chain]] for places in topology.nesting])
+    lane = _lanes(len(chain), k)
     trees = []
     for i, spare in enumerate(_children(lane, k)):
         givers = np.flatnonzero(spare)
-        tree = _Tree(nesting, root, givers, spare[givers])
+        tree = _Tree(nesting, givers, spare[givers])
         trees.append(tree)
-        members, lenders = _way(nesting, np.flatnonzero(lane == i), i, root), givers[lane[givers] != i]
+        members, lenders = _way(nesting, np.flatnonzero(lane == i), i), givers[lane[givers] != i]
         deepest = _levels(len(members), k)
         for rank in [*members.tolist(), *lenders.tolist()]:
             tree.add(rank, deepest)
         for within in reversed(range(len(nesting) - 1)):
-            for rank in chain[1:][tree.depth[chain[1:]] == 0].tolist():
+            for rank in (1 + np.flatnonzero(tree.depth[1:] == 0)).tolist():
                 tree.add(rank, deepest + 1, within)
-    return Forest(np.stack([t.parent for t in trees]), np.stack([t.depth for t in trees]), lane)
+    place = inverse(chain)
+    parent = np.stack([np.append(chain, -1)[tree.parent] for tree in trees])
+    return Forest(parent[:, place], np.stack([tree.depth for tree in trees])[:, place], lane[place])
 
 
 def _levels(members: int, k: int) -> int:
@@ -150,6 +157,13 @@ def reduce(topology: Topology, root: int, options: Options) -> Schedule:
     return along(forest(topology, root, *options.radix), root, options.segments or SEGMENTS)
 
 
+@lru_cache
 def rounds(p: int) -> int:
-    """The largest number of rounds of a rank on p equals: one next to the root waits for the deepest leaves."""
-    return SEGMENTS + forest(Topology.flat(p), 0).deepest - 1 if p > 1 else 0
+    """The largest number of rounds of a rank on p equals: S, and what lies between its depths in different trees."""
+    if p == 1:
+        return 0
+    trees = forest(Topology.flat(p), 0)
+    last = trees.depth.copy()
+    for tree, above in enumerate(trees.parent[:, 1:]):
+        last[tree, np.unique(above)] += 1  # these hand on what came in the round before
+    return SEGMENTS + int((last.max(axis=0) - trees.depth.min(axis=0))[1:].max())

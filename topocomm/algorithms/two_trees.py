@@ -140,21 +140,24 @@ def along(trees: Forest, root: int, segments: int) -> Schedule:
     k, size = trees.parent.shape
     everything, deepest = range(k * segments), trees.deepest
     turns = (np.arange(k)[:, None] + trees.lane) % k
-    children: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+    wait = (deepest - trees.depth).tolist()
+    upwards: list[list[tuple[int, int, int]]] = [[] for _ in range(size)]  # tree, peer, round of the first segment
+    downwards: list[list[tuple[int, int, int]]] = [[] for _ in range(size)]
     for tree, r in sorted(np.ndindex(k, size), key=lambda pair: int(turns[pair])):
         if r != root:
-            children[trees.parent[tree, r]].append((tree, r))
+            above = int(trees.parent[tree, r])
+            upwards[r].append((tree, above, wait[tree][r]))
+            downwards[above].append((tree, r, wait[tree][r]))
 
     def part(r: int) -> RankSchedule:
         sends: list[list[Send]] = [[] for _ in range(segments + deepest)]
         recvs: list[list[Recv]] = [[] for _ in range(segments + deepest)]
         for s in range(segments):
-            for tree in np.argsort(turns[:, r]).tolist() if r != root else ():
-                now = s + deepest - int(trees.depth[tree, r])
-                sends[now].append(Send(int(trees.parent[tree, r]), range(s * k + tree, s * k + tree + 1)))
-            for tree, child in children[r]:
-                now = s + deepest - int(trees.depth[tree, child])
-                recvs[now].append(Recv(child, range(s * k + tree, s * k + tree + 1), Combine.AFTER))
+            slots = [range(s * k + tree, s * k + tree + 1) for tree in range(k)]
+            for tree, above, first in upwards[r]:
+                sends[s + first].append(Send(above, slots[tree]))
+            for tree, child, first in downwards[r]:
+                recvs[s + first].append(Recv(child, slots[tree], Combine.AFTER))
         body = tuple(Round(tuple(x), tuple(y)) for x, y in zip(sends, recvs, strict=True) if x or y)
         return RankSchedule(everything, body, everything if r == root else range(0))
 
