@@ -50,16 +50,15 @@ def partition(labels: Sequence[Any]) -> list[int]:
 
 
 def one_run(cluster: Cluster, order: Sequence[int], seconds: float) -> dict[str, Any]:
-    """Discover on these hosts; whether exactly the racks were found."""
+    """Discover on these hosts; whether exactly the racks and the hosts in them were found."""
     command = [sys.executable, "-c", PROGRAM, str(seconds)]
     done = cluster.mpiexec(command, placement=order, timeout=120, capture=True)
     if done.returncode:
         raise ClusterError(f"return code {done.returncode}\n{done.stdout}{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout)
-    columns = [partition([row[k] for row in found.pop("places")]) for k in (0,)] if found["levels"] else []
-    racks = partition([host // cluster.hosts for host in order])
+    columns = [partition(column) for column in zip(*found.pop("places"), strict=True)]
     found["load"] = round(os.getloadavg()[0], 1)
-    found["exact"] = found["levels"] == ["group", "node"] and columns == [racks]
+    found["exact"] = columns == [partition([host // cluster.hosts for host in order]), partition(order)]
     return found
 
 

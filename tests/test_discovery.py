@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from pathlib import Path
 
@@ -20,18 +18,14 @@ REASON = why_not()
 def test_racks_are_found_and_their_links_measured(tmp_path: Path) -> None:
     """Uplinks as fast as the links of hosts: one stream notices nothing, only all together do."""
     place, machine = tmp_path / "place.json", tmp_path / "machine.json"
-    command = [sys.executable, "-m", "topocomm", "calibrate", "--seconds", "9"]
+    command = [sys.executable, "-m", "topocomm", "calibrate", "--seconds", "12"]
     command += ["--save", str(machine), "--save-topology", str(place)]
     with Cluster(racks=2, hosts=2, link="40mbit", uplink="40mbit") as cluster:
-        for _ in range(2):
+        for _ in range(3):  # a machine that is busy for a moment hides them
             done = cluster.mpiexec(command, placement=[3, 0, 2, 1], timeout=60, capture=True)
             assert done.returncode == 0, done.stderr
             if read_placement(place).levels:
                 break
-    comment = json.loads(place.read_text())["comment"]
-    confidence = float(re.search(r"confidence (\d\.\d\d)", comment)[1])  # type: ignore[index]
-    if confidence < 0.5 and not read_placement(place).levels:
-        pytest.skip(f"this machine is too busy: discovery says that noise would hide racks ({comment})")
     assert read_placement(place).levels == ("group",), done.stdout
     nodes = read_placement(place).nodes
     assert nodes is not None
