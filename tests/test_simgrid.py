@@ -1,4 +1,4 @@
-"""SimGrid's own collectives give right results under every selector, and the study's check sees where they do not."""
+"""SimGrid's own collectives give right results under every selector, and the check sees it where they do not."""
 
 import re
 import shutil

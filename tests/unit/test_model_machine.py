@@ -20,7 +20,7 @@ GOOD = {
     "levels": [{"name": "group", "up": 5e10, "down": 4e10, "latency": 1e-6, "links": 2}, {"name": "node", "up": 1e10}],
     "rank": {"up": 5e9},
     "overhead": 1e-6,
-    "eager": 4096,
+    "eager": 2048,
 }
 MACHINES = {
     "fat_tree": (machine.fat_tree(3, 4, oversubscription=2), fat_tree(2, 3, 4, 2)),
@@ -42,7 +42,7 @@ def test_a_machine_file_says_what_it_says():
     assert [level.name for level in m.levels] == ["group", "node"]
     assert m.levels[0] == Level("group", 5e10, 4e10, 1e-6, 2)
     assert m.levels[1].down == m.levels[1].up == 1e10
-    assert (m.rank.up, m.overhead, m.eager) == (5e9, 1e-6, 4096)
+    assert (m.rank.up, m.overhead, m.eager) == (5e9, 1e-6, 2048)
     unsaid = parse_machine(json.dumps({k: v for k, v in GOOD.items() if k != "eager"}))
     assert unsaid.eager == machine.EAGER == schema().schema["properties"]["eager"]["default"]
 

@@ -126,6 +126,30 @@ def test_eager_messages_between_two_ranks_queue():
     assert schedule_time(listed(3, there[0], (1, 2, 1, 0)), simple(nodes, eager=1e4), 1000) * 1e6 == pytest.approx(6)
 
 
+@pytest.mark.parametrize(
+    ("collective", "name"),
+    [
+        ("bcast", "binomial"),
+        ("bcast", "knomial"),
+        ("bcast", "pipeline"),
+        ("bcast", "two_trees:segments=8"),
+        ("bcast", "scatter_allgather"),
+        ("reduce", "two_trees:segments=8"),
+        ("allgather", "textbook_bruck"),
+    ],
+)
+def test_eager_messages_on_slow_links_arrive_no_later_than_by_rendezvous(collective, name):
+    """Bytes decide, at 5 MB/s: what leaves early must not slow down what left before."""
+    topology = reorder_ranks(Topology(("rack", "node"), [(f"r{i // 4}", f"h{i}") for i in range(16)]), "cyclic")
+    slow = Machine("levels", (Level("rack", 5e6, 5e6, 2e-5), Level("node", 5e6, 5e6, 2e-5)))
+    t = transfers(collective, name, topology)
+    for nbytes in (1 << 10, 1 << 13, 1 << 16):
+        eager, waiting = (
+            schedule_time(t, Network(dataclasses.replace(slow, eager=e), topology), nbytes, 0.0) for e in (8192, 0)
+        )
+        assert eager <= waiting * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("eager", [0.0, 1e4])
 def test_what_came_occupies_its_receiver(eager):
     """Seven children at once: 7 us of bytes into the root, or 3 us of combining each, the last after the last came."""

@@ -33,7 +33,7 @@ TAPER = 2.0
 """How much less an assumed place outside the node sends than its nodes together."""
 OVERHEAD = 0.5e-6
 """Seconds a rank is busy with each message it sends, if nobody says otherwise."""
-EAGER = 8192.0
+EAGER = 4096.0
 """Bytes up to which a message leaves without waiting for its receiver, if nobody says otherwise (MPI libraries on
 networks: 4 KiB to 256 KiB)."""
 LATENCY = 0.25e-6

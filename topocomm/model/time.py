@@ -5,7 +5,7 @@
 * The k-th message (k = 1, 2, …) of a rank's round leaves when its sender has begun the round k overheads before; unless
   it is eager, its receiver, too, must have begun. It flows after the latencies of all links of its route.
 * What came occupies its receiver for a while (:attr:`Network.receiving`, usually nothing), one message after the other.
-  From one rank to another eager messages flow one after the other, as they are received.
+  Eager messages of a rank flow when those of its rounds before are off its hands.
 * All messages that flow share the links max-min fairly; shares are made anew as messages come and go.
 
 That is a simulation in time, done for all messages at once with arrays. Where very many messages end at different
@@ -93,8 +93,7 @@ class _Simulation:
         small = (self.left <= limit * self.repeat) & (limit > 0)
         self.eager = small & (self.repeat == 1)
         self.missing = np.where(self.eager, 1, 2).astype(np.int8)
-        self.behind, self.after = np.full(m, -1, np.int64), np.zeros(m)
-        self._queue(transfers.source * transfers.size + transfers.target)
+        self._queue(rank)
         self.pending = np.bincount(self.sender[~self.eager], minlength=nodes) + self.recvs.count
         self.again = self.latency.copy()
         self._even_out(np.flatnonzero(small & (self.repeat > 1)), transfers.send_round)
@@ -128,20 +127,38 @@ class _Simulation:
             self.ended[nodes] += self.early[nodes] * self.network.receiving
             nodes = self._after(nodes)
 
-    def _queue(self, pair: IntArray) -> None:
-        """Eager messages between the same two ranks leave one ``behind`` the other."""
-        order = np.lexsort((self.sender, pair))
-        first, second = order[:-1], order[1:]
-        queued = (pair[first] == pair[second]) & self.eager[second]
-        self.behind[first[queued]] = second[queued]
-        self.missing[second[queued]] += 1
+    def _queue(self, rank: IntArray) -> None:
+        """Eager messages wait for those of the same rank's last round that had some."""
+        self.unsent = np.bincount(self.sender[self.eager], minlength=len(rank))
+        self.clear, self.after = np.zeros(len(rank)), np.zeros(len(self.eager))
+        some = np.flatnonzero(self.unsent)
+        queued = rank[some[:-1]] == rank[some[1:]]
+        self.behind = np.full(len(rank), -1, np.int64)
+        self.behind[some[:-1][queued]] = some[1:][queued]
+        waits = np.zeros(len(rank), bool)
+        waits[some[1:][queued]] = True
+        self.missing[self.eager & waits[self.sender]] += 1
+
+    def _sent(self, messages: IntArray, at: FloatArray) -> None:
+        """These eager messages are off their senders' hands; those that waited for them may leave."""
+        nodes = self.sender[messages]
+        np.subtract.at(self.unsent, nodes, 1)
+        np.maximum.at(self.clear, nodes, at - self.latency[messages])
+        nodes = np.unique(nodes)
+        nodes = nodes[(self.unsent[nodes] == 0) & (self.behind[nodes] >= 0)]
+        held, _ = self.sends.of(self.behind[nodes])
+        since = np.repeat(self.clear[nodes], self.sends.count[self.behind[nodes]])
+        since, held = since[self.eager[held]], held[self.eager[held]]
+        self.after[held] = since
+        self.missing[held] -= 1
+        self._leave(held[self.missing[held] == 0])
 
     def _leave(self, messages: IntArray) -> None:
         """Nothing holds these messages any more."""
         once = self.busy[messages] + self.again[messages] + self.network.receiving
         extra = (self.repeat[messages] - 1) * once
-        flows = self.begin[messages] + self.latency[messages] + extra
-        self.begin[messages] = np.maximum(flows, self.after[messages])
+        left = np.maximum(self.begin[messages], self.after[messages])
+        self.begin[messages] = left + self.latency[messages] + extra
         self.waiting = np.concatenate((self.waiting, messages))
 
     def _after(self, nodes: IntArray) -> IntArray:
@@ -158,15 +175,10 @@ class _Simulation:
         """These messages are done; rounds that hold no other end with them, and the next ones begin."""
         if len(at):
             self.finish = max(self.finish, float(at.max()))
-        following = self.behind[messages]
-        queued = following >= 0
-        following = following[queued]
-        self.after[following] = at[queued]
-        self.missing[following] -= 1
-        self._leave(following[self.missing[following] == 0])
-        known = ~self.eager[messages]
-        sender, receiver = self.sender[messages[known]], self.receiver[messages]
-        np.maximum.at(self.ended, sender, at[known])
+        eager = self.eager[messages]
+        self._sent(messages[eager], at[eager])
+        sender, receiver = self.sender[messages[~eager]], self.receiver[messages]
+        np.maximum.at(self.ended, sender, at[~eager])
         self._receive(receiver, at)
         touched = np.concatenate((sender, receiver))
         np.subtract.at(self.pending, touched, 1)
