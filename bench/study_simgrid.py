@@ -46,7 +46,7 @@ SELECTORS = ("ompi", "mpich", "mvapich2", "impi")
 ORDERS = ("sorted", "cyclic", "random:1")
 COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "alltoall", "bcast", "reduce")
 SIZES = (1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 26)
-RIVALS = ("bine", "swing", "sparbit", "pat", "recexch", "multilane")
+RIVALS = ("bine", "swing", "sparbit", "pat", "recexch")
 SEGMENTS = (16, 64, 256)
 RADICES = (2, 3, 4, 8)
 OF_K_TREES = (10, 32)
@@ -60,9 +60,9 @@ OVERHEAD = 0.5e-6
 CHECKED = 1 << 17
 """Results of SimGrid's selectors are checked for vectors of up to so many bytes."""
 WRONG = "wrong result"
-RULES = 3
+RULES = 4
 """Number of the rules under which a row of the cache was simulated: rows of other rules are not read. 1: no overhead
-for blocking sends, rendezvous only; 2: even shares of links instead of SimGrid's, which depend on latency."""
+for blocking sends, rendezvous only; 2 and 3: even shares of links; eager up to 8 KiB."""
 
 
 @dataclass(frozen=True)
