@@ -57,7 +57,8 @@ def measure(options: argparse.Namespace) -> int:
         program = [sys.executable, "-m", "topocomm", "tune", "--collectives", COLLECTIVES, "--sizes", SIZES]
         program += ["--topology", str(placement), "--repetitions", str(PASSES[options.which]), "--resume"]
         program += ["--save", str(options.folder / f"{options.which}_{options.order}.json")]
-        return cluster.mpiexec([*program, "--seconds", options.seconds], placement=options.order).returncode
+        env = {"TOPOCOMM_MACHINE": str(options.folder / "machine.json")}
+        return cluster.mpiexec([*program, "--seconds", options.seconds], placement=options.order, env=env).returncode
 
 
 def judge(folder: Path, order: str) -> Iterator[dict[str, Any]]:

@@ -48,7 +48,7 @@ class Session:
     world: MPI.Intracomm
     topology: Topology
     library: str
-    candidates: dict[str, list[str]]
+    candidates: dict[Point, list[str]]
     book: Tuning
 
     def entry(self, point: Point, algorithms: dict[str, Any]) -> Entry:
@@ -71,7 +71,7 @@ class Session:
         key = self.entry(point, {}).key
         for entry in self.book.entries:
             if (entry.key, entry.nbytes) == (key, point.nbytes):
-                return entry if {NATIVE, *self.candidates[point.collective]} <= set(entry.algorithms) else None
+                return entry if {NATIVE, *self.candidates[point]} <= set(entry.algorithms) else None
         return None
 
 
@@ -82,11 +82,15 @@ def tune(options: Options) -> int:
     measured before (``TOPOCOMM_TUNING``) has no part in it: it may name the file that is to be made.
     """
     world = MPI.COMM_WORLD.Dup()
-    topology = Comm(world, topology=options.topology, tuning=Tuning()).machine_topology
-    candidates = {name: _candidates(options, name, topology) for name in options.collectives}
+    asked = Comm(world, topology=options.topology, tuning=Tuning())
+    topology = asked.machine_topology
+    able = {name: _candidates(options, name, topology) for name in options.collectives}
     book = _told(world, lambda: _open(options))
-    session = Session(options, world, topology, machine.mpi_library(), candidates, book)
     points = list(_points(options, world.size))
+    candidates = _told(
+        world, lambda: {p: list(dict.fromkeys(able[p.collective] + _suggested(options, p, asked))) for p in points}
+    )
+    session = Session(options, world, topology, machine.mpi_library(), candidates, book)
     if not points:
         raise Error(f"no size of {options.sizes[0]} to {options.sizes[-1]} bytes gives each of {world.size} ranks "
                     "an element; give larger --sizes")  # fmt: skip
@@ -143,6 +147,14 @@ def _candidates(options: Options, collective: str, topology: Topology) -> list[s
     return names
 
 
+def _suggested(options: Options, point: Point, comm: Comm) -> list[str]:
+    """What the model would choose, with options, which names in the table lack; nothing if algorithms were named."""
+    if options.algorithms or options.ordered:
+        return []
+    name = comm.explain(point.collective, point.nbytes).algorithm
+    return [] if name == NATIVE else [name]
+
+
 def _datatype(collective: str) -> Datatype:
     return datatype_of(None, BENCHMARKS[collective])
 
@@ -170,7 +182,7 @@ def _all_points(session: Session, points: list[Point]) -> tuple[list[Entry], str
     progress, measured = Progress(shows=world.rank == 0, seconds=0), 0
     if todo < len(points):
         progress.say(f"{len(points) - todo} of {len(points)} points are in {options.save} and are skipped")
-    comms: dict[str, dict[str, MPI.Intracomm]] = {}
+    comms: dict[tuple[str, str], MPI.Intracomm] = {}
     done: list[Entry] = []
     began = time.monotonic()
     for point, entry in zip(points, known, strict=True):
@@ -181,10 +193,12 @@ def _all_points(session: Session, points: list[Point]) -> tuple[list[Entry], str
                 more = ", --resume goes on" if options.save else ""
                 progress.say(f"stopped after {options.seconds:g} s with {left} of {todo} points left{more}")
                 break
-            if point.collective not in comms:
-                comms = {point.collective: _communicators(session, point.collective)}
+            for name in session.candidates[point]:
+                if (point.collective, name) not in comms:
+                    comms[point.collective, name] = _communicator(session, point.collective, name)
+            measured_by = {name: comms[point.collective, name] for name in session.candidates[point]}
             try:
-                entry = _measured(session, point, comms[point.collective])  # noqa: PLW2901
+                entry = _measured(session, point, {NATIVE: world, **measured_by})  # noqa: PLW2901
             except VerificationError as error:
                 return done, f"{point.collective} of {point.nbytes} bytes: {error}"
             _keep(session, entry)
@@ -195,12 +209,9 @@ def _all_points(session: Session, points: list[Point]) -> tuple[list[Entry], str
     return done, None
 
 
-def _communicators(session: Session, collective: str) -> dict[str, MPI.Intracomm]:
-    """One for every candidate; native is the plain communicator, without topocomm in the way."""
-    comms: dict[str, MPI.Intracomm] = {NATIVE: session.world}
-    for name in session.candidates[collective]:
-        comms[name] = Comm(session.world, algorithm={collective: name}, topology=session.topology, tuning=Tuning())
-    return comms
+def _communicator(session: Session, collective: str, name: str) -> MPI.Intracomm:
+    """One for a candidate; native is the plain communicator, without topocomm in the way."""
+    return Comm(session.world, algorithm={collective: name}, topology=session.topology, tuning=Tuning())
 
 
 def _measured(session: Session, point: Point, comms: dict[str, MPI.Intracomm]) -> Entry:
