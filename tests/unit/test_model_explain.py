@@ -190,3 +190,10 @@ def test_one_rank_costs_nothing():
     found = explain("allreduce", 8, Topology(("node",), [["a"]]))
     assert {c.seconds for c in found.candidates} == {0.0}
     assert found.fastest.time_over_bound is None
+
+
+def test_a_long_chain_is_left_out_and_said_so():
+    names, left_out = candidates_of("bcast", groups_of([64] * 9))
+    assert "pipeline" not in names
+    assert left_out["pipeline"] == "more than 512 ranks"
+    assert "pipeline" in candidates_of("bcast", groups_of([64] * 8))[0]

@@ -32,6 +32,8 @@ MOST_AT_ONCE = 1 << 19
 """So are those that send more than this in one round: the time of so many at once takes long to find."""
 MOST_SHUFFLED = 256
 """So is an exchange in no order among more ranks than this: no two of its messages are alike."""
+MOST_IN_A_CHAIN = 512
+"""And a chain of more ranks: an event for every message, and never the fastest with 32 segments."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def candidates_of(collective: str, topology: Topology) -> tuple[list[str], dict[
             left_out[name] = f"needs {algorithm.requires}"
         elif name == "shuffled" and topology.size > MOST_SHUFFLED:
             left_out[name] = f"more than {MOST_SHUFFLED} ranks"
+        elif name == "pipeline" and topology.size > MOST_IN_A_CHAIN:
+            left_out[name] = f"more than {MOST_IN_A_CHAIN} ranks"
         elif name == "pairwise" and collective != "alltoall" and topology.size * sum(widest) > MOST:
             left_out[name] = f"more than {MOST} messages"
         elif name == "direct" and topology.size * (widest[0] - 1 if widest else 0) > MOST_AT_ONCE:
