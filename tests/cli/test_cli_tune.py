@@ -12,6 +12,8 @@ from jobs import several
 from launch import environment, launch
 
 from topocomm.algorithms import TABLE
+from topocomm.choice import Chooser
+from topocomm.topology import Topology
 from topocomm.tuning import dumps_tuning, read_tuning
 
 PLACES = json.dumps({"format": "topocomm-placement", "version": 1, "levels": ["rack"], "ranks": [["a"], ["b"], ["a"]]})
@@ -149,3 +151,19 @@ def test_hopeless_candidates_drop_out_and_native_never_does() -> None:
         "Timing(median=0.02, repetitions=12, spread=0.0) "
         "[(False, 'native', 'hopeless', 'slow', 'good'), (True, 'native', 'good')]",
     ], done.stderr
+
+
+def test_what_the_model_would_choose_is_measured_with_its_options(tmp_path: Path) -> None:
+    hosts = [["a", "h0"], ["b", "h1"], ["a", "h2"], ["b", "h3"]]
+    there = {"format": "topocomm-placement", "version": 1, "levels": ["rack", "node"], "ranks": hosts}
+    (tmp_path / "places.json").write_text(json.dumps(there))
+    chosen = Chooser(Topology(("rack", "node"), list(map(tuple, hosts)))).choose("bcast", 1 << 24)
+    assert chosen.is_ours
+    assert ":" in chosen.algorithm
+    save = tmp_path / "t.json"
+    what = f"--collectives bcast --sizes 16M --repetitions 1 --topology {tmp_path / 'places.json'} --save {save}"
+    (done,) = tunes(4, what)
+    assert done[2] == 0, done
+    measured = set(read_tuning(save).entries[0].algorithms)
+    assert {"native", chosen.algorithm} < measured
+    assert measured - {chosen.algorithm, "native"} <= set(TABLE["bcast"])
