@@ -62,7 +62,7 @@ CHECKED = 1 << 17
 WRONG = "wrong result"
 RULES = 4
 """Number of the rules under which a row of the cache was simulated: rows of other rules are not read. 1: no overhead
-for blocking sends, rendezvous only; 2 and 3: even shares of links; eager up to 8 KiB."""
+for blocking sends, rendezvous only; 2: even shares of links, eager up to 8 KiB; 3: eager up to 8 KiB."""
 
 
 @dataclass(frozen=True)
