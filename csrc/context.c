@@ -210,8 +210,12 @@ int progress(tc_context *context) {
     if (pthread_mutex_trylock(&context->lock)) return TC_OK;
     tc_transport *const all[] = {context->sim, context->ofi, context->msg};
     int status = TC_OK;
-    for (size_t i = 0; i < 3 && status >= 0; i++)
+    bool found = false;
+    for (size_t i = 0; i < 3 && status >= 0; i++) {
         if (all[i]) status = all[i]->progress(all[i]);
+        found |= status > 0;
+    }
+    if (found) context->looked = now();
     pthread_mutex_unlock(&context->lock);
     if (status < 0) return status;
     return atomic_load_explicit(&context->error, memory_order_relaxed);

@@ -14,6 +14,7 @@
 #define SEGMENT_MAGIC 0x746f706f636f6d31ull
 #define CHECK_SECONDS 0.02        /* how often a waiter asks whether its peers live */
 #define SPIN_SECONDS 1e-3         /* how long a waiter with a core of its own keeps it */
+#define LOOK_SECONDS 5e-6         /* what came in longer ago than this says nothing of the network as it is now */
 #define SPINS 200u                /* tests between looks at the clock */
 
 /* --- what other processes of the node see: one segment per context ---------------------------------------- */
@@ -182,7 +183,7 @@ typedef struct tc_op {
 struct tc_transport {
     uint32_t kind, value_bits;
     int (*post)(tc_transport *, const tc_op *); /* 0 done · TC_AGAIN: op_done() follows · TC_FULL · error */
-    int (*progress)(tc_transport *);
+    int (*progress)(tc_transport *);            /* above 0: something came, or went, by it */
     bool (*idle)(tc_transport *);
     int (*tell)(tc_transport *, uint32_t peer, char *message, size_t bytes); /* of message.c; frees it unless TC_FULL */
     void (*close)(tc_transport *);
@@ -217,6 +218,7 @@ struct tc_context {
     bool queue_taken[256];
     tc_transport *shm, *ofi, *msg, *sim;
     bool driven; /* some transport needs progress calls */
+    double looked; /* when progress last found something */
     pthread_mutex_t lock;
     pthread_t thread;
     _Atomic int stop;

@@ -73,13 +73,15 @@ int ofi_progress(tc_transport *transport) {
         if (status) ofi_finish(t, n, TC_ERR_TRANSPORT);
     }
     ofi_read_more(t);
+    int found = 0;
     for (uint32_t i = 0; i < t->rails; i++) {
         ssize_t n = fi_cq_read(t->rail[i].cq, entry, BATCH);
         int status = n == -FI_EAVAIL ? failed(t, &t->rail[i]) : TC_OK;
         for (ssize_t k = 0; k < n && status == TC_OK; k++) status = complete(t, &entry[k]);
         if (status != TC_OK) return status;
+        found |= n > 0;
     }
-    return TC_OK;
+    return found;
 }
 
 bool ofi_idle(tc_transport *transport) {

@@ -106,13 +106,14 @@ static int check_item(tc_context *context, const tc_item *item) {
     return context->options.checked ? check_proof(context, target) : TC_OK;
 }
 
-/* A look at the network first: a peer may have said that it freed a block. */
+/* A look at the network first: a peer may have said that it freed a block. Where something came in a moment ago, as
+ * in a round that starts when the one before has arrived, that was the look. */
 static int check_items(tc_plan *plan) {
     tc_context *context = plan->context;
     int status = TC_OK;
     if (context->driven) {
-        status = progress(context);
         enter(context);
+        if (now() - context->looked > LOOK_SECONDS) status = progress(context);
     }
     for (uint32_t i = 0; i < plan->items && status == TC_OK; i++) {
         status = check_item(context, &plan->item[i]);
@@ -177,29 +178,8 @@ int plan_advance(tc_plan *plan) {
     return atomic_load(&plan->error);
 }
 
-int tc_plan_start(tc_plan *plan) {
-    if (!plan) return TC_ERR_ARGUMENT;
-    if (plan->running) return TC_ERR_BUSY;
-    int checked = check_items(plan);
-    if (checked != TC_OK) return checked;
-    plan->next = 0;
-    atomic_store_explicit(&plan->error, TC_OK, memory_order_relaxed);
-    plan->running = true;
-    int status = plan_advance(plan);
-    return status == TC_AGAIN ? TC_OK : status;
-}
-
-int tc_plan_start_after(tc_plan *plan, tc_signal *signal) {
-    if (!plan) return TC_ERR_ARGUMENT;
-    if (plan->running) return TC_ERR_BUSY;
-    int status = tc_signal_rearm(signal);
-    if (status != TC_OK) return status == TC_AGAIN ? TC_ERR_BUSY : status;
-    return tc_plan_start(plan);
-}
-
-int tc_plan_test(tc_plan *plan) {
-    if (!plan) return TC_ERR_ARGUMENT;
-    if (!plan->running) return atomic_load(&plan->error);
+/* Complete, if need be after a look at the network? */
+static int finish(tc_plan *plan) {
     int status = plan_advance(plan);
     if (status == TC_AGAIN && plan->context->driven) {
         int driven = progress(plan->context);
@@ -207,6 +187,34 @@ int tc_plan_test(tc_plan *plan) {
         status = plan_advance(plan);
     }
     return status;
+}
+
+static int check_idle(tc_plan *plan) {
+    int status = plan->running ? plan_advance(plan) : TC_OK;
+    return status == TC_AGAIN ? TC_ERR_BUSY : status;
+}
+
+int tc_plan_start_after(tc_plan *plan, tc_signal *signal) {
+    if (!plan) return TC_ERR_ARGUMENT;
+    int status = check_idle(plan);
+    if (status == TC_OK && signal) status = tc_signal_rearm(signal);
+    if (status == TC_AGAIN) return TC_ERR_BUSY;
+    if (status == TC_OK) status = check_items(plan);
+    if (status != TC_OK) return status;
+    plan->next = 0;
+    atomic_store_explicit(&plan->error, TC_OK, memory_order_relaxed);
+    plan->running = true;
+    return finish(plan);
+}
+
+int tc_plan_start(tc_plan *plan) {
+    int status = tc_plan_start_after(plan, NULL);
+    return status == TC_AGAIN ? TC_OK : status;
+}
+
+int tc_plan_test(tc_plan *plan) {
+    if (!plan) return TC_ERR_ARGUMENT;
+    return plan->running ? finish(plan) : atomic_load(&plan->error);
 }
 
 static int check_owners(tc_plan *plan) {

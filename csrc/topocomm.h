@@ -185,9 +185,11 @@ int tc_plan_put_part(tc_plan *plan, tc_target *target, uint64_t offset, const vo
 int tc_plan_get_part(tc_plan *plan, tc_target *target, uint64_t offset, void *destination, const tc_layout *layout,
                      uint64_t value);
 int tc_plan_value(tc_plan *plan, uint32_t item, uint64_t value);
-/* Checks every transfer first: on an error (see tc_plan_culprit) nothing has moved. */
+/* Checks every transfer first: on TC_FULL or an error (see tc_plan_culprit) nothing has moved. A plan that is complete
+ * may start again without having been waited for. */
 int tc_plan_start(tc_plan *plan);
-/* tc_signal_rearm and tc_plan_start in one call: the end of one round's reading, and the start of the next. */
+/* The same after tc_signal_rearm, unless `signal` is NULL: one call ends a round's reading and starts the next. TC_OK:
+ * complete already · TC_AGAIN: under way. */
 int tc_plan_start_after(tc_plan *plan, tc_signal *signal);
 int tc_plan_test(tc_plan *plan);
 int tc_plan_wait(tc_plan *plan, double seconds);

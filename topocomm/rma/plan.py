@@ -55,26 +55,25 @@ class Plan:
         """Another value for the notification of transfer ``item``, from the next start on."""
         check(lib.tc_plan_value(self.handle, item, value), f"value {value} of transfer {item}")
 
-    def start(self, after: Signal | None = None) -> None:
-        """Starts every transfer; returns at once. All are checked before any byte moves.
+    def start(self, after: Signal | None = None) -> bool:
+        """Starts every transfer and returns at once: True if the plan is complete already, as is usual in shared memory.
 
+        All transfers are checked before any byte moves. A plan that is complete may start again without a wait.
         With ``after``, that signal is re-armed first: one call ends a round's reading and starts the next.
         Errors: NotProvenError, StaleBlockError, PeerLost, each naming peer and tag; BusyError if the plan still runs.
         If a receiver is two epochs behind, waits for it within the context's time limit.
         """
-        mine = self.handle
-        status = lib.tc_plan_start(mine) if after is None else lib.tc_plan_start_after(mine, after.handle)
-        if status:
-            self._start_slowly(status)
+        status = lib.tc_plan_start_after(self.handle, ffi.NULL if after is None else after.handle)
+        if not status:
+            return True
+        return False if status == lib.TC_AGAIN else self._start_slowly(status)
 
     def try_start(self) -> bool:
-        """Like :meth:`start`, but False where back-pressure would make it wait."""
+        """Like :meth:`start`, but False where back-pressure would make it wait, and True once it is started."""
         status = lib.tc_plan_start(self.handle)
-        if status == lib.TC_FULL:
-            return False
-        if status:
+        if status < 0:
             self._fail(status, "start")
-        return True
+        return bool(status == 0)
 
     def test(self) -> bool:
         """Is the plan complete, in the sense it was made for?"""
@@ -137,19 +136,20 @@ class Plan:
         self.targets.append(target)
         return len(self.targets) - 1
 
-    def _start_slowly(self, status: int) -> None:
+    def _start_slowly(self, status: int) -> bool:
         end = monotonic() + self.context.timeout
         while status == lib.TC_FULL and monotonic() < end:
             self.context.progress()
-            status = lib.tc_plan_start(self.handle)
+            status = lib.tc_plan_start_after(self.handle, ffi.NULL)
         if status == lib.TC_FULL:
             _, rank, tag = self._culprit()
             raise errors.WaitTimeout(
                 f"start on rank {self.context.rank}: rank {rank} has not re-armed the signal of its block tag {tag} "
                 f"for three epochs, for {self.context.timeout:g} s"
             )
-        if status:
+        if status < 0:
             self._fail(status, "start")
+        return bool(status == 0)
 
     def _culprit(self) -> tuple[int, int, int]:
         item, rank, tag = ffi.new("uint32_t *"), ffi.new("uint32_t *"), ffi.new("uint32_t *")
