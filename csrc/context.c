@@ -353,7 +353,7 @@ int patience_step(tc_context *context, patience *p, bool *check_peers) {
     *check_peers = false;
     if (++p->spins % SPINS) {
 #if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
+        if (!context->driven) __builtin_ia32_pause(); /* asking a network takes longer than a pause */
 #endif
         return TC_OK;
     }

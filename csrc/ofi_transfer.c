@@ -50,7 +50,9 @@ ssize_t ofi_submit(ofi_transport *t, net_op *n) {
     struct fi_msg_rma message = {.msg_iov = &local, .desc = &n->desc, .iov_count = 1, .addr = n->peer, .rma_iov = &there,
                                  .rma_iov_count = 1, .context = n, .data = n->data};
     uint64_t flags = FI_REMOTE_CQ_DATA | FI_COMPLETION;
-    return fi_writemsg(ep, &message, n->remote ? flags | FI_DELIVERY_COMPLETE : flags);
+    if (n->remote) flags |= FI_DELIVERY_COMPLETE;
+    else if (n->bytes <= t->rail[n->rail].info->tx_attr->inject_size) flags |= FI_INJECT; /* header and data in one */
+    return fi_writemsg(ep, &message, flags);
 }
 
 static void delay(ofi_transport *t, net_op *n) {
