@@ -6,7 +6,7 @@
 #include "internal.h"
 
 #define BLOCK_MAGIC 0x544b4c42u
-#define BLOCK_VERSION 1u
+#define BLOCK_VERSION 2u
 
 uint64_t checksum(const void *data, size_t bytes) { /* FNV-1a */
     const unsigned char *p = data;
@@ -61,16 +61,23 @@ static void reset_shared(tc_block *block, const tc_memory *memory, const tc_sign
     block->generation = atomic_fetch_add(&s->generation, 1) + 1;
 }
 
+/* Will this peer's puts come through libfabric? One that is not connected yet may turn out so. */
+static bool by_network(const tc_context *context, uint32_t rank) {
+    const peer *p = &context->peers[rank];
+    return context->ofi && (!p->connected || p->inner == context->ofi);
+}
+
 static int issue(tc_memory *memory, const tc_layout *layout, tc_signal *signal, uint32_t source, uint32_t tag,
                  tc_block **out) {
     tc_context *context = memory->context;
     tc_memory *landing = NULL;
     tc_block *block;
-    if (context->ofi && !layout_contiguous(layout)) {
-        int status = tc_memory_allocate(context, layout_bytes(layout), &landing);
-        if (status) return status;
+    int status = TC_OK;
+    if (by_network(context, source)) {
+        live_dial(context, source);
+        if (!layout_contiguous(layout)) status = landing_allocate(context, layout_bytes(layout), &landing);
     }
-    int status = take_block(context, &block);
+    if (status == TC_OK) status = take_block(context, &block);
     if (status) {
         if (landing) tc_memory_free(landing);
         return status;
@@ -82,7 +89,7 @@ static int issue(tc_memory *memory, const tc_layout *layout, tc_signal *signal, 
     block->signal = signal;
     block->layout = *layout;
     block->bytes = layout_bytes(layout);
-    block->first_epoch = atomic_load(&signal->shared->epoch);
+    block->first_epoch = block->proved = atomic_load(&signal->shared->epoch);
     reset_shared(block, memory, signal);
     block->live = true;
     memory->blocks++;
@@ -131,6 +138,7 @@ int tc_block_export(tc_block *block, void *bytes, size_t capacity, size_t *lengt
     wire.bytes = block->bytes;
     wire.layout = block->layout;
     wire.landing = block->landing != NULL;
+    wire.index_bits = index_bits(context);
     ofi_wire(block, &wire);
     wire.check = checksum(&wire, offsetof(wire_block, check));
     memcpy(bytes, &wire, sizeof wire);
@@ -143,7 +151,7 @@ void block_release(tc_block *block) {
     block->memory->blocks--;
     block->signal->blocks--;
     if (block->signal->kind != TC_STREAM) atomic_fetch_sub(&block->signal->shared->expected, 1);
-    if (block->landing) tc_memory_free(block->landing);
+    if (block->landing) landing_retire(block->landing);
     block->landing = NULL;
     give_back(block);
 }
@@ -168,7 +176,7 @@ static int read_wire(tc_context *context, const void *bytes, size_t length, wire
         return TC_ERR_BLOCK;
     const peer *p = &context->peers[wire->owner];
     if (!p->connected) return TC_ERR_UNREACHABLE;
-    if (wire->nonce != p->address.nonce) return TC_ERR_BLOCK;
+    if (wire->nonce != p->address.nonce || wire->index_bits < 1 || wire->index_bits > 13) return TC_ERR_BLOCK;
     return wire->source == context->options.rank ? TC_OK : TC_ERR_NOT_YOURS;
 }
 
@@ -191,9 +199,20 @@ static int map_target(const peer *p, tc_target *target) {
     return TC_OK;
 }
 
+/* A target counts the epochs, so a block has one at a time, and never another once it was put to. */
+static int check_opened(peer *p, const wire_block *wire) {
+    if (wire->block >= BLOCKS_AT_MOST) return TC_ERR_BLOCK;
+    if (!p->opened) p->opened = calloc(BLOCKS_AT_MOST, sizeof *p->opened);
+    if (!p->opened) return TC_ERR_NO_MEMORY;
+    return !wire->stream && p->opened[wire->block] >= wire->generation ? TC_ERR_OPENED : TC_OK;
+}
+
 static int open_target(tc_context *context, const wire_block *wire, tc_target **out) {
-    const peer *p = &context->peers[wire->owner];
+    peer *p = &context->peers[wire->owner];
     if (was_freed(p, wire)) return TC_ERR_STALE;
+    if (p->inner == context->ofi) live_dial(context, wire->owner);
+    int status = check_opened(p, wire);
+    if (status) return status;
     tc_target *target = context->free_targets;
     if (target) context->free_targets = target->next;
     else target = malloc(sizeof *target);
@@ -203,7 +222,7 @@ static int open_target(tc_context *context, const wire_block *wire, tc_target **
     target->peer = wire->owner;
     target->wire = *wire;
     target->epoch = wire->epoch;
-    int status = p->inner->kind == TC_SHM ? map_target(p, target) : TC_OK;
+    status = p->inner->kind == TC_SHM ? map_target(p, target) : TC_OK;
     if (status) {
         target->next = context->free_targets;
         context->free_targets = target;
@@ -212,6 +231,7 @@ static int open_target(tc_context *context, const wire_block *wire, tc_target **
     target->proof.published = target->block ? &target->block->published : &target->proof.copy[0];
     target->proof.told = target->block ? target->block->told : &target->proof.copy[1];
     target->live = true;
+    p->opened[wire->block] = wire->generation;
     target->next = context->targets;
     context->targets = target;
     *out = target;
@@ -247,6 +267,8 @@ int tc_target_close(tc_target *target) {
     tc_target **link = &context->targets;
     while (*link && *link != target) link = &(*link)->next;
     if (*link) *link = target->next;
+    uint32_t *opened = &context->peers[target->peer].opened[target->wire.block];
+    if (*opened == target->wire.generation && target->epoch == target->wire.epoch) --*opened; /* as if never opened */
     leave(context);
     if (target->mapped && !context->peers[target->peer].here) munmap(target->mapped, target->wire.memory_bytes);
     target->live = false;

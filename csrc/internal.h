@@ -32,10 +32,10 @@ typedef struct seg_block {            /* two cache lines: written by its one sen
     uint32_t source, signal, tag, stream, memory_kind;
     _Atomic uint64_t arrived;         /* messages that came in whole, for naming the missing ones */
     _Atomic uint64_t piece[LANES];    /* (epoch + 1) << 16 | pieces << 8 | mask of those that arrived */
-    _Atomic uint64_t number[LANES];   /* checked: (epoch + 1) << 32 | number of the sender's message */
+    _Atomic uint64_t number[LANES];   /* checked: epoch and number of the sender's message, see numbered() */
     /* written by its owner; checked: what it told the block's source, and in which message */
     _Atomic uint64_t published;       /* epochs consumed, as last told */
-    _Atomic uint64_t told[LANES];     /* (epochs consumed) << 32 | number of the message that told it */
+    _Atomic uint64_t told[LANES];     /* epochs consumed, and number of the message that told it */
 } seg_block;
 
 typedef struct seg_event {
@@ -73,7 +73,7 @@ typedef struct wire_block {
     uint32_t block, generation, signal, tag;
     uint32_t stream, memory_kind, rails, landing; /* landing: rail[] is where a strided block is put, packed */
     int32_t descriptor;
-    uint32_t spare;
+    uint32_t index_bits; /* how many bits of a network's notification name the block; of 16, the rest its generation */
     uint64_t nonce, epoch, base, memory_bytes, bytes;
     tc_layout layout;
     wire_rail rail[TC_MAX_RAILS];
@@ -100,13 +100,13 @@ typedef struct tc_transport tc_transport;
 
 struct tc_memory {
     tc_context *context;
-    bool live;
+    bool live, landing; /* landing: ours alone, for a network to put strided blocks into */
     uint32_t kind, blocks;
     void *base;
     uint64_t bytes;
     int descriptor;
     void *rail[TC_MAX_RAILS]; /* the network library's registrations */
-    tc_memory *next;
+    tc_memory *next, *old;    /* old: the landing retired after this one */
 };
 
 struct tc_signal {
@@ -126,6 +126,7 @@ struct tc_block {
     tc_signal *signal;
     tc_layout layout;
     uint64_t bytes, first_epoch, heard, overtaken;
+    uint64_t proved; /* checked, over a network: epochs consumed, as last told by message */
     seg_block *shared;
     tc_block *next;
 };
@@ -161,6 +162,7 @@ struct tc_plan {
     tc_context *context;
     bool running, remote;
     uint32_t items, capacity, next, culprit;
+    uint64_t dropped; /* of those outstanding, by a simulated network: they will never be done */
     tc_item *item;
     _Atomic uint64_t outstanding;
     _Atomic int error;
@@ -182,6 +184,7 @@ typedef struct tc_op {
 /* A transport: what it takes to bring a piece and its notification to a peer. */
 struct tc_transport {
     uint32_t kind, value_bits;
+    uint64_t longest; /* bytes of one piece at most; 0: no limit */
     int (*post)(tc_transport *, const tc_op *); /* 0 done · TC_AGAIN: op_done() follows · TC_FULL · error */
     int (*progress)(tc_transport *);            /* above 0: something came, or went, by it */
     bool (*idle)(tc_transport *);
@@ -192,12 +195,16 @@ struct tc_transport {
 
 typedef struct peer {
     bool connected, mapped, here, cma; /* here: in this very process */
+    bool known;      /* a process of its number was there when it was connected */
+    bool met;        /* its probe connection (live.c) was there once */
     _Atomic bool lost;
     tc_transport *transport, *inner;
     wire_address address;
     seg_view view;
     int pidfd, live;
-    uint32_t *freed; /* by block: the latest generation that its owner said it has freed */
+    double dial_after;
+    uint32_t *freed;  /* by block: the latest generation that its owner said it has freed */
+    uint32_t *opened; /* by block: the latest generation that was opened here */
     uint64_t sent, observed; /* checked: messages sent to it; the latest of its messages that was seen to arrive */
     void *network;
 } peer;
@@ -226,7 +233,14 @@ struct tc_context {
     tc_stats stats;
     char note[160]; /* why a transport is absent */
     _Atomic int error;
+    tc_memory *old_landings, *last_landing; /* of freed blocks, oldest first */
+    uint64_t old_bytes, old_count;
 };
+
+/* A network's notification has 16 bits for a block and its generation: these many for the former. */
+static inline uint32_t index_bits(const tc_context *context) {
+    return 32u - (uint32_t)__builtin_clz((context->options.blocks - 1) | 1);
+}
 
 /* segment.c */
 size_t seg_bytes(const tc_options *options);
@@ -239,6 +253,10 @@ int map_descriptor(int32_t pid, int32_t descriptor, uint64_t bytes, void **base)
 int queue_reserve(const seg_view *view, uint32_t queue, uint64_t *ticket);
 void queue_publish(const seg_view *view, uint32_t queue, uint64_t ticket, const tc_event *event);
 int queue_take(const seg_view *view, uint32_t queue, tc_event *event);
+
+/* memory.c */
+int landing_allocate(tc_context *context, uint64_t bytes, tc_memory **landing);
+void landing_retire(tc_memory *landing);
 
 /* arrive.c */
 int arrive_piece(seg_block *block, uint64_t epoch, uint32_t piece, uint32_t pieces);
@@ -266,7 +284,19 @@ int layout_pairs(const tc_layout *left, const tc_layout *right, uint64_t from, u
 void layout_copy(char *to, const tc_layout *to_layout, const char *from, const tc_layout *from_layout, uint64_t start,
                  uint64_t bytes);
 
-/* check.c: checked mode */
+/* check.c: checked mode. A word holds a message's number, from 1, and the low 16 bits of an epoch: those that are compared
+ * are never far apart. */
+#define NUMBER_BITS 48
+static inline uint64_t numbered(uint64_t epoch, uint64_t number) {
+    return epoch << NUMBER_BITS | (number & ((1ull << NUMBER_BITS) - 1));
+}
+static inline uint64_t number_of(uint64_t word) {
+    return word & ((1ull << NUMBER_BITS) - 1);
+}
+static inline int epochs_past(uint64_t word, uint64_t epoch) {
+    return (int16_t)(uint16_t)((word >> NUMBER_BITS) - epoch);
+}
+void note_told(_Atomic uint64_t *published, _Atomic uint64_t *told, uint64_t consumed, uint64_t number);
 int check_proof(tc_context *context, const tc_target *target);
 void publish_consumed(tc_context *context, uint32_t peer_rank, uint64_t number);
 
@@ -279,6 +309,7 @@ int lose(tc_context *context, uint32_t peer_rank);
 void op_done(tc_plan *plan, int status);
 int live_open(tc_context *context);
 int live_address(tc_context *context, wire_address *address);
+void live_dial(tc_context *context, uint32_t rank);
 bool live_check(tc_context *context, uint32_t peer_rank);
 void live_close(tc_context *context);
 uint64_t checksum(const void *data, size_t bytes);
@@ -293,6 +324,7 @@ void patience_start(patience *p, double seconds);
 int patience_step(tc_context *context, patience *p, bool *check_peers);
 
 /* --- messages (message.c): how the emulated transport speaks, and proofs over a network ----------------------- */
+#define MESSAGE_BYTES 16384u /* of the longest that goes between peers besides data */
 enum message_kind { MESSAGE_PUT = 1, MESSAGE_GET, MESSAGE_REPLY, MESSAGE_DONE, MESSAGE_PROOF, MESSAGE_FREED };
 typedef struct message {
     uint32_t magic, kind, origin, block, generation, piece, pieces, wanted; /* wanted: answer with MESSAGE_DONE */

@@ -1,10 +1,14 @@
-/* Registered memory: ours (a memory file that peers on the node map), or the caller's (reached by cross-memory attach). */
+/* Registered memory: ours (a memory file that peers on the node map), or the caller's (reached by cross-memory attach);
+ * and landings, where a network puts strided blocks. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "internal.h"
+
+#define OLD_LANDINGS 4u
+#define OLD_BYTES (64ull << 20)
 
 static tc_memory *take_handle(tc_context *context) {
     tc_memory *memory = context->free_memories;
@@ -20,16 +24,18 @@ static void put_handle(tc_memory *memory) {
     memory->context->free_memories = memory;
 }
 
+static void unmap(tc_memory *memory) {
+    if (memory->kind == TC_SHARED || memory->landing) munmap(memory->base, memory->bytes);
+    if (memory->descriptor >= 0) close(memory->descriptor);
+}
+
 static int finish(tc_memory *memory, tc_memory **out) {
     tc_context *context = memory->context;
     enter(context);
     int status = context->ofi ? ofi_register(context->ofi, memory) : TC_OK;
     leave(context);
     if (status) {
-        if (memory->descriptor >= 0) {
-            munmap(memory->base, memory->bytes);
-            close(memory->descriptor);
-        }
+        unmap(memory);
         put_handle(memory);
         return status;
     }
@@ -87,10 +93,48 @@ int tc_memory_free(tc_memory *memory) {
     enter(context);
     ofi_unregister(memory);
     leave(context);
-    if (memory->kind == TC_SHARED) {
-        munmap(memory->base, memory->bytes);
-        close(memory->descriptor);
-    }
+    unmap(memory);
     put_handle(memory);
     return TC_OK;
+}
+
+/* --- landings ----------------------------------------------------------------------------------------------------- */
+int landing_allocate(tc_context *context, uint64_t bytes, tc_memory **out) {
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    tc_memory *memory = base == MAP_FAILED ? NULL : take_handle(context);
+    if (!memory) {
+        if (base != MAP_FAILED) munmap(base, bytes);
+        return TC_ERR_NO_MEMORY;
+    }
+    memory->kind = TC_PRIVATE;
+    memory->landing = true;
+    memory->base = base;
+    memory->bytes = bytes;
+    return finish(memory, out);
+}
+
+static uint64_t pages(const tc_memory *memory) {
+    return (memory->bytes + 4095) & ~4095ull;
+}
+
+static tc_memory *oldest(tc_context *context) {
+    tc_memory *memory = context->old_landings;
+    context->old_landings = memory->old;
+    context->old_bytes -= pages(memory);
+    return memory;
+}
+
+/* Its block was freed, but a put may be under way, and would fail, with the whole connection, if it found no memory.
+ * So landings stay for a while: the last OLD_LANDINGS, and older ones while all are within OLD_BYTES. */
+void landing_retire(tc_memory *landing) {
+    tc_context *context = landing->context;
+    landing->old = NULL;
+    *(context->old_landings ? &context->last_landing->old : &context->old_landings) = landing;
+    context->last_landing = landing;
+    context->old_bytes += pages(landing);
+    context->old_count++;
+    while (context->old_count > OLD_LANDINGS && context->old_bytes > OLD_BYTES) {
+        context->old_count--;
+        tc_memory_free(oldest(context));
+    }
 }

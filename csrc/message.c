@@ -119,7 +119,7 @@ static int take_put(tc_context *context, const message *m, const char *payload) 
     if (block && !part_of(block, m, &layout)) return TC_ERR_BLOCK;
     if (block && m->bytes) layout_copy(block->memory->base, &layout, payload - m->from, &plain, m->from, m->bytes);
     if (block && m->number)
-        atomic_store(&block->shared->number[m->epoch % LANES], (m->epoch + 1) << 32 | (m->number & 0xffffffff));
+        atomic_store(&block->shared->number[m->epoch % LANES], numbered(m->epoch, m->number));
     return count(context, m);
 }
 
@@ -157,24 +157,39 @@ static int tell(tc_context *context, uint32_t peer_rank, char *data, size_t byte
     return status;
 }
 
+#define TOLD_AT_ONCE ((MESSAGE_BYTES - sizeof(message)) / sizeof(told))
+
+/* What the peer has not been told yet, from block `*next` on, as much as one message holds. */
+static uint32_t untold(const tc_context *context, uint32_t peer_rank, uint32_t *next, told entry[TOLD_AT_ONCE]) {
+    uint32_t n = 0;
+    for (; *next < context->block_count && n < TOLD_AT_ONCE; ++*next) {
+        const tc_block *block = context->blocks[*next];
+        if (!block->live || block->source != peer_rank) continue;
+        uint64_t consumed = atomic_load(&block->shared->published);
+        if (consumed != block->proved) entry[n++] = (told){*next, block->generation, consumed};
+    }
+    return n;
+}
+
 /* After a put in checked mode: which message it was, and how far this rank has consumed what its owner may send. */
 int message_prove(tc_context *context, const tc_target *target, uint64_t number, uint64_t epoch) {
     message head = {.magic = MESSAGE_MAGIC, .kind = MESSAGE_PROOF, .origin = context->options.rank,
                     .block = target->wire.block, .generation = target->wire.generation, .epoch = epoch,
                     .number = number};
-    uint64_t n = 0;
-    char *out = malloc(sizeof head + context->block_count * sizeof(told));
-    if (!out) return TC_ERR_NO_MEMORY;
-    for (uint32_t i = 0; i < context->block_count; i++) {
-        const tc_block *block = context->blocks[i];
-        if (!block->live || block->source != target->peer) continue;
-        told entry = {i, block->generation, atomic_load(&block->shared->published)};
-        memcpy(out + sizeof head + n++ * sizeof entry, &entry, sizeof entry);
-    }
-    head.bytes = n * sizeof(told);
-    memcpy(out, &head, sizeof head);
-    int status = tell(context, target->peer, out, sizeof head + head.bytes);
-    return status == TC_FULL ? TC_ERR_LIMIT : status;
+    told entry[TOLD_AT_ONCE];
+    uint32_t next = 0;
+    do {
+        uint32_t n = untold(context, target->peer, &next, entry);
+        head.bytes = n * sizeof(told);
+        char *out = malloc(sizeof head + head.bytes);
+        if (!out) return TC_ERR_NO_MEMORY;
+        memcpy(out, &head, sizeof head);
+        memcpy(out + sizeof head, entry, head.bytes);
+        int status = tell(context, target->peer, out, sizeof head + head.bytes);
+        if (status) return status == TC_FULL ? TC_ERR_LIMIT : status;
+        for (uint32_t i = 0; i < n; i++) context->blocks[entry[i].block]->proved = entry[i].consumed;
+    } while (next < context->block_count);
+    return TC_OK;
 }
 
 /* Over a network the holder of a block cannot see that it was freed: it is told. */
@@ -199,7 +214,7 @@ static int take_freed(tc_context *context, const message *m) {
     if (m->block >= BLOCKS_AT_MOST) return TC_ERR_BLOCK;
     if (!p->freed) p->freed = calloc(BLOCKS_AT_MOST, sizeof *p->freed);
     if (!p->freed) return TC_ERR_NO_MEMORY;
-    p->freed[m->block] = m->generation;
+    if (m->generation > p->freed[m->block]) p->freed[m->block] = m->generation;
     return TC_OK;
 }
 
@@ -212,14 +227,13 @@ static int msg_tell(tc_transport *transport, uint32_t peer_rank, char *data, siz
 
 static void learn(tc_target *target, uint64_t consumed, uint64_t number) {
     if (consumed <= atomic_load(target->proof.published) && consumed != 0) return;
-    atomic_store(&target->proof.told[consumed % LANES], consumed << 32 | (number & 0xffffffff));
-    atomic_store(target->proof.published, consumed);
+    note_told(target->proof.published, target->proof.told, consumed, number);
 }
 
 static int take_proof(tc_context *context, const message *m, const char *payload) {
     tc_block *block = block_of(context, m->block, m->generation, ~0u);
     if (block)
-        atomic_store(&block->shared->number[m->epoch % LANES], (m->epoch + 1) << 32 | (m->number & 0xffffffff));
+        atomic_store(&block->shared->number[m->epoch % LANES], numbered(m->epoch, m->number));
     for (uint64_t i = 0; i < m->bytes / sizeof(told); i++) {
         told entry;
         memcpy(&entry, payload + i * sizeof entry, sizeof entry);

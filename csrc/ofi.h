@@ -22,9 +22,10 @@ typedef struct library {
 } library;
 
 #define RECEIVES 64
-#define RECEIVE_BYTES 16384
+#define RECEIVE_BYTES MESSAGE_BYTES
 #define BATCH 16
 #define RESERVE 64 /* slots that only proofs and other words between peers may take */
+#define GRACE_SECONDS 0.5 /* how long after an error of the library its peer may still be found dead */
 #define CODE_READ 63u /* in place of piece and pieces: the memory was read */
 
 enum work { WORK_WRITE, WORK_READ, WORK_SEND, WORK_RECEIVE };
@@ -33,7 +34,7 @@ typedef struct net_op { /* the library's own space first, as its FI_CONTEXT mode
     struct fi_context2 space;
     struct net_op *next;
     enum work work;
-    uint32_t rail;
+    uint32_t rail, rank; /* rank: of the peer it goes to */
     tc_plan *plan;
     tc_target *target;
     char *buffer, *owned;     /* owned: packed or private bytes, freed at the end */
@@ -48,6 +49,7 @@ typedef struct net_op { /* the library's own space first, as its FI_CONTEXT mode
     uint64_t address, key;
     uint32_t data;
     bool remote;
+    double deadline;          /* of a suspect: when its peer counts as alive */
     tc_op op;
 } net_op;
 
@@ -67,10 +69,17 @@ typedef struct ofi_transport {
     library library;
     uint32_t rails, used;
     uint64_t keys;
-    net_op *free_ops, *ops, *delayed_first, *delayed_last, *reading; /* reading: strided gets with runs to ask for */
+    net_op *free_ops, *ops, *delayed_first, *delayed_last;
+    net_op *reading;  /* gets with runs to ask for */
+    net_op *suspects; /* failed, for no reason that tells whether the peer lives */
+    double judged, first_since; /* when suspects were looked at; since when `first` is the first delayed one */
+    net_op *first;
+    uint32_t refusals;
+    uint64_t longest; /* bytes the library takes at once, over any rail */
     net_op receive[RECEIVES];
     char *receive_memory;
     struct fid_mr *receive_mr;
+    char nothing[8]; /* registered where a memory has no byte */
 } ofi_transport;
 
 typedef struct links { /* of one peer */
@@ -88,6 +97,8 @@ int ofi_tell(tc_transport *transport, uint32_t peer_rank, char *message, size_t 
 void ofi_read_more(ofi_transport *t);
 ssize_t ofi_submit(ofi_transport *t, net_op *n);
 int ofi_post_or_delay(ofi_transport *t, net_op *n);
+void ofi_delay(ofi_transport *t, net_op *n);
+int ofi_blame(const ofi_transport *t, const net_op *n, int error);
 void ofi_finish(ofi_transport *t, net_op *n, int status);
 void ofi_read_done(ofi_transport *t, net_op *n);
 

@@ -7,13 +7,21 @@
 
 #include "ofi.h"
 
+#define SMALL_JOB 64u /* ranks: every peer's connection (live.c) is begun when it is connected */
+
 /* --- memory ------------------------------------------------------------------------------------------------------ */
+/* A message of nothing, too, goes to registered memory. */
+static void *start_of(const ofi_transport *t, const tc_memory *memory) {
+    return memory->bytes ? memory->base : (void *)(uintptr_t)t->nothing;
+}
+
 int ofi_register(tc_transport *transport, tc_memory *memory) {
     ofi_transport *t = (ofi_transport *)transport;
     uint64_t access = FI_REMOTE_WRITE | FI_REMOTE_READ | FI_WRITE | FI_READ | FI_SEND | FI_RECV;
-    for (uint32_t r = 0; r < t->rails && memory->bytes; r++) {
+    uint64_t bytes = memory->bytes ? memory->bytes : sizeof t->nothing;
+    for (uint32_t r = 0; r < t->rails; r++) {
         struct fid_mr *mr;
-        if (fi_mr_reg(t->rail[r].domain, memory->base, memory->bytes, access, 0, ++t->keys, 0, &mr, NULL)) {
+        if (fi_mr_reg(t->rail[r].domain, start_of(t, memory), bytes, access, 0, ++t->keys, 0, &mr, NULL)) {
             ofi_unregister(memory);
             return TC_ERR_TRANSPORT;
         }
@@ -30,18 +38,18 @@ void ofi_unregister(tc_memory *memory) {
     }
 }
 
-static wire_rail reach(const rail *r, const tc_memory *memory, struct fid_mr *mr) {
-    return (wire_rail){wants(r, FI_MR_VIRT_ADDR) ? (uint64_t)(uintptr_t)memory->base : 0, fi_mr_key(mr)};
+static wire_rail reach(const rail *r, const void *start, struct fid_mr *mr) {
+    return (wire_rail){wants(r, FI_MR_VIRT_ADDR) ? (uint64_t)(uintptr_t)start : 0, fi_mr_key(mr)};
 }
 
 void ofi_wire(const tc_block *block, wire_block *wire) {
     const ofi_transport *t = (const ofi_transport *)block->context->ofi;
     const tc_memory *memory = block->landing ? block->landing : block->memory;
     for (uint32_t r = 0; t && r < t->rails && memory->rail[r]; r++) {
-        wire->rail[r] = reach(&t->rail[r], memory, memory->rail[r]);
+        wire->rail[r] = reach(&t->rail[r], start_of(t, memory), memory->rail[r]);
         wire->rails = r + 1;
     }
-    if (block->landing) wire->direct = reach(&t->rail[0], block->memory, block->memory->rail[0]);
+    if (block->landing) wire->direct = reach(&t->rail[0], block->memory->base, block->memory->rail[0]);
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -113,6 +121,7 @@ static int post_receives(ofi_transport *t) {
         net_op *n = &t->receive[i];
         n->work = WORK_RECEIVE;
         n->rail = 0;
+        n->desc = t->receive_mr ? fi_mr_desc(t->receive_mr) : NULL;
         n->buffer = t->receive_memory + (size_t)i * RECEIVE_BYTES;
         int status = ofi_post_receive(t, n);
         if (status) return status;
@@ -123,6 +132,8 @@ static int post_receives(ofi_transport *t) {
 static int open_rails(ofi_transport *t) {
     tc_context *context = t->base.context;
     char names[sizeof context->options.nics], *rest = names;
+    bool ended = memchr(context->options.provider, 0, sizeof context->options.provider);
+    if (!ended || !memchr(context->options.nics, 0, sizeof names)) return TC_ERR_ARGUMENT;
     memcpy(names, context->options.nics, sizeof names);
     for (char *nic = strsep(&rest, ","); nic; nic = strsep(&rest, ",")) {
         if (t->rails == TC_MAX_RAILS) return TC_ERR_LIMIT;
@@ -138,7 +149,9 @@ static int open_rails(ofi_transport *t) {
         t->rails++;
         int status = open_rail(&t->library, r, context->options.outstanding);
         if (status) return status;
+        if (r->info->ep_attr->max_msg_size < t->longest) t->longest = r->info->ep_attr->max_msg_size;
     }
+    t->base.longest = t->longest;
     return post_receives(t);
 }
 
@@ -177,6 +190,7 @@ int ofi_open_transport(tc_context *context, tc_transport **out) {
     if (!t) return TC_ERR_NO_MEMORY;
     t->base = (tc_transport){.kind = TC_OFI, .value_bits = 8, .post = ofi_post, .progress = ofi_progress,
                              .idle = ofi_idle, .tell = ofi_tell, .close = ofi_close, .context = context};
+    t->longest = UINT64_MAX;
     t->ops = calloc(slots(context), sizeof *t->ops);
     for (uint32_t i = 0; t->ops && i < slots(context); i++) {
         t->ops[i].next = t->free_ops;
@@ -222,6 +236,8 @@ int ofi_connect(tc_transport *transport, peer *p) {
         return TC_ERR_UNREACHABLE;
     }
     p->network = l;
+    tc_context *context = transport->context;
+    if (context->options.size <= SMALL_JOB) live_dial(context, (uint32_t)(p - context->peers));
     return TC_OK;
 }
 
@@ -252,7 +268,7 @@ int ofi_capabilities(tc_context *context, tc_capability *list, uint32_t capacity
         c->max_message = i->ep_attr->max_msg_size;
         snprintf(c->note, sizeof c->note, "libfabric %u.%u; 32 bits used; weight %.3g; dead peers %s",
                  FI_MAJOR(t->library.version()), FI_MINOR(t->library.version()), t->rail[r].weight,
-                 i->addr_format == FI_SOCKADDR_IN ? "noticed by a connection" : "noticed on the same node only");
+                 i->addr_format == FI_SOCKADDR_IN && context->listener >= 0 ? "noticed by a connection" : "noticed on the same node only");
     }
     *count = rails;
     return TC_OK;

@@ -4,20 +4,22 @@
 /* --- completions ----------------------------------------------------------------------------------------------- */
 static void arrived(ofi_transport *t, uint32_t data) {
     tc_context *context = t->base.context;
-    uint32_t code = data >> 8 & 63, pieces = 1, index = data >> 19;
+    uint32_t code = data >> 8 & 63, pieces = 1, bits = index_bits(context), index = data >> (32 - bits);
+    uint32_t generations = 0xffffu >> bits;
     bool read = code == CODE_READ;
     if (read) code = 0;
     while ((pieces + 1) * pieces / 2 <= code) pieces++;
     const tc_block *block = index < context->block_count ? context->blocks[index] : NULL;
-    arrival a = {.block = index, .generation = (data >> 16 & 7) << 1, .generation_mask = 14, .pieces = pieces,
-                 .piece = code - pieces * (pieces - 1) / 2, .value = data & 255, .landed = !read};
+    arrival a = {.block = index, .generation = (data >> 16 & generations) << 1, .generation_mask = generations << 1,
+                 .pieces = pieces, .piece = code - pieces * (pieces - 1) / 2, .value = data & 255, .landed = !read};
     if (block && block->live) a.epoch = full_epoch(block->signal->shared, data >> 14 & 3);
     arrive(context, &a); /* what it refuses is in the statistics and at the signal */
 }
 
 int ofi_post_receive(ofi_transport *t, net_op *n) {
-    void *desc = t->receive_mr ? fi_mr_desc(t->receive_mr) : NULL;
-    return fi_recv(t->rail[n->rail].ep, n->buffer, RECEIVE_BYTES, desc, FI_ADDR_UNSPEC, n) ? TC_ERR_TRANSPORT : TC_OK;
+    ssize_t status = ofi_submit(t, n); /* not behind what waits for room to go out */
+    if (status == -FI_EAGAIN) ofi_delay(t, n);
+    return status && status != -FI_EAGAIN ? TC_ERR_TRANSPORT : TC_OK;
 }
 
 /* The read is done: put it in place, then a write of nothing tells the owner. */
@@ -48,40 +50,95 @@ static int complete(ofi_transport *t, const struct fi_cq_data_entry *entry) {
     return TC_OK;
 }
 
+/* --- errors -------------------------------------------------------------------------------------------------------- */
+/* An error may come before the end of the connection that tells that the peer died: it is asked about for a while. */
+static void suspect(ofi_transport *t, net_op *n, int error) {
+    if (ofi_blame(t, n, error) == TC_ERR_PEER_LOST) {
+        ofi_finish(t, n, TC_ERR_PEER_LOST);
+        return;
+    }
+    n->deadline = now() + GRACE_SECONDS;
+    n->next = t->suspects;
+    t->suspects = n;
+}
+
+static void judge(ofi_transport *t) {
+    double time = now();
+    if (time - t->judged < CHECK_SECONDS) return;
+    t->judged = time;
+    for (net_op **link = &t->suspects, *n = *link; n; n = *link) {
+        int status = ofi_blame(t, n, 0);
+        if (status != TC_ERR_PEER_LOST && time < n->deadline) {
+            link = &n->next;
+            continue;
+        }
+        *link = n->next;
+        if (n->work == WORK_SEND && status != TC_ERR_PEER_LOST) atomic_store(&t->base.context->error, status);
+        ofi_finish(t, n, status);
+    }
+}
+
 static int failed(ofi_transport *t, rail *r) {
     struct fi_cq_err_entry error = {0};
     if (fi_cq_readerr(r->cq, &error, 0) < 0) return TC_OK;
     net_op *n = error.op_context;
     if (!n) return TC_OK;
     if (n->work == WORK_RECEIVE) return error.err == FI_ECANCELED ? TC_OK : ofi_post_receive(t, n);
-    bool gone = error.err == FI_ECONNRESET || error.err == FI_ECONNREFUSED || error.err == FI_ENOTCONN ||
-                error.err == FI_ECONNABORTED || error.err == FI_ESHUTDOWN || error.err == FI_EHOSTUNREACH;
-    if (gone && n->target) lose(t->base.context, n->target->peer);
-    ofi_finish(t, n, gone ? TC_ERR_PEER_LOST : TC_ERR_TRANSPORT);
+    suspect(t, n, error.err);
+    return TC_OK;
+}
+
+/* --- what waits for room ------------------------------------------------------------------------------------------- */
+/* The library goes on refusing the first in line: if its peer is gone, so is it; if not, it lets the others pass. */
+static bool is_stuck(ofi_transport *t, net_op *n) {
+    if (t->first == n && ++t->refusals % SPINS) return false;
+    double time = now();
+    if (t->first != n) t->first_since = time;
+    t->first = n;
+    return time - t->first_since > CHECK_SECONDS;
+}
+
+static net_op *take_delayed(ofi_transport *t) {
+    net_op *n = t->delayed_first;
+    t->delayed_first = n->next;
+    if (!t->delayed_first) t->delayed_last = NULL;
+    t->first = NULL;
+    return n;
+}
+
+static int hand_on(ofi_transport *t) {
+    while (t->delayed_first) {
+        net_op *n = t->delayed_first;
+        ssize_t status = ofi_submit(t, n);
+        if (status == -FI_EAGAIN && !is_stuck(t, n)) return TC_OK;
+        take_delayed(t);
+        if (status == -FI_EAGAIN) {
+            if (n->work != WORK_RECEIVE && ofi_blame(t, n, 0) == TC_ERR_PEER_LOST) ofi_finish(t, n, TC_ERR_PEER_LOST);
+            else ofi_delay(t, n);
+            return TC_OK;
+        }
+        if (status && n->work == WORK_RECEIVE) return TC_ERR_TRANSPORT;
+        if (status) suspect(t, n, (int)-status);
+    }
     return TC_OK;
 }
 
 int ofi_progress(tc_transport *transport) {
     ofi_transport *t = (ofi_transport *)transport;
     struct fi_cq_data_entry entry[BATCH];
-    while (t->delayed_first) {
-        net_op *n = t->delayed_first;
-        ssize_t status = ofi_submit(t, n);
-        if (status == -FI_EAGAIN) break;
-        t->delayed_first = n->next;
-        if (!t->delayed_first) t->delayed_last = NULL;
-        if (status) ofi_finish(t, n, TC_ERR_TRANSPORT);
-    }
-    ofi_read_more(t);
-    int found = 0;
-    for (uint32_t i = 0; i < t->rails; i++) {
+    int found = 0, status = t->delayed_first ? hand_on(t) : TC_OK;
+    if (t->reading) ofi_read_more(t);
+    if (t->suspects) judge(t);
+    for (uint32_t i = 0; i < t->rails && status == TC_OK; i++) {
         ssize_t n = fi_cq_read(t->rail[i].cq, entry, BATCH);
-        int status = n == -FI_EAVAIL ? failed(t, &t->rail[i]) : TC_OK;
-        for (ssize_t k = 0; k < n && status == TC_OK; k++) status = complete(t, &entry[k]);
-        if (status != TC_OK) return status;
+        if (n == -FI_EAVAIL) status = failed(t, &t->rail[i]);
+        for (ssize_t k = 0; k < n; k++) { /* all of them: they come only once */
+            int bad = complete(t, &entry[k]);
+            if (bad) status = bad;
+        }
         found |= n > 0;
     }
-    return found;
+    return status ? status : found;
 }
 
 bool ofi_idle(tc_transport *transport) {

@@ -3,7 +3,8 @@
  * Nothing here relies on order: each piece's notification vouches for that piece alone, and arrive.c counts the
  * message when all of them are in. Strided blocks land in memory of their own and are spread out on arrival, since
  * with the providers at hand the target must call in anyway. The 32 bits, from the top:
- *     13 block · 3 generation · 2 epoch · 6 piece and pieces, or that it was read · 8 value
+ *     16 block and generation, as many of the former as the owner's table needs · 2 epoch
+ *     6 piece and pieces, or that it was read · 8 value
  */
 #include <stdlib.h>
 #include <string.h>
@@ -32,9 +33,16 @@ static void release(ofi_transport *t, net_op *n) {
     t->used--;
 }
 
+/* Which item it was: see tc_plan_culprit. */
+static void name_culprit(tc_plan *plan, const tc_target *target) {
+    for (uint32_t i = 0; i < plan->items; i++)
+        if (plan->item[i].target == target) plan->culprit = i;
+}
+
 void ofi_finish(ofi_transport *t, net_op *n, int status) {
     tc_plan *plan = n->plan;
     net_op *parent = n->parent;
+    if (status < 0 && plan) name_culprit(plan, n->target);
     release(t, n);
     if (parent) run_done(t, parent, status);
     else if (plan) op_done(plan, status);
@@ -43,6 +51,7 @@ void ofi_finish(ofi_transport *t, net_op *n, int status) {
 /* --- posting ------------------------------------------------------------------------------------------------- */
 ssize_t ofi_submit(ofi_transport *t, net_op *n) {
     struct fid_ep *ep = t->rail[n->rail].ep;
+    if (n->work == WORK_RECEIVE) return fi_recv(ep, n->buffer, RECEIVE_BYTES, n->desc, FI_ADDR_UNSPEC, n);
     if (n->work == WORK_SEND) return fi_send(ep, n->buffer, n->bytes, n->desc, n->peer, n);
     if (n->work == WORK_READ) return fi_read(ep, n->buffer, n->bytes, n->desc, n->peer, n->address, n->key, n);
     struct iovec local = {n->buffer, n->bytes};
@@ -55,21 +64,29 @@ ssize_t ofi_submit(ofi_transport *t, net_op *n) {
     return fi_writemsg(ep, &message, flags);
 }
 
-static void delay(ofi_transport *t, net_op *n) {
+void ofi_delay(ofi_transport *t, net_op *n) {
     n->next = NULL;
     if (t->delayed_last) t->delayed_last->next = n;
     else t->delayed_first = n;
     t->delayed_last = n;
 }
 
+/* Does this error, or its peer's silence, mean that the peer is gone? Then it is lost from here on. */
+int ofi_blame(const ofi_transport *t, const net_op *n, int error) {
+    bool gone = error == FI_ECONNRESET || error == FI_ECONNREFUSED || error == FI_ENOTCONN ||
+                error == FI_ECONNABORTED || error == FI_ESHUTDOWN || error == FI_EHOSTUNREACH;
+    if (gone || tc_peer_alive(t->base.context, n->rank) == TC_ERR_PEER_LOST) return lose(t->base.context, n->rank);
+    return TC_ERR_TRANSPORT;
+}
+
 /* What the library has no room for now goes out from progress, in order. */
 int ofi_post_or_delay(ofi_transport *t, net_op *n) {
     ssize_t status = t->delayed_first ? -FI_EAGAIN : ofi_submit(t, n);
     if (status == -FI_EAGAIN) {
-        delay(t, n);
+        ofi_delay(t, n);
         return TC_OK;
     }
-    return status ? TC_ERR_TRANSPORT : TC_OK;
+    return status ? ofi_blame(t, n, (int)-status) : TC_OK;
 }
 
 static int register_local(ofi_transport *t, net_op *n) {
@@ -84,8 +101,8 @@ static int register_local(ofi_transport *t, net_op *n) {
 static uint32_t immediate(const tc_op *op, uint32_t piece, uint32_t pieces) {
     const wire_block *w = &op->target->wire;
     uint32_t code = op->get ? CODE_READ : pieces * (pieces - 1) / 2 + piece;
-    return w->block << 19 | (w->generation >> 1 & 7) << 16 | (uint32_t)(op->epoch % LANES) << 14 | code << 8 |
-           (uint32_t)op->value;
+    return w->block << (32 - w->index_bits) | (w->generation >> 1 & (0xffffu >> w->index_bits)) << 16 |
+           (uint32_t)(op->epoch % LANES) << 14 | code << 8 | (uint32_t)op->value;
 }
 
 /* Fills a slot for bytes [from, from + bytes) of a message, as piece `piece` of `pieces`, over rail `r`. */
@@ -95,6 +112,7 @@ static int prepare(ofi_transport *t, net_op *n, const tc_op *op, uint32_t r, uin
     const links *l = t->base.context->peers[target->peer].network;
     n->work = op->get ? WORK_READ : WORK_WRITE;
     n->rail = r;
+    n->rank = target->peer;
     n->plan = op->plan;
     n->target = op->target;
     n->op = *op;
@@ -115,12 +133,22 @@ static int prepare(ofi_transport *t, net_op *n, const tc_op *op, uint32_t r, uin
     return register_local(t, n);
 }
 
+/* More bytes than the library takes at once: equal pieces, over the rails in turn; 0 if there would be too many. */
+static uint32_t cut_long(const ofi_transport *t, const tc_op *op, uint32_t rails, uint64_t share[TC_MAX_PIECES]) {
+    uint64_t pieces = (op->bytes - 1) / t->longest + 1;
+    if (op->pieces > 1 || op->target->wire.stream || pieces > TC_MAX_PIECES) return 0;
+    if (pieces < rails) pieces = rails;
+    for (uint32_t i = 0; i < pieces; i++) share[i] = op->bytes / pieces + (i < op->bytes % pieces);
+    return (uint32_t)pieces;
+}
+
 /* How many pieces, and how long each: in proportion to the weights of the rails. */
-static uint32_t stripes(const ofi_transport *t, const tc_op *op, uint64_t share[TC_MAX_RAILS]) {
+static uint32_t stripes(const ofi_transport *t, const tc_op *op, uint64_t share[TC_MAX_PIECES]) {
     const links *l = t->base.context->peers[op->target->peer].network;
     double sum = 0;
     uint64_t left = op->bytes;
     share[0] = op->bytes;
+    if (op->bytes > t->longest && !op->get) return cut_long(t, op, l->rails, share);
     if (op->pieces > 1 || op->get || op->target->wire.stream || l->rails < 2 ||
         op->bytes < t->base.context->options.stripe_from || op->bytes < l->rails)
         return 1;
@@ -132,7 +160,7 @@ static uint32_t stripes(const ofi_transport *t, const tc_op *op, uint64_t share[
     return l->rails;
 }
 
-/* --- gets of strided blocks: one read per run, as many at a time as there are slots ---------------------------- */
+/* --- gets of strided blocks and long ones: one read per run, as many at a time as there are slots ---------------- */
 
 static void read_next(ofi_transport *t, net_op *parent) {
     net_op *n = take(t);
@@ -141,12 +169,16 @@ static void read_next(ofi_transport *t, net_op *parent) {
     n->parent = parent;
     n->target = parent->target;
     n->rail = parent->rail;
+    n->rank = parent->rank;
     n->peer = parent->peer;
     n->desc = parent->desc;
-    n->key = parent->target->wire.direct.key;
-    n->address = parent->target->wire.direct.address + at;
+    const wire_block *wire = &parent->target->wire;
+    const wire_rail *memory = wire->landing ? &wire->direct : &wire->rail[n->rail];
+    n->key = memory->key;
+    n->address = memory->address + at;
     n->buffer = parent->buffer + parent->cursor;
     n->bytes = run < parent->bytes - parent->cursor ? run : parent->bytes - parent->cursor;
+    if (n->bytes > t->longest) n->bytes = t->longest;
     parent->cursor += n->bytes;
     parent->children++;
     t->base.context->stats.pieces++;
@@ -184,28 +216,32 @@ static void run_done(ofi_transport *t, net_op *parent, int status) {
     else ofi_finish(t, parent, parent->error);
 }
 
-static bool by_runs(const tc_op *op) {
-    return op->get && op->target->wire.landing;
+static bool by_runs(const ofi_transport *t, const tc_op *op) {
+    return op->get && (op->target->wire.landing || op->bytes > t->longest);
 }
 
 int ofi_post(tc_transport *transport, const tc_op *op) {
     ofi_transport *t = (ofi_transport *)transport;
     const links *l = transport->context->peers[op->target->peer].network;
     uint32_t most = transport->context->options.outstanding;
-    uint64_t share[TC_MAX_RAILS], from = op->from;
+    uint64_t share[TC_MAX_PIECES], from = op->from;
     uint32_t count = stripes(t, op, share);
-    if (count > most || (by_runs(op) && most < 2)) return TC_ERR_LIMIT;
-    if (t->used + count + by_runs(op) > most) return TC_FULL;
+    bool runs = by_runs(t, op);
+    if (!count || count > most || (runs && most < 2)) return TC_ERR_LIMIT;
+    if (t->used + count + runs > most) return TC_FULL;
     for (uint32_t i = 0; i < count; i++) {
         net_op *n = take(t);
         bool whole = count == 1;
-        uint32_t r = whole ? op->piece % l->rails : i;
+        uint32_t r = (whole ? op->piece : i) % l->rails;
         int status = prepare(t, n, op, r, whole ? op->piece : i, whole ? op->pieces : count, from, share[i]);
-        if (status == TC_OK) status = by_runs(op) ? read_runs(t, n) : ofi_post_or_delay(t, n);
+        if (status == TC_OK) status = runs ? read_runs(t, n) : ofi_post_or_delay(t, n);
         transport->context->stats.pieces++;
         if (status != TC_OK) {
             release(t, n);
-            return status;
+            if (i == 0) return status;
+            name_culprit(op->plan, op->target); /* what is out cannot be called back: the plan ends with it, in error */
+            atomic_store(&op->plan->error, status);
+            return TC_AGAIN;
         }
         if (i) atomic_fetch_add(&op->plan->outstanding, 1);
         from += share[i];
@@ -219,6 +255,7 @@ int ofi_tell(tc_transport *transport, uint32_t peer_rank, char *message, size_t 
     net_op *n = take(t);
     if (!n) return TC_FULL;
     n->work = WORK_SEND;
+    n->rank = peer_rank;
     n->buffer = n->owned = message;
     n->bytes = bytes;
     n->peer = l->address[0];

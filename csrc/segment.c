@@ -104,9 +104,10 @@ void seg_detach(peer *p) {
     p->mapped = false;
 }
 
-/* Same number: same running kernel and same host name, so memory may be shared (emulated hosts differ by name). */
+/* Same number: same running kernel, host name and numbering of processes, so memory may be shared and a process is found
+ * by its number (emulated hosts differ by name; containers may share all but the numbering). */
 uint64_t node_identity(void) {
-    char text[128] = {0};
+    char text[128] = {0}, processes[64] = {0};
     struct utsname name;
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
@@ -114,7 +115,10 @@ uint64_t node_identity(void) {
         close(fd);
     }
     uname(&name);
-    return checksum(text, strlen(text)) ^ checksum(name.nodename, strlen(name.nodename)) * 3;
+    if (readlink("/proc/self/ns/pid", processes, sizeof processes - 1) < 0)
+        snprintf(processes, sizeof processes, "%d alone", (int)getpid());
+    return checksum(text, strlen(text)) ^ checksum(name.nodename, strlen(name.nodename)) * 3 ^
+           checksum(processes, strlen(processes)) * 5;
 }
 
 /* --- bounded queues of identified notifications: many writers, one reader; a ticket is a place and a turn --- */

@@ -36,6 +36,13 @@ static void hold(sim_transport *t, const tc_op *op, bool again) {
     atomic_fetch_add(&op->plan->outstanding, 1);
 }
 
+/* Who waits for an answer waits in vain; who does not never knows. */
+static void drop(const tc_op *op) {
+    if (!op->get && !op->remote) return;
+    op->plan->dropped++;
+    atomic_fetch_add(&op->plan->outstanding, 1);
+}
+
 static uint32_t cut(sim_transport *t, const tc_op *op) {
     if (t->faults.pieces < 2 || op->get || op->target->wire.stream || op->bytes < 2) return 1;
     uint32_t pieces = 1 + (uint32_t)(draw(t) % t->faults.pieces);
@@ -57,7 +64,10 @@ static int sim_post(tc_transport *transport, const tc_op *op) {
         piece.pieces = pieces;
         piece.track = true;
         from += share;
-        if (chance(t) < t->faults.drop) continue;
+        if (chance(t) < t->faults.drop) {
+            drop(op);
+            continue;
+        }
         hold(t, &piece, !op->get && !op->target->wire.stream && chance(t) < t->faults.duplicate);
     }
     return TC_OK; /* every held piece counts for the plan by itself */

@@ -40,7 +40,8 @@ enum tc_status {
     TC_ERR_UNSUPPORTED = -16, /* built without it, or this transport cannot */
     TC_ERR_TRANSPORT = -17,   /* the network library refused or failed */
     TC_ERR_OVERFLOW = -18,    /* identified notifications were lost: their queue was full */
-    TC_ERR_DENIED = -19       /* the kernel forbids cross-memory attach */
+    TC_ERR_DENIED = -19,      /* the kernel forbids cross-memory attach */
+    TC_ERR_OPENED = -20       /* this block is open already, or was put to: one target counts its epochs */
 };
 
 enum tc_transport_kind { TC_SHM = 1, TC_OFI = 2, TC_MSG = 4, TC_SIM = 8 };
@@ -59,7 +60,7 @@ typedef struct tc_options {
     uint32_t rank, size;
     uint32_t signals, blocks;      /* table sizes; blocks at most 8192 */
     uint32_t queues, queue_depth;  /* identified signals, and events each holds (a power of two) */
-    uint32_t outstanding;          /* operations under way before back-pressure */
+    uint32_t outstanding;          /* operations under way before back-pressure; at most 2^20 */
     uint32_t transports;           /* allowed: a sum of tc_transport_kind */
     uint32_t checked;              /* 1: every put must be proven safe */
     uint32_t progress_thread;      /* 1: a thread of ours drives transports that need driving */
