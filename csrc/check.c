@@ -13,8 +13,7 @@ static uint64_t latest_seen(const tc_context *context, uint32_t peer_rank) {
         if (!block->live || block->source != peer_rank) continue;
         for (uint32_t lane = 0; lane < LANES; lane++) {
             uint64_t word = atomic_load_explicit(&block->shared->number[lane], memory_order_acquire);
-            if (word >> 32 && word >> 32 <= block->signal->observed && (word & 0xffffffff) > seen)
-                seen = word & 0xffffffff;
+            if (number_of(word) > seen && epochs_past(word, block->signal->observed) < 0) seen = number_of(word);
         }
     }
     return seen;
@@ -26,7 +25,7 @@ static bool is_proven(const tc_target *target, uint64_t seen) {
     if (atomic_load_explicit(target->proof.published, memory_order_acquire) < needed) return false;
     for (uint32_t lane = 0; lane < LANES; lane++) {
         uint64_t word = atomic_load_explicit(&target->proof.told[lane], memory_order_relaxed);
-        if ((word & 0xffffffff) && word >> 32 >= needed && (word & 0xffffffff) <= seen) return true;
+        if (number_of(word) && epochs_past(word, needed) >= 0 && number_of(word) <= seen) return true;
     }
     return false;
 }
@@ -47,15 +46,22 @@ int check_proof(tc_context *context, const tc_target *target) {
     return TC_ERR_NOT_PROVEN;
 }
 
+/* Lanes that are passed over are emptied: what they held would be too far behind to be compared. */
+void note_told(_Atomic uint64_t *published, _Atomic uint64_t *told, uint64_t consumed, uint64_t number) {
+    uint64_t last = atomic_load_explicit(published, memory_order_relaxed);
+    for (uint64_t e = last + 1; e < consumed && e <= last + LANES; e++)
+        atomic_store_explicit(&told[e % LANES], 0, memory_order_relaxed);
+    atomic_store_explicit(&told[consumed % LANES], numbered(consumed, number), memory_order_relaxed);
+    atomic_store_explicit(published, consumed, memory_order_release);
+}
+
 /* Message `number` to this peer tells how far its blocks have been consumed here. */
 void publish_consumed(tc_context *context, uint32_t peer_rank, uint64_t number) {
     for (uint32_t i = 0; i < context->block_count; i++) {
         const tc_block *block = context->blocks[i];
         if (!block->live || block->source != peer_rank) continue;
         uint64_t consumed = atomic_load_explicit(&block->signal->shared->epoch, memory_order_relaxed);
-        if (atomic_load_explicit(&block->shared->published, memory_order_relaxed) == consumed) continue;
-        atomic_store_explicit(&block->shared->told[consumed % LANES], consumed << 32 | (number & 0xffffffff),
-                              memory_order_relaxed);
-        atomic_store_explicit(&block->shared->published, consumed, memory_order_release);
+        if (atomic_load_explicit(&block->shared->published, memory_order_relaxed) != consumed)
+            note_told(&block->shared->published, block->shared->told, consumed, number);
     }
 }

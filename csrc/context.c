@@ -26,10 +26,10 @@ const char *tc_status_text(int status) {
         "no transport leads there", "the peer died or closed its context", "the limit of the wait has passed",
         "more notifications than this epoch expects", "not proven free", "value too large for the transport",
         "not supported here", "the network library failed", "identified notifications were lost",
-        "the kernel forbids cross-memory attach"};
+        "the kernel forbids cross-memory attach", "block opened before, and one target counts its epochs"};
     if (status == TC_AGAIN) return "not yet";
     if (status == TC_FULL) return "no room in a bounded queue yet";
-    return status <= 0 && status >= TC_ERR_DENIED ? text[-status] : "unknown status";
+    return status <= 0 && status >= TC_ERR_OPENED ? text[-status] : "unknown status";
 }
 
 double now(void) {
@@ -63,7 +63,8 @@ static void make_lock(pthread_mutex_t *lock) {
 
 static bool sensible(const tc_options *o) {
     return o->size > 0 && o->rank < o->size && o->signals > 0 && o->blocks > 0 && o->blocks <= BLOCKS_AT_MOST &&
-           o->queues <= 256 && o->queue_depth > 0 && (o->queue_depth & (o->queue_depth - 1)) == 0 && o->outstanding > 0;
+           o->queues <= 256 && o->queue_depth > 0 && (o->queue_depth & (o->queue_depth - 1)) == 0 && o->outstanding > 0 &&
+           o->outstanding <= 1u << 20;
 }
 
 static void *drive(void *user) {
@@ -165,6 +166,7 @@ static int choose(tc_context *context, peer *p) {
     if (a->node == context->node) {
         context->local++;
         if (p->pidfd < 0 && !p->here) p->pidfd = (int)syscall(SYS_pidfd_open, a->pid, 0);
+        p->known = p->pidfd >= 0 || p->mapped || may_cross(a); /* else the number may be of another's counting */
     }
     return TC_OK;
 }
@@ -280,6 +282,7 @@ int tc_context_close(tc_context *context) {
         if (context->peers[i].pidfd >= 0) close(context->peers[i].pidfd);
         ofi_disconnect(&context->peers[i]);
         free(context->peers[i].freed);
+        free(context->peers[i].opened);
     }
     if (context->ofi) context->ofi->close(context->ofi);
     context->ofi = NULL;
@@ -304,7 +307,7 @@ int tc_context_stats(tc_context *context, tc_stats *stats) {
 
 /* --- who lives ---------------------------------------------------------------------------------------------- */
 static bool process_gone(const peer *p) {
-    if (p->here) return false;
+    if (p->here || !p->known) return false;
     if (p->pidfd >= 0) {
         struct pollfd ready = {.fd = p->pidfd, .events = POLLIN};
         return poll(&ready, 1, 0) == 1;

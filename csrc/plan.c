@@ -29,12 +29,21 @@ static int value_fits(const tc_target *target, uint64_t value) {
     return bits >= 64 || value >> bits == 0 ? TC_OK : TC_ERR_VALUE;
 }
 
+/* A message has so many pieces at most; a stream's has one. A get is read by parts of any number. */
+static int length_fits(const tc_item *item) {
+    const tc_target *target = item->target;
+    uint64_t longest = target->context->peers[target->peer].inner->longest;
+    if (!longest || item->get || item->bytes <= longest) return TC_OK;
+    return target->wire.stream || (item->bytes - 1) / longest >= TC_MAX_PIECES ? TC_ERR_LIMIT : TC_OK;
+}
+
 static int add(tc_plan *plan, const tc_item *item) {
     const tc_target *target = item->target;
     if (plan->running) return TC_ERR_BUSY;
     for (uint32_t i = 0; i < plan->items && !target->wire.stream; i++)
         if (plan->item[i].target == target) return TC_ERR_ARGUMENT; /* one message per epoch */
     int status = value_fits(target, item->value);
+    if (status == TC_OK) status = length_fits(item);
     if (status == TC_OK) status = grow(plan);
     if (status != TC_OK) return status;
     plan->item[plan->items++] = *item;
@@ -254,7 +263,8 @@ int tc_plan_culprit(tc_plan *plan, uint32_t *item, uint32_t *peer_rank, uint32_t
 
 int tc_plan_free(tc_plan *plan) {
     if (!plan) return TC_ERR_ARGUMENT;
-    if (plan->running && plan_advance(plan) == TC_AGAIN) return TC_ERR_BUSY;
+    bool under_way = plan->running && plan_advance(plan) == TC_AGAIN;
+    if (under_way && !(plan->dropped && atomic_load(&plan->outstanding) == plan->dropped)) return TC_ERR_BUSY;
     for (uint32_t i = 0; i < plan->items; i++) plan->item[i].target->busy--;
     free(plan->item);
     free(plan);

@@ -128,8 +128,7 @@ static int shm_post(tc_transport *transport, const tc_op *op) {
     int status = move((const shm_transport *)transport, op);
     if (status) return status;
     if (op->number)
-        atomic_store_explicit(&block->number[op->epoch % LANES], (op->epoch + 1) << 32 | (op->number & 0xffffffff),
-                              memory_order_relaxed);
+        atomic_store_explicit(&block->number[op->epoch % LANES], numbered(op->epoch, op->number), memory_order_relaxed);
     if (op->track && !target->wire.stream) {
         status = arrive_piece(block, op->epoch, op->piece, op->pieces);
         if (status == TC_ERR_SURPLUS) atomic_fetch_add_explicit(&signal->surplus, 1, memory_order_relaxed);
