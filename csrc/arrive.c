@@ -61,10 +61,8 @@ int arrive(tc_context *context, const arrival *a) {
         return TC_ERR_STALE;
     }
     if (!block->shared->stream) status = arrive_piece(block->shared, a->epoch, a->piece, a->pieces);
-    if (status == TC_ERR_SURPLUS) {
-        context->stats.surplus++;
+    if (status == TC_ERR_SURPLUS)
         atomic_fetch_add_explicit(&block->signal->shared->surplus, 1, memory_order_relaxed);
-    }
     if (status != TC_OK) return status;
     if (block->landing && a->landed) {
         tc_layout plain = layout_simple(0, block->bytes);

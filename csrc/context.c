@@ -26,7 +26,7 @@ const char *tc_status_text(int status) {
         "no transport leads there", "the peer died or closed its context", "the limit of the wait has passed",
         "more notifications than this epoch expects", "not proven free", "value too large for the transport",
         "not supported here", "the network library failed", "identified notifications were lost",
-        "the kernel forbids cross-memory attach", "block opened before, and one target counts its epochs"};
+        "the kernel forbids cross-memory attach", "block opened here before: use that target, or have its owner issue another"};
     if (status == TC_AGAIN) return "not yet";
     if (status == TC_FULL) return "no room in a bounded queue yet";
     return status <= 0 && status >= TC_ERR_OPENED ? text[-status] : "unknown status";
@@ -301,6 +301,8 @@ int tc_context_stats(tc_context *context, tc_stats *stats) {
     if (!context || !stats) return TC_ERR_ARGUMENT;
     enter(context);
     *stats = context->stats;
+    for (uint32_t i = 0; i < context->signal_count; i++)
+        stats->surplus += atomic_load(&context->signals[i]->shared->surplus); /* counted by whoever refused it */
     leave(context);
     return TC_OK;
 }

@@ -127,6 +127,7 @@ static int shm_post(tc_transport *transport, const tc_op *op) {
     if (!target->wire.stream && ahead > (int64_t)AHEAD) return TC_FULL;
     int status = move((const shm_transport *)transport, op);
     if (status) return status;
+    transport->context->stats.pieces++;
     if (op->number)
         atomic_store_explicit(&block->number[op->epoch % LANES], numbered(op->epoch, op->number), memory_order_relaxed);
     if (op->track && !target->wire.stream) {

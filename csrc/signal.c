@@ -41,6 +41,7 @@ int tc_signal_create(tc_context *context, uint32_t kind, tc_signal **out) {
         if (kind == TC_IDENTIFIED) context->queue_taken[queue] = false;
         return status;
     }
+    context->stats.surplus += atomic_load(&signal->shared->surplus); /* of a signal that was freed */
     for (uint32_t i = 0; i < LANES; i++) atomic_store(&signal->shared->lane[i], 0);
     atomic_store(&signal->shared->epoch, 0);
     atomic_store(&signal->shared->expected, 0);

@@ -101,7 +101,7 @@ typedef struct tc_stats {
     uint64_t messages, pieces, bytes;  /* handed to transports by this rank */
     uint64_t control;                  /* extra messages: proofs, requests, acknowledgements */
     uint64_t strays;                   /* notifications for blocks that were freed */
-    uint64_t surplus;                  /* notifications refused as one too many */
+    uint64_t surplus;                  /* notifications that came here as one too many, at all signals */
     uint64_t full;                     /* times back-pressure held a transfer back */
 } tc_stats;
 

@@ -33,6 +33,7 @@ CLASSES: dict[int, type[errors.RmaError]] = {
     lib.TC_ERR_TRANSPORT: errors.TransportError,
     lib.TC_ERR_OVERFLOW: errors.LimitError,
     lib.TC_ERR_DENIED: errors.UnsupportedError,
+    lib.TC_ERR_OPENED: errors.BlockError,
 }
 
 
