@@ -186,7 +186,6 @@ static int map_target(const peer *p, tc_target *target) {
     void *base = NULL;
     target->block = &p->view.blocks[wire->block];
     target->signal = &p->view.signals[wire->signal];
-    if (atomic_load(&target->block->generation) != wire->generation) return TC_ERR_STALE;
     if (p->here) {
         base = (void *)(uintptr_t)wire->base;
     } else if (wire->memory_kind == TC_SHARED) {
@@ -204,7 +203,9 @@ static int check_opened(peer *p, const wire_block *wire) {
     if (wire->block >= BLOCKS_AT_MOST) return TC_ERR_BLOCK;
     if (!p->opened) p->opened = calloc(BLOCKS_AT_MOST, sizeof *p->opened);
     if (!p->opened) return TC_ERR_NO_MEMORY;
-    return !wire->stream && p->opened[wire->block] >= wire->generation ? TC_ERR_OPENED : TC_OK;
+    bool stale = p->mapped && atomic_load(&p->view.blocks[wire->block].generation) != wire->generation;
+    if (stale || p->opened[wire->block] > wire->generation) return TC_ERR_STALE;
+    return !wire->stream && p->opened[wire->block] == wire->generation ? TC_ERR_OPENED : TC_OK;
 }
 
 static int open_target(tc_context *context, const wire_block *wire, tc_target **out) {

@@ -182,6 +182,52 @@ static void dropped(void) {
     EXPECT(whole > 0 && part > 0 && none > 0);
 }
 
+/* Who waits for an answer of a network that drops everything is never told that all is well. */
+static void dropped_answers(void) {
+    tc_options options = shm_options();
+    tc_faults faults = {.drop = 1};
+    unsigned char got[8] = {7};
+    tc_layout layout = plain(0, 8);
+    tc_plan *get;
+    pair p;
+    open_group(2, &options, &faults, p.end);
+    equip(&p, TC_COUNTED, TC_REMOTE, 8, 0);
+    OK(tc_plan_start(p.plan));
+    EXPECT_STATUS(tc_plan_wait(p.plan, 0.01), TC_ERR_TIMEOUT);
+    OK(tc_plan_create(p.end[0], TC_LOCAL, &get));
+    OK(tc_plan_get(get, p.target, got, &layout, 0));
+    OK(tc_plan_start(get));
+    EXPECT_STATUS(tc_plan_wait(get, 0.01), TC_ERR_TIMEOUT);
+    EXPECT(got[0] == 7);
+    OK(tc_context_flush(p.end[0], 1));
+    OK(tc_plan_free(get)); /* nothing is under way */
+    close_pair(&p);
+}
+
+/* In shared memory, too, pieces are counted where they start, and what came twice where it came. */
+static void counts(void) {
+    tc_options options = shm_options();
+    tc_faults faults = {.seed = 1, .pieces = 3, .duplicate = 1};
+    tc_stats sent, came;
+    pair p;
+    open_group(2, &options, &faults, p.end);
+    equip(&p, TC_COUNTED, TC_LOCAL, 64, 0);
+    OK(tc_plan_start(p.plan));
+    OK(tc_plan_wait(p.plan, 1));
+    OK(tc_context_flush(p.end[0], 1));
+    OK(tc_signal_wait(p.signal, 1));
+    OK(tc_context_stats(p.end[0], &sent));
+    OK(tc_context_stats(p.end[1], &came));
+    EXPECT(sent.messages == 1 && sent.pieces >= 2 && sent.pieces % 2 == 0 && sent.surplus == 0);
+    EXPECT(came.pieces == 0 && came.surplus == sent.pieces / 2);
+    OK(tc_block_free(p.block));
+    OK(tc_signal_free(p.signal));
+    OK(tc_signal_create(p.end[1], TC_COUNTED, &p.signal)); /* where the freed one was */
+    OK(tc_context_stats(p.end[1], &came));
+    EXPECT(came.surplus == sent.pieces / 2);
+    close_pair(&p);
+}
+
 static void no_memory(void) {
     tc_options options = shm_options();
     struct rlimit old, few;
@@ -247,6 +293,8 @@ int main(void) {
     overflow();
     freed_over_messages();
     dropped();
+    dropped_answers();
+    counts();
     no_memory();
     denied();
     return 0;

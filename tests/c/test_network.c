@@ -1,5 +1,7 @@
 /* Over libfabric, both ends in this process; arguments: provider, interface. What a holder may not do any more, or twice,
  * is refused or counted, never a crash and never data in another's memory; strided gets take one read per run. */
+#include <fcntl.h>
+
 #include "expect.h"
 #include "internal.h"
 
@@ -164,6 +166,145 @@ static void strided_gets(void) {
     free(copy);
 }
 
+/* A strided block is freed while a put to it is under way: that put is a stray, and all else goes on. What is kept for
+ * such puts is bounded. */
+static void freed_under_way(void) {
+    tc_memory *memory;
+    tc_signal *signal;
+    tc_block *block, *other;
+    tc_stats before, after;
+    tc_layout spread = {.offset = 0, .run = 8, .count = {4, 1, 1}, .stride = {16, 0, 0}};
+    tc_layout far = {.offset = 0, .run = 1 << 20, .count = {16, 1, 1}, .stride = {1 << 20, 0, 0}};
+    OK(tc_memory_allocate(group[1], 16 << 20, &memory));
+    OK(tc_signal_create(group[1], TC_COUNTED, &signal));
+    OK(tc_context_stats(group[1], &before));
+    tc_target *target = give(memory, spread, signal, group[0], 0, 1, &block);
+    tc_plan *plan = plan_of(target, source, plain(0, 32), 0);
+    OK(tc_plan_start(plan));
+    OK(tc_block_free(block));
+    finish(plan);
+    OK(tc_context_stats(group[1], &after));
+    EXPECT(after.strays == before.strays + 1);
+    target = give(memory, plain(0, 8), signal, group[0], 0, 2, &other);
+    plan = plan_of(target, source + 1, plain(0, 8), 0);
+    OK(tc_plan_start(plan));
+    finish(plan);
+    arrive_at(signal);
+    OK(tc_block_free(other));
+    for (int i = 0; i < 12; i++) {
+        OK(tc_block_issue(memory, &far, signal, 0, 1, &block));
+        while (tc_block_free(block) == TC_FULL) drive();
+        drive();
+        EXPECT(group[1]->old_bytes <= 64 << 20 || group[1]->old_count <= 4);
+    }
+    EXPECT(group[1]->old_count == 4);
+    OK(tc_memory_free(memory));
+}
+
+static int count_descriptors(void) {
+    int n = 0;
+    for (int fd = 0; fd < 1024; fd++) n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* Strided blocks take no descriptor, and for peers in shared memory nothing lands anywhere else. */
+static void strided_blocks_are_cheap(void) {
+    tc_options both = options;
+    tc_context *one;
+    tc_memory *memory;
+    tc_signal *signal;
+    tc_block *block;
+    tc_layout spread = {.offset = 0, .run = 8, .count = {4, 1, 1}, .stride = {16, 0, 0}};
+    both.transports = TC_SHM | TC_OFI;
+    open_group(1, &both, NULL, &one);
+    tc_context *ends[2] = {one, group[1]};
+    for (int k = 0; k < 2; k++) {
+        OK(tc_memory_allocate(ends[k], 64, &memory));
+        OK(tc_signal_create(ends[k], TC_COUNTED, &signal));
+        int before = count_descriptors();
+        for (int i = 0; i < 20; i++) {
+            OK(tc_block_issue(memory, &spread, signal, 0, 1, &block));
+            EXPECT((block->landing != NULL) == (k == 1));
+        }
+        EXPECT(count_descriptors() == before);
+    }
+    OK(tc_context_close(one));
+}
+
+/* Nothing, into an array of nothing; and nothing, at the very end of something. */
+static void zero_bytes(void) {
+    static unsigned char array[64];
+    tc_memory *memory;
+    tc_signal *signal;
+    tc_block *block;
+    for (uint64_t bytes = 0; bytes <= 64; bytes += 64) {
+        OK(tc_memory_register(group[1], bytes ? array : NULL, bytes, &memory));
+        OK(tc_signal_create(group[1], TC_COUNTED, &signal));
+        tc_target *target = give(memory, plain(bytes, 0), signal, group[0], 0, 1, &block);
+        tc_plan *plan = plan_of(target, NULL, plain(0, 0), 0);
+        OK(tc_plan_start(plan));
+        finish(plan);
+        arrive_at(signal);
+        OK(tc_signal_rearm(signal));
+        OK(tc_plan_create(group[0], TC_LOCAL, &plan));
+        tc_layout none = plain(0, 0);
+        OK(tc_plan_get(plan, target, NULL, &none, 0));
+        OK(tc_plan_start(plan));
+        finish(plan);
+        arrive_at(signal);
+    }
+}
+
+/* A put is under way while its block's slot, the only one, is issued again many times. */
+static void slot_used_often(void) {
+    tc_options small = options;
+    tc_memory *memory;
+    tc_signal *signal;
+    tc_block *block;
+    tc_stats stats;
+    tc_layout layout = plain(0, 8);
+    small.blocks = 1;
+    small.outstanding = 256;
+    open_group(2, &small, NULL, group);
+    OK(tc_memory_allocate(group[1], 8, &memory));
+    OK(tc_signal_create(group[1], TC_COUNTED, &signal));
+    tc_target *target = give(memory, layout, signal, group[0], 0, 1, &block);
+    tc_plan *plan = plan_of(target, source, layout, 0);
+    OK(tc_plan_start(plan));
+    for (int i = 0; i < 8; i++) {
+        OK(tc_block_free(block));
+        OK(tc_block_issue(memory, &layout, signal, 0, 1, &block));
+    }
+    finish(plan);
+    OK(tc_context_stats(group[1], &stats));
+    EXPECT(stats.strays == 1);
+    EXPECT_STATUS(tc_signal_test(signal), TC_AGAIN);
+    OK(tc_context_close(group[0]));
+    OK(tc_context_close(group[1]));
+}
+
+/* What comes late of a block freed earlier does not undo what is known of its slot's next one. */
+static void freed_out_of_order(void) {
+    message freed = {.kind = MESSAGE_FREED, .origin = 1, .block = 200, .magic = 0x54434d31u, .generation = 5};
+    OK(tc_message_in(group[0], &freed, sizeof freed));
+    freed.generation = 3;
+    OK(tc_message_in(group[0], &freed, sizeof freed));
+    EXPECT(group[0]->peers[1].freed[200] == 5);
+}
+
+static void names_without_end(void) {
+    tc_context *none;
+    tc_options long_names = options;
+    memset(long_names.provider, 'x', sizeof long_names.provider);
+    EXPECT_STATUS(tc_context_open(&long_names, &none), TC_ERR_ARGUMENT);
+    long_names = options;
+    memset(long_names.nics, 'x', sizeof long_names.nics);
+    EXPECT_STATUS(tc_context_open(&long_names, &none), TC_ERR_ARGUMENT);
+    long_names = options;
+    long_names.outstanding = UINT32_MAX;
+    EXPECT_STATUS(tc_context_open(&long_names, &none), TC_ERR_ARGUMENT);
+}
+
 int main(int argc, char **argv) {
     EXPECT(argc == 3);
     options = shm_options();
@@ -177,8 +318,14 @@ int main(int argc, char **argv) {
         values_have_eight_bits();
         sent_twice();
         strided_gets();
+        freed_under_way();
+        strided_blocks_are_cheap();
+        zero_bytes();
+        freed_out_of_order();
         OK(tc_context_close(group[0]));
         OK(tc_context_close(group[1]));
     }
+    slot_used_often();
+    names_without_end();
     return 0;
 }

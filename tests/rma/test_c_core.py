@@ -18,6 +18,7 @@ TESTS = {
     "faults": (),
     "leaks": ("10000",),
     "processes": (),
+    "checked": (),
 }
 ONE_THREAD = ("orders",)
 NETWORK = {  # over libfabric: test and sanitizer, arguments
@@ -25,6 +26,9 @@ NETWORK = {  # over libfabric: test and sanitizer, arguments
     "transfers two rails": ("address,undefined", ("2", "tcp", "lo,lo")),
     "transfers progress thread": ("thread", ("2", "tcp", "lo,lo", "thread")),
     "network": ("address,undefined", ("tcp", "lo")),
+    "refused": ("address,undefined", ("tcp", "lo")),
+    "live": ("address,undefined", ("tcp", "lo")),
+    "checked": ("address,undefined", ("tcp", "lo")),
     "leaks": ("address,undefined", ("10000", "tcp", "lo")),
 }
 SANITIZERS = ("address,undefined", "thread")
