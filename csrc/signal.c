@@ -125,7 +125,7 @@ int tc_signal_rearm(tc_signal *signal) {
     return TC_ERR_SURPLUS;
 }
 
-int tc_signal_take(tc_signal *signal, uint64_t count) {
+static int ask_take(tc_signal *signal, uint64_t count) {
     if (!signal) return TC_ERR_ARGUMENT;
     if (!signal->live) return TC_ERR_FREED;
     if (signal->kind != TC_STREAM) return TC_ERR_UNSUPPORTED;
@@ -139,7 +139,7 @@ int tc_signal_take(tc_signal *signal, uint64_t count) {
     return TC_OK;
 }
 
-int tc_signal_event(tc_signal *signal, tc_event *event) {
+static int ask_event(tc_signal *signal, tc_event *event) {
     if (!signal || !event) return TC_ERR_ARGUMENT;
     if (!signal->live) return TC_ERR_FREED;
     if (signal->kind != TC_IDENTIFIED) return TC_ERR_UNSUPPORTED;
@@ -222,16 +222,6 @@ static int check_sources(tc_signal *signal) {
     return TC_OK;
 }
 
-/* Somebody who polls must learn of a death, too. */
-int tc_signal_test(tc_signal *signal) {
-    int status = ask_signal(signal);
-    if (status != TC_AGAIN || !check_due(signal->context)) return status;
-    int gone = check_sources(signal);
-    if (gone == TC_OK) return TC_AGAIN;
-    status = ask_signal(signal);
-    return status == TC_AGAIN ? gone : status;
-}
-
 /* --- waiting ------------------------------------------------------------------------------------------------ */
 typedef struct question { /* what is waited for */
     tc_signal **signals;
@@ -243,13 +233,35 @@ typedef struct question { /* what is waited for */
 static int ask(question *q) {
     for (uint32_t i = 0; i < q->count; i++) {
         tc_signal *signal = q->signals[i];
-        int status = q->event ? tc_signal_event(signal, q->event)
-                     : q->take ? tc_signal_take(signal, q->take) : ask_signal(signal);
+        int status = q->event ? ask_event(signal, q->event) : q->take ? ask_take(signal, q->take) : ask_signal(signal);
         if (status == TC_AGAIN) continue;
         q->index = i;
         return status;
     }
     return TC_AGAIN;
+}
+
+/* Somebody who polls must learn of a death, too. */
+static int ask_once(tc_signal *signal, uint64_t take, tc_event *event) {
+    question q = {.signals = &signal, .count = 1, .take = take, .event = event};
+    int status = ask(&q);
+    if (status != TC_AGAIN || !check_due(signal->context)) return status;
+    int gone = check_sources(signal);
+    if (gone == TC_OK) return TC_AGAIN;
+    status = ask(&q);
+    return status == TC_AGAIN ? gone : status;
+}
+
+int tc_signal_test(tc_signal *signal) {
+    return ask_once(signal, 0, NULL);
+}
+
+int tc_signal_take(tc_signal *signal, uint64_t count) {
+    return count ? ask_once(signal, count, NULL) : TC_ERR_ARGUMENT;
+}
+
+int tc_signal_event(tc_signal *signal, tc_event *event) {
+    return event ? ask_once(signal, 0, event) : TC_ERR_ARGUMENT;
 }
 
 /* Is a sender held back by notifications that lie here? */

@@ -136,6 +136,8 @@ static void lose_peer(tc_context *context, pid_t child) {
     tc_event event;
     EXPECT_STATUS(tc_signal_wait_any(both, 2, 30, &index), TC_ERR_PEER_LOST);
     EXPECT_STATUS(tc_signal_event_wait(other, 30, &event), TC_ERR_PEER_LOST);
+    while ((status = tc_signal_event(other, &event)) == TC_AGAIN) usleep(1000);
+    EXPECT_STATUS(status, TC_ERR_PEER_LOST);
 }
 
 int main(void) {
