@@ -1,8 +1,9 @@
 /* Epochs that do not go the plain way: overtaken by the next one, with blocks freed before they end, driven by several
- * threads, or whose next start is refused. */
+ * threads, proven late, or whose next start is refused. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "expect.h"
 
@@ -228,7 +229,81 @@ static void refused(void) {
     close_two();
 }
 
+/* --- proofs over a network come behind the data -------------------------------------------------------------------- */
+#define PROOF 5u /* a message's kind, its second word */
+
+static struct {
+    char bytes[8][4096];
+    size_t length[8];
+    uint32_t count;
+    double due;
+} post;
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int hand_over(void *user, uint32_t peer_rank, const void *data, size_t bytes) {
+    (void)user, (void)peer_rank;
+    if (((const uint32_t *)data)[1] != PROOF) return tc_message_in(group[0], data, bytes);
+    EXPECT(post.count < 8 && bytes <= sizeof post.bytes[0]);
+    memcpy(post.bytes[post.count], data, bytes);
+    post.length[post.count++] = bytes;
+    return TC_OK;
+}
+
+static int deliver(void *user) {
+    (void)user;
+    uint32_t count = seconds() < post.due ? 0 : post.count;
+    post.count -= count;
+    for (uint32_t i = 0; i < count; i++) OK(tc_message_in(group[0], post.bytes[i], post.length[i]));
+    return TC_OK;
+}
+
+/* Two alternating blocks of one rank's own: a start waits for the proof that must be on its way, however long; where none
+ * is, it is refused at once. */
+static void late_proof(void) {
+    tc_options options;
+    tc_memory *memory;
+    tc_signal *signal[2];
+    tc_block *block[2];
+    tc_plan *plan[2];
+    unsigned char address[TC_ADDRESS_BYTES];
+    size_t n;
+    tc_options_default(&options);
+    options.transports = TC_MSG;
+    options.checked = 1;
+    OK(tc_context_open(&options, &group[0]));
+    OK(tc_context_messages(group[0], hand_over, deliver, NULL));
+    OK(tc_context_address(group[0], address, sizeof address, &n));
+    OK(tc_context_connect(group[0], 0, address, n));
+    OK(tc_memory_allocate(group[0], 64, &memory));
+    for (uint32_t i = 0; i < 2; i++) {
+        OK(tc_signal_create(group[0], TC_COUNTED, &signal[i]));
+        plan[i] = putter(memory, signal[i], i, &block[i]);
+    }
+    OK(tc_plan_start(plan[0]));
+    OK(tc_signal_wait(signal[0], 1));
+    OK(tc_plan_start_after(plan[1], signal[0]));
+    post.due = seconds() + 0.5;
+    OK(tc_signal_wait(signal[1], 1));
+    EXPECT(seconds() < post.due);
+    OK(tc_plan_start_after(plan[0], signal[1]));
+    EXPECT(seconds() >= post.due);
+    OK(tc_signal_wait(signal[0], 1));
+    OK(tc_signal_rearm(signal[0]));
+    OK(tc_context_progress(group[0]));
+    double begin = seconds();
+    EXPECT_STATUS(tc_plan_start(plan[0]), TC_ERR_NOT_PROVEN);
+    EXPECT(seconds() - begin < 0.2);
+    for (int i = 0; i < 2; i++) OK(tc_plan_free(plan[i]));
+    OK(tc_context_close(group[0]));
+}
+
 int main(void) {
+    late_proof();
     overtaken();
     freed_in_between();
     freed_under_way();
