@@ -84,16 +84,14 @@ static int dial(const wire_address *address) {
     return -1;
 }
 
-/* Begins a connection, unless there is one; it is not waited for. */
+/* Begins a connection, unless there is one; it is not waited for. Like live_check, called inside enter and leave. */
 void live_dial(tc_context *context, uint32_t rank) {
     peer *p = &context->peers[rank];
     double time = now();
-    enter(context);
     if (rank != context->options.rank && p->address.live_bytes && p->live < 0 && time >= p->dial_after) {
         p->dial_after = time + DIAL_SECONDS;
         p->live = dial(&p->address);
     }
-    leave(context);
 }
 
 /* The connection failed or ended. Had it been there? Then the peer is gone; else somebody on the way may forbid it. */
@@ -112,14 +110,12 @@ static bool was_there(peer *p) {
 bool live_check(tc_context *context, uint32_t rank) {
     peer *p = &context->peers[rank];
     bool lives = true;
-    live_dial(context, rank);
-    enter(context);
+    if (p->dial_after > 0) live_dial(context, rank); /* again; not one that was never needed */
     struct pollfd ready = {.fd = p->live, .events = POLLIN | POLLOUT | POLLRDHUP};
     if (p->live >= 0 && poll(&ready, 1, 0) > 0) {
         if (ready.revents & (POLLHUP | POLLERR | POLLRDHUP)) lives = !was_there(p);
         else p->met = true;
     }
-    leave(context);
     return lives;
 }
 

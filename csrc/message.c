@@ -118,8 +118,6 @@ static int take_put(tc_context *context, const message *m, const char *payload) 
     tc_block *block = block_of(context, m->block, m->generation, ~0u);
     if (block && !part_of(block, m, &layout)) return TC_ERR_BLOCK;
     if (block && m->bytes) layout_copy(block->memory->base, &layout, payload - m->from, &plain, m->from, m->bytes);
-    if (block && m->number)
-        atomic_store(&block->shared->number[m->epoch % LANES], numbered(m->epoch, m->number));
     return count(context, m);
 }
 
@@ -171,7 +169,8 @@ static uint32_t untold(const tc_context *context, uint32_t peer_rank, uint32_t *
     return n;
 }
 
-/* After a put in checked mode: which message it was, and how far this rank has consumed what its owner may send. */
+/* After a put in checked mode: which message it was, and how far this rank has consumed what its owner may send. The last
+ * part only gives the message's number, so that its proof is known to be complete. */
 int message_prove(tc_context *context, const tc_target *target, uint64_t number, uint64_t epoch) {
     message head = {.magic = MESSAGE_MAGIC, .kind = MESSAGE_PROOF, .origin = context->options.rank,
                     .block = target->wire.block, .generation = target->wire.generation, .epoch = epoch,
@@ -181,6 +180,7 @@ int message_prove(tc_context *context, const tc_target *target, uint64_t number,
     do {
         uint32_t n = untold(context, target->peer, &next, entry);
         head.bytes = n * sizeof(told);
+        head.wanted = next == context->block_count;
         char *out = malloc(sizeof head + head.bytes);
         if (!out) return TC_ERR_NO_MEMORY;
         memcpy(out, &head, sizeof head);
@@ -232,8 +232,6 @@ static void learn(tc_target *target, uint64_t consumed, uint64_t number) {
 
 static int take_proof(tc_context *context, const message *m, const char *payload) {
     tc_block *block = block_of(context, m->block, m->generation, ~0u);
-    if (block)
-        atomic_store(&block->shared->number[m->epoch % LANES], numbered(m->epoch, m->number));
     for (uint64_t i = 0; i < m->bytes / sizeof(told); i++) {
         told entry;
         memcpy(&entry, payload + i * sizeof entry, sizeof entry);
@@ -242,6 +240,7 @@ static int take_proof(tc_context *context, const message *m, const char *payload
                 target->wire.generation == entry.generation)
                 learn(target, entry.consumed, m->number);
     }
+    if (block && m->wanted) atomic_store(&block->shared->number[m->epoch % LANES], numbered(m->epoch, m->number));
     return TC_OK;
 }
 

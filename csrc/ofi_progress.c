@@ -62,9 +62,11 @@ static void suspect(ofi_transport *t, net_op *n, int error) {
     t->suspects = n;
 }
 
-static void judge(ofi_transport *t) {
+/* Nobody waits for a message between peers: where one failed, whoever drives this learns of it, once. */
+static int judge(ofi_transport *t) {
     double time = now();
-    if (time - t->judged < CHECK_SECONDS) return;
+    int bad = TC_OK;
+    if (time - t->judged < CHECK_SECONDS) return TC_OK;
     t->judged = time;
     for (net_op **link = &t->suspects, *n = *link; n; n = *link) {
         int status = ofi_blame(t, n, 0);
@@ -73,9 +75,10 @@ static void judge(ofi_transport *t) {
             continue;
         }
         *link = n->next;
-        if (n->work == WORK_SEND && status != TC_ERR_PEER_LOST) atomic_store(&t->base.context->error, status);
+        if (n->work == WORK_SEND && status != TC_ERR_PEER_LOST) bad = status;
         ofi_finish(t, n, status);
     }
+    return bad;
 }
 
 static int failed(ofi_transport *t, rail *r) {
@@ -128,7 +131,7 @@ int ofi_progress(tc_transport *transport) {
     struct fi_cq_data_entry entry[BATCH];
     int found = 0, status = t->delayed_first ? hand_on(t) : TC_OK;
     if (t->reading) ofi_read_more(t);
-    if (t->suspects) judge(t);
+    if (t->suspects && status == TC_OK) status = judge(t);
     for (uint32_t i = 0; i < t->rails && status == TC_OK; i++) {
         ssize_t n = fi_cq_read(t->rail[i].cq, entry, BATCH);
         if (n == -FI_EAVAIL) status = failed(t, &t->rail[i]);
