@@ -213,6 +213,7 @@ static void counts(void) {
     tc_faults faults = {.seed = 1, .pieces = 3, .duplicate = 1};
     tc_stats sent, came;
     pair p;
+    options.signals = 1;
     open_group(2, &options, &faults, p.end);
     equip(&p, TC_COUNTED, TC_LOCAL, 64, 0);
     OK(tc_plan_start(p.plan));
