@@ -100,7 +100,7 @@ typedef struct tc_transport tc_transport;
 
 struct tc_memory {
     tc_context *context;
-    bool live;
+    bool live, kept; /* kept: the caller unmaps it */
     uint32_t kind, blocks;
     void *base;
     uint64_t bytes;

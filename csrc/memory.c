@@ -88,9 +88,20 @@ int tc_memory_free(tc_memory *memory) {
     ofi_unregister(memory);
     leave(context);
     if (memory->kind == TC_SHARED) {
-        munmap(memory->base, memory->bytes);
+        if (!memory->kept) munmap(memory->base, memory->bytes);
         close(memory->descriptor);
     }
     put_handle(memory);
     return TC_OK;
+}
+
+int tc_memory_keep(tc_memory *memory) {
+    if (!memory || memory->kind != TC_SHARED) return TC_ERR_ARGUMENT;
+    if (!memory->live) return TC_ERR_FREED;
+    memory->kept = true;
+    return TC_OK;
+}
+
+int tc_memory_unmap(void *base, uint64_t bytes) {
+    return base && munmap(base, bytes) == 0 ? TC_OK : TC_ERR_ARGUMENT;
 }

@@ -144,6 +144,9 @@ int tc_memory_allocate(tc_context *context, uint64_t bytes, tc_memory **memory);
 int tc_memory_register(tc_context *context, void *base, uint64_t bytes, tc_memory **memory);
 int tc_memory_base(tc_memory *memory, void **base, uint64_t *bytes);
 int tc_memory_free(tc_memory *memory);
+/* Allocated memory whose mapping outlives tc_memory_free and tc_context_close: the caller then unmaps it. */
+int tc_memory_keep(tc_memory *memory);
+int tc_memory_unmap(void *base, uint64_t bytes);
 
 /* --- signals -------------------------------------------------------------------------------------------- */
 int tc_signal_create(tc_context *context, uint32_t kind, tc_signal **signal);
