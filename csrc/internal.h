@@ -293,7 +293,7 @@ void patience_start(patience *p, double seconds);
 int patience_step(tc_context *context, patience *p, bool *check_peers);
 
 /* --- messages (message.c): how the emulated transport speaks, and proofs over a network ----------------------- */
-enum message_kind { MESSAGE_PUT = 1, MESSAGE_GET, MESSAGE_REPLY, MESSAGE_DONE, MESSAGE_PROOF, MESSAGE_FREED };
+enum message_kind { MESSAGE_PUT = 1, MESSAGE_GET, MESSAGE_REPLY, MESSAGE_DONE, MESSAGE_PROOF, MESSAGE_FREED, MESSAGE_BYE };
 typedef struct message {
     uint32_t magic, kind, origin, block, generation, piece, pieces, wanted; /* wanted: answer with MESSAGE_DONE */
     uint64_t epoch, value, number;

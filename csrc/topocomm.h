@@ -132,6 +132,10 @@ int tc_context_faults(tc_context *context, const tc_faults *faults);
 int tc_context_progress(tc_context *context);
 int tc_context_flush(tc_context *context, double seconds);
 int tc_context_close(tc_context *context);
+/* Before a context is closed alone: over messages, where nothing else would show it, tells the peers. */
+int tc_context_bye(tc_context *context);
+/* In a forked child: lets go of what would keep the parent looking alive. The child may use nothing of the context. */
+int tc_context_forked(tc_context *context);
 int tc_context_stats(tc_context *context, tc_stats *stats);
 int tc_context_lost(tc_context *context, uint32_t *peer);
 int tc_peer_transport(tc_context *context, uint32_t peer, uint32_t *kind);
