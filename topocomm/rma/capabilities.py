@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topocomm.rma import errors
 from topocomm.rma._lib import check, ffi, lib
 
 if TYPE_CHECKING:
     from topocomm.rma.context import Context
+    from topocomm.rma.options import Settings
 
 __all__ = ["Capability", "capabilities", "report"]
 
@@ -39,6 +40,21 @@ class Capability:
     ordered: bool
     max_message: int
     note: str
+
+
+def why_absent(handle: Any, settings: Settings) -> str:
+    """Why a context opened with ``settings`` has no libfabric; empty if it has. ``handle`` is NULL if it is not open."""
+    options = settings.options
+    probe = ffi.new("tc_options *", options[0])
+    probe.transports, probe.progress_thread = lib.TC_SHM | lib.TC_OFI, 0
+    opened = ffi.new("tc_context **", handle)
+    if not handle:
+        check(lib.tc_context_open(probe, opened), "looking for libfabric")
+    try:
+        return "; ".join(c.note for c in _list(opened[0]) if c.transport == "ofi" and not c.present)
+    finally:
+        if not handle:
+            lib.tc_context_close(opened[0])
 
 
 class _Alone:
@@ -71,8 +87,13 @@ def capabilities(context: Context | None = None) -> list[Capability]:
     """The transports of ``context``, or those this process would have alone; absent ones say why."""
     if context is None:
         return _in_a_child()
+    context.usable("capabilities")
+    return _list(context.handle)
+
+
+def _list(handle: Any) -> list[Capability]:
     room, count = ffi.new("tc_capability[]", 3 + lib.TC_MAX_RAILS), ffi.new("uint32_t *")
-    check(lib.tc_capabilities(context.handle, room, 3 + lib.TC_MAX_RAILS, count), "capabilities")
+    check(lib.tc_capabilities(handle, room, 3 + lib.TC_MAX_RAILS, count), "capabilities")
     return [_read(entry) for entry in room[0 : count[0]]]
 
 
