@@ -43,7 +43,7 @@ class Capability:
 
 
 def why_absent(handle: Any, settings: Settings) -> str:
-    """Why a context opened with ``settings`` has no libfabric; empty if it has. ``handle`` is NULL if it is not open."""
+    """Why a context opened with ``settings``, or not opened (NULL), has no libfabric; empty if it has."""
     options = settings.options
     probe = ffi.new("tc_options *", options[0])
     probe.transports, probe.progress_thread = lib.TC_SHM | lib.TC_OFI, 0

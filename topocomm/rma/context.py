@@ -26,6 +26,7 @@ from topocomm.rma.signal import Signal
 __all__ = ["Context", "Faults", "Limits", "Stats"]
 
 LARGEST_MEMORY = 2**46  # bytes
+USUAL = Limits()
 
 
 class Context:
@@ -53,7 +54,7 @@ class Context:
         checked: bool = False,
         timeout: float = 120.0,
         faults: Faults | None = None,
-        limits: Limits = Limits(),
+        limits: Limits = USUAL,
         provider: str = "",
         nics: Sequence[str] = (),
         weights: Sequence[float] = (),
@@ -246,7 +247,7 @@ class Context:
             for block in mine:
                 if block.source != rank:
                     raise errors.BlockError(
-                        f"{who}: the block tag {block.tag} was issued to rank {block.source} and is offered to rank {rank}"
+                        f"{who}: block tag {block.tag} was issued to rank {block.source}, and is offered to rank {rank}"
                     )
             yield rank, mine
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["OPEN", "Meetings"]
 
 OPEN: set[Context] = set()  # a context is not given up before it is closed: its thread and its peers use it
-LEFT: list[Any] = []  # meetings and sends that were left alone: MPI may still read their memory
+LEFT: list[tuple[Any, ...]] = []  # requests left alone, each with the memory that MPI may still read
 LOOK = 0.5  # seconds between looks at the peers
 
 
@@ -44,6 +44,7 @@ class Meetings:
     def meet(self) -> None:
         """Waits for all ranks; errors: PeerLost naming one that left alone or died, WaitTimeout."""
         if not hasattr(self.context.comm, "Iallgather"):
+            self.look()
             self.left -= 1
             self.context.comm.allgather(None)
             return
@@ -83,6 +84,10 @@ def _close_all() -> None:
     """At the end of the program, before MPI ends: the peers see this one leave, and nothing of ours is called again."""
     for context in list(OPEN):
         context.close()
+    end = monotonic() + LOOK
+    with contextlib.suppress(Exception):  # MPI may have ended already, and completes them then
+        while LEFT and monotonic() < end:
+            LEFT[:] = [entry for entry in LEFT if not entry[0].Test()]
 
 
 def _forget_all() -> None:

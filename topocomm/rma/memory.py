@@ -42,7 +42,7 @@ class BlockHandle:
         dtype = self.dtype.encode()
         if len(dtype) > HEADER:
             raise errors.RangeError(
-                f"BlockHandle: the description of dtype {self.dtype} has {len(dtype)} bytes, at most {HEADER} fit; send "
+                f"BlockHandle: the description of dtype {self.dtype} has {len(dtype)} bytes, {HEADER} fit; send "
                 "the handle itself (pickled), or put the bytes: view(numpy.uint8)"
             )
         return dtype.ljust(HEADER) + self.signal.to_bytes(NUMBER, "little") + self.wire.ljust(lib.TC_BLOCK_BYTES, b"\0")
@@ -67,7 +67,7 @@ def _describe(dtype: np.dtype[Any]) -> str:
 def _read_dtype(text: str, who: str) -> np.dtype[Any]:
     try:
         described = literal_eval(text) if text.startswith(("[", "(")) else text
-        return np.dtype(np.lib.format.descr_to_dtype(described))
+        return np.dtype(np.lib.format.descr_to_dtype(described))  # type: ignore[arg-type]
     except (TypeError, ValueError, SyntaxError):
         raise errors.BlockError(f"{who}: {text!r} describes no dtype; these bytes are not a block") from None
 
@@ -132,8 +132,8 @@ class Memory(Handle):
         limits, blocks = self.context.limits, len(signal.sources) + 1
         if signal.kind == "identified" and 4 * blocks > limits.queue_depth:
             return (
-                f"{blocks} blocks at one identified signal need a queue of {4 * blocks} events; open the context with a "
-                f"larger Limits.queue_depth, a power of two, than {limits.queue_depth}"
+                f"{blocks} blocks at one identified signal need a queue of {4 * blocks} events; open the context with "
+                f"a larger Limits.queue_depth, a power of two, than {limits.queue_depth}"
             )
         return (
             f"{limits.blocks} blocks exist; free some, or open the context with a larger Limits.blocks (at most 8192)"

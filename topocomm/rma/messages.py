@@ -109,11 +109,11 @@ class Messages:
         self.complete = True
 
     def release(self) -> None:
-        """After the C core's end: gives the communicator back, which is collective, or leaves it and its sends to MPI."""
+        """After the C core's end: gives the communicator back, which is collective, or leaves all to MPI."""
         if self.complete:
             self.comm.Free()
         else:
-            LEFT.append((self.comm, self.requests))
+            LEFT.extend((request,) for request in self.requests)
 
 
 def _keep(_: object, error: BaseException, __: object) -> None:

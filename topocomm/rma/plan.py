@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from topocomm.rma import errors
 from topocomm.rma._lib import check, ffi, lib
@@ -27,8 +27,9 @@ class Plan(Handle):
 
     ``completion="local"``: done when the arrays here may be used again; ``"remote"``: when the data has landed.
     The arrays are remembered, not copied: each start sends what they hold then. A plan that Python drops while it runs
-    keeps its arrays until it is complete; test, wait and flush hand over what was held back. ``guarantee`` says what keeps a start
-    from overwriting what is still being read: proven (see :func:`prove_rounds`), checked at each start, or nothing.
+    keeps its arrays until it is complete; test, wait and flush hand over what was held back. ``guarantee`` says what
+    keeps a start from overwriting what is still being read: proven (see :func:`prove_rounds`), checked at each start,
+    or nothing.
     """
 
     KIND = "plan"
@@ -204,9 +205,8 @@ class Plan(Handle):
     def _too_large(self, who: str, value: int, target: Target) -> errors.RangeError:
         kind = self.context.transport(target.owner)
         most = 2**8 - 1 if kind == "ofi" else LARGEST
-        return errors.RangeError(
-            f"{who}: value {value} is too large for the transport {kind} to rank {target.owner}, which takes {most} at most"
-        )
+        where = f"the transport {kind} to rank {target.owner}"
+        return errors.RangeError(f"{who}: value {value} is too large for {where}, which takes {most} at most")
 
     def _look(self, what: str) -> None:
         """Errors: PeerLost if the owner of the block that holds a start back is gone."""

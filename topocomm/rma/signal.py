@@ -70,13 +70,13 @@ class Signal(Handle):
         if status != lib.TC_ERR_LIMIT:
             self._check(status, f"Signal on rank {context.rank}")
             return handle[0]
-        field = "signals"
+        field, words = "signals", "signals"
         if kind == "identified" and lib.tc_signal_create(context.handle, 0, handle) == 0:
             lib.tc_signal_free(handle[0])  # there is room for a signal, but none for its queue
-            field = "queues"
+            field, words = "queues", "identified signals"
         raise errors.LimitError(
-            f"Signal on rank {context.rank}: {getattr(context.limits, field)} {'identified ' * (field == 'queues')}signals "
-            f"exist; free some, or open the context with a larger Limits.{field}"
+            f"Signal on rank {context.rank}: {getattr(context.limits, field)} {words} exist; free some, or open the "
+            f"context with a larger Limits.{field}"
         )
 
     def __del__(self) -> None:
@@ -213,8 +213,10 @@ class Signal(Handle):
             raise errors.UnsupportedError(f"{who}: the signal is {self.kind}; {advice}")
         if status == lib.TC_ERR_OVERFLOW:
             depth = self.context.limits.queue_depth
-            raise errors.LimitError(f"{who}: identified notifications were lost, their queue holds {depth} of them; call "
-                                    "event() in time, or open the context with a larger Limits.queue_depth")  # fmt: skip
+            raise errors.LimitError(
+                f"{who}: identified notifications were lost, a queue holds {depth} of them; call event() in time, or "
+                "open the context with a larger Limits.queue_depth"
+            )
         raise self._failure(status, who)
 
     def _too_many(self) -> str:
