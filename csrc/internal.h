@@ -224,7 +224,7 @@ struct tc_context {
     _Atomic int stop;
     bool threaded;
     tc_stats stats;
-    char note[160]; /* why a transport is absent */
+    char note[256]; /* why a transport is absent */
     _Atomic int error;
 };
 

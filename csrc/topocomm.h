@@ -113,7 +113,7 @@ typedef struct tc_capability {
     uint32_t auto_progress;  /* 1: the target need not call in */
     uint32_t ordered;        /* 1: write-after-write order is promised (never relied upon) */
     uint64_t max_message;
-    char note[160];
+    char note[256];
 } tc_capability;
 
 /* Send `bytes` to `peer`; the buffer may be reused on return. Returns a status. */

@@ -64,7 +64,7 @@ class Context:
         try:
             self.rank, self.size = int(comm.rank), int(comm.size)
         except Exception as error:
-            raise errors.KindError(f"Context: {comm!r} is not a communicator: it has no rank and size") from error
+            raise errors.KindError(f"Context: {comm!r} is no communicator with rank and size ({error})") from error
         self.comm = comm
         self.checked = bool(checked)
         self.limits = limits
@@ -168,7 +168,7 @@ class Context:
         if kind.hasobject or kind.itemsize == 0:
             raise errors.RangeError(f"{who}: dtype {kind} cannot be transferred")
         lengths = tuple(shape) if isinstance(shape, (Sequence, np.ndarray)) else (shape,)
-        lengths = tuple(whole(n, f"shape {shape!r}", 0, LARGEST_MEMORY, who) for n in lengths)
+        lengths = tuple(whole(n, f"a length of shape {shape!r}", 0, LARGEST_MEMORY, who) for n in lengths)
         nbytes = math.prod(lengths) * kind.itemsize
         if nbytes > LARGEST_MEMORY:
             raise errors.RangeError(

@@ -231,6 +231,10 @@ class Target(Handle):
                 f"{who}: its memory is a registered array, and the kernel forbids cross-memory attach; "
                 "let the owner use Context.allocate instead"
             )
+        if status == lib.TC_ERR_NOT_YOURS:
+            raise errors.BlockError(
+                f"{who}: the block was issued to another rank; only the source of a block can open it"
+            )
         if status:
             raise failure(status, who)
         self.handle = out[0]

@@ -48,9 +48,9 @@ def seconds(value: Any, who: str, name: str = "timeout") -> float:
     return _real(value, name, who, lambda v: v >= 0, "seconds, zero or more")
 
 
-def limit_of(timeout: Any) -> float:
+def limit_of(timeout: Any, rank: int) -> float:
     """The first slice of a wait of ``timeout`` seconds in C."""
-    return min(SLICE, seconds(timeout, "wait"))
+    return min(SLICE, seconds(timeout, f"wait on rank {rank}"))
 
 
 @dataclass(frozen=True)

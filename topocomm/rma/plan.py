@@ -92,7 +92,7 @@ class Plan(Handle):
         If a receiver is two epochs behind, waits for it within the context's time limit.
         """
         try:
-            status = self._start(self.handle, NOTHING if after is None else after.handle)
+            status = self._start(self.handle, NOTHING if after is None else after.handle or after.gone())
         except (AttributeError, TypeError):
             who = f"start of a plan on rank {self.context.rank}"
             raise errors.KindError(f"{who}: after is {after!r}, needs the signal to re-arm first") from None
@@ -118,7 +118,9 @@ class Plan(Handle):
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits for completion; ``timeout`` in seconds, the context's by default. Errors: WaitTimeout, PeerLost."""
-        limit = self.context.timeout if timeout is None else seconds(timeout, "wait of a plan")
+        limit = (
+            self.context.timeout if timeout is None else seconds(timeout, f"wait of a plan on rank {self.context.rank}")
+        )
         status = lib.tc_plan_wait(self.handle, min(SLICE, limit))
         if status == 0:
             return

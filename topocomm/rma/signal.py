@@ -98,7 +98,7 @@ class Signal(Handle):
         ``timeout`` in seconds, the context's own by default. Errors: WaitTimeout naming the missing peers and pieces;
         PeerLost; SurplusError.
         """
-        status = self._wait(self.handle, SLICE if timeout is None else limit_of(timeout))
+        status = self._wait(self.handle, SLICE if timeout is None else limit_of(timeout, self.context.rank))
         if status:
             self._go_on(lambda s: lib.tc_signal_wait(self.handle, s), status, timeout, "wait")
 
@@ -112,6 +112,10 @@ class Signal(Handle):
         if status:
             self.rearm_failed(status)
 
+    def gone(self) -> Any:
+        """Raises FreedError."""
+        self._usable(f"rearm of a signal on rank {self.context.rank}")
+
     def rearm_failed(self, status: int) -> None:
         """Raises what the status of a rearm says."""
         if status == lib.TC_AGAIN:
@@ -122,7 +126,9 @@ class Signal(Handle):
     def take(self, count: int = 1, timeout: float | None = None) -> None:
         """Waits for ``count`` arrivals at a stream signal, and takes them off its count."""
         count = whole(count, "count", 1, LARGEST, f"take on rank {self.context.rank}")
-        status = lib.tc_signal_take_wait(self.handle, count, SLICE if timeout is None else limit_of(timeout))
+        status = lib.tc_signal_take_wait(
+            self.handle, count, SLICE if timeout is None else limit_of(timeout, self.context.rank)
+        )
         if status:
             self._go_on(lambda s: lib.tc_signal_take_wait(self.handle, count, s), status, timeout, "take")
 
@@ -137,7 +143,9 @@ class Signal(Handle):
     def event(self, timeout: float | None = None) -> Event:
         """The next identified notification; it may be an early one, as its epoch tells."""
         event = ffi.new("tc_event *")
-        status = lib.tc_signal_event_wait(self.handle, SLICE if timeout is None else limit_of(timeout), event)
+        status = lib.tc_signal_event_wait(
+            self.handle, SLICE if timeout is None else limit_of(timeout, self.context.rank), event
+        )
         if status:
             self._go_on(lambda s: lib.tc_signal_event_wait(self.handle, s, event), status, timeout, "event")
         return Event(event.source, event.tag, event.epoch, event.value, event.bytes)
@@ -209,8 +217,8 @@ class Signal(Handle):
             raise errors.SurplusError(f"{who}: {self._too_many()}")
         if status == lib.TC_ERR_UNSUPPORTED:
             kind = {"event": "identified", "take": "stream"}.get(what)
-            advice = f"make it with signal({kind!r})" if kind else "a stream signal has no epochs; use take()"
-            raise errors.UnsupportedError(f"{who}: the signal is {self.kind}; {advice}")
+            advice = f"; make it with signal({kind!r})" if kind else ", which has no epochs; use take()"
+            raise errors.UnsupportedError(f"{who}: the signal is {self.kind}{advice}")
         if status == lib.TC_ERR_OVERFLOW:
             depth = self.context.limits.queue_depth
             raise errors.LimitError(
@@ -253,7 +261,11 @@ def wait_any(signals: Sequence[Signal], timeout: float | None = None) -> int:
         if signal.context is not signals[0].context:
             raise errors.RangeError(f"wait_any on rank {signal.context.rank}: the signals are of different contexts")
     handles, index = ffi.new("tc_signal *[]", [s.handle for s in signals]), ffi.new("uint32_t *")
-    limit = signals[0].context.timeout if timeout is None else seconds(timeout, "wait_any")
+    limit = (
+        signals[0].context.timeout
+        if timeout is None
+        else seconds(timeout, f"wait_any on rank {signals[0].context.rank}")
+    )
     end = monotonic() + limit
     while True:
         left = max(0.0, end - monotonic())
