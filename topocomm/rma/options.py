@@ -22,6 +22,8 @@ SLICE = 0.2  # seconds in C between chances for Python to notice an interrupt
 
 def whole(value: Any, name: str, low: int, high: int, who: str) -> int:
     """``value`` as an integer; errors: RangeError naming it, KindError if it is no integer."""
+    if type(value) is int and low <= value <= high:
+        return value
     try:
         number = operator.index(value)
     except TypeError:

@@ -37,8 +37,10 @@ class Plan(Handle):
     def __init__(self, context: Context, completion: str = "local") -> None:
         if completion not in ("local", "remote"):
             raise errors.RangeError(f"Plan: completion {completion!r} is unknown, choose local or remote")
-        context.usable(f"Plan on rank {context.rank}")
-        context.dropped.sweep()
+        if not context.handle:
+            context.usable(f"Plan on rank {context.rank}")
+        if context.dropped.waiting:
+            context.dropped.sweep()
         self.context = context
         out = ffi.new("tc_plan **")
         flag = lib.TC_REMOTE if completion == "remote" else lib.TC_LOCAL
@@ -154,14 +156,16 @@ class Plan(Handle):
 
     def _add(self, what: str, array: Array, target: Target, value: int, offset: int | None) -> int:
         who = f"{what} on rank {self.context.rank}"
-        self._usable(who)
+        if not self.handle:
+            self._usable(who)
         if not isinstance(target, Target):
             hint = "use one from Context.open or Context.exchange"
             if isinstance(target, (Block, BlockHandle)):
                 hint = "ship block.ticket to the rank it was issued to, and open it there with Context.open"
             raise errors.KindError(f"{who}: the target is a {type(target).__name__}; {hint}")
         who += f", rank {target.owner}'s block tag {target.tag}"
-        target._usable(who)
+        if not target.handle:
+            target._usable(who)
         if target.context is not self.context:
             raise errors.RangeError(f"{who}: the target is of another context than the plan")
         array = as_array(array, who)
@@ -194,10 +198,15 @@ class Plan(Handle):
     def _check_size(self, array: Array, target: Target, offset: int | None, who: str) -> int:
         """The offset in bytes, if the array has room there."""
         size = max(1, array.itemsize)
-        unit = "bytes" if array.dtype == "uint8" else f"elements of {array.dtype}"
+        fits = array.nbytes == target.nbytes
+        if offset is not None:
+            fits = type(offset) is int and 0 <= offset * size <= target.nbytes - array.nbytes
+        if fits:
+            return (offset or 0) * size
+        unit = "bytes" if array.dtype == np.uint8 else f"elements of {array.dtype}"
         start = size * whole(offset, f"offset (in {unit})", 0, target.nbytes // size, who) if offset is not None else 0
         room = target.nbytes - start
-        if array.nbytes > room or (offset is None and array.nbytes != room):
+        if array.nbytes > room or offset is None:
             after = f" after offset {offset}" if offset else ""
             raise errors.RangeError(
                 f"{who}: the array has {array.size} {unit}, the block has room for {room // size}{after}"
