@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +64,12 @@ class _Alone:
         return [item]
 
 
+def _mpi_runs() -> bool:
+    """Then its libraries are loaded, and libfabric is the one that contexts of this process use."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is not None and bool(mpi.Is_initialized()) and not mpi.Is_finalized()
+
+
 def _in_a_child() -> list[Capability]:
     """Asked in another process: loading libfabric here could hide the one that an MPI library brings along."""
     code = (
@@ -85,6 +90,11 @@ def _in_a_child() -> list[Capability]:
 
 def capabilities(context: Context | None = None) -> list[Capability]:
     """The transports of ``context``, or those this process would have alone; absent ones say why."""
+    if context is None and _mpi_runs():
+        from topocomm.rma.context import Context
+
+        with Context(_Alone(), transports=("shm", "ofi")) as alone:
+            return capabilities(alone)
     if context is None:
         return _in_a_child()
     context.usable("capabilities")
@@ -113,13 +123,12 @@ def _read(c: object) -> Capability:
     )  # fmt: skip
 
 
-def report(context: Context | None = None, known: Sequence[Capability] = ()) -> str:
-    """The capabilities as a table for people; those in ``known`` take the place of what is found here."""
+def report(context: Context | None = None) -> str:
+    """The capabilities of ``context``, or of this process alone, as a table for people."""
     lines = [
         f"{'transport':10}{'provider':22}{'nic':14}{'notify':>7}{'value':>7}  {'kind':10}{'progress':10}{'order':7}note"
     ]
-    better = {c.transport: c for c in known}
-    for c in (better.get(c.transport, c) for c in capabilities(context)):
+    for c in capabilities(context):
         if not c.present:
             lines.append(f"{c.transport:10}{'absent':22}{'':14}{'-':>7}{'-':>7}  {'-':10}{'-':10}{'-':7}{c.note}")
             continue

@@ -1,15 +1,15 @@
 """The emulated transport: the C core's messages carried by mpi4py, for peers that share neither memory nor a fabric.
 
 The C core calls back into Python here, where an interrupt (Ctrl-C, a signal's handler that raises) may come after any
-call. No message may be lost by that or come twice, so each step that cannot be repeated is one call whose outcome is in
-a list before Python looks for interrupts (``list.extend(map(function, …))``), and what was begun is gone on with by the
+call. No message may be lost by that or come twice. So what a call returns that cannot be repeated is bound without a
+step of the interpreter between (as the target of a loop, or by unpacking), and what was begun is gone on with by the
 next callback. The exception waits in ``CARRIED`` until the C core has returned.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mpi4py import MPI
@@ -37,15 +37,6 @@ def too_few_threads(rank: int) -> str:
     )
 
 
-class Incoming:
-    """A message on its way in: matched, received, handed over."""
-
-    def __init__(self) -> None:
-        self.matched: list[MPI.Message | None] = []
-        self.data: bytearray | None = None
-        self.handed: list[int] = []
-
-
 class Messages:
     """Sends and receives for one context, on a duplicate of its communicator."""
 
@@ -54,56 +45,54 @@ class Messages:
         self.handle = context.handle
         self.comm = context.comm.Dup()
         self.limit = context.limits.outstanding
-        self.requests: list[Any] = []  # each keeps its bytes
-        self.testing = threading.Lock()  # of the requests, by the progress thread or by finish()
-        self.incoming = Incoming()
+        self.requests: list[Any] = []  # of sends; each keeps its bytes
         self.status = MPI.Status()
-        self.complete = False  # every rank has taken what was sent to it
+        self.match = partial(self.comm.Improbe, MPI.ANY_SOURCE, MPI.ANY_TAG, self.status)
+        self.message: MPI.Message | None = None  # matched, but not handed over yet
+        self.data: bytearray | None = None  # its bytes
+        self.sent: Any = None  # the request of the latest send
+        self.finishing = self.complete = False  # complete: every rank has taken what was sent to it
         self.user = ffi.new_handle(self)
         check(
             lib.tc_context_messages(context.handle, lib.topocomm_send, lib.topocomm_poll, self.user),
             f"messages on rank {context.rank}",
         )
 
-    def send(self, peer: int, data: bytearray, sent: list[Any]) -> int:
-        """Starts a send, unless it is in ``sent``; a put is held back while too many are under way."""
-        if not sent:
-            with self.testing:
-                self.requests = [r for r in self.requests if not r.Test()]
+    def send(self, peer: int, data: bytearray) -> int:
+        """Starts a send, unless ``sent`` is set; a put is held back while too many are under way."""
+        if self.sent is None:
+            self.requests = [r for r in self.requests if not r.Test()]
             if len(self.requests) >= self.limit and int.from_bytes(data[KIND], "little") == PUT:
                 return int(lib.TC_FULL)
-            sent.extend(map(self.comm.Isend, ([data, MPI.BYTE],), (peer,)))
-        with self.testing:
-            if not any(request is sent[0] for request in self.requests[-1:]):
-                self.requests += sent
+            (self.sent,) = map(self.comm.Isend, ([data, MPI.BYTE],), (peer,))
+        self.requests.append(self.sent)
         return 0
 
     def poll(self) -> int:
         """Hands every message that is there to the C core."""
-        while True:
-            new = self.incoming
-            if not new.matched:
-                new.matched.extend(map(self.comm.Improbe, (MPI.ANY_SOURCE,), (MPI.ANY_TAG,), (self.status,)))
-            message = new.matched[0]
-            if message is None:
-                new.matched.clear()
-                return 0
-            if new.data is None:
-                new.data = bytearray(self.status.Get_count(MPI.BYTE))
-            if message != MPI.MESSAGE_NULL:  # which it becomes when it is received
-                message.Recv([new.data, MPI.BYTE])
-            if not new.handed:
-                size = len(new.data)
-                new.handed.extend(map(lib.tc_message_in, (self.handle,), (ffi.from_buffer(new.data),), (size,)))
-            self.incoming = Incoming()
+        if self.message is not None:
+            self.take(self.message)
+        matched = iter(self.match, None)
+        for self.message in matched:
+            self.take(self.message)
+        if self.finishing:
+            self.requests = [r for r in self.requests if not r.Test()]
+        return 0
+
+    def take(self, message: MPI.Message) -> None:
+        """Receives a matched message, unless that is done, and hands it over."""
+        if self.data is None:
+            self.data = bytearray(self.status.Get_count())
+        if message:  # it becomes a null handle when it is received
+            message.Recv([self.data, MPI.BYTE])
+        take, handle, data, size = lib.tc_message_in, self.handle, ffi.from_buffer(self.data), len(self.data)
+        self.message = self.data = None
+        take(handle, data, size)
 
     def finish(self, look: Callable[[], None]) -> None:
-        """Completes the sends, and goes on receiving: the peers may be doing the same. ``look`` raises when it is time
-        to give up.
-        """
+        """Completes the sends and goes on receiving, as the peers may be sending too; ``look`` raises to give up."""
+        self.finishing = True
         while self.requests:
-            with self.testing:
-                self.requests = [r for r in self.requests if not r.Test()]
             self.context.progress()
             look()
         self.complete = True
@@ -121,18 +110,19 @@ def _keep(_: object, error: BaseException, __: object) -> None:
     CARRIED.append(error)
 
 
-def _keep_and_send(_: object, error: BaseException, traceback: Any) -> int | None:
+def _keep_and_send(_: object, error: BaseException, traceback: Any) -> int:
     CARRIED.append(error)
     given = traceback.tb_frame.f_locals
     return _send(given["user"], given["peer"], given["data"], given["size"])
 
 
 def _send(user: Any, peer: int, data: Any, size: int) -> int:
-    sent: list[Any] = []
+    """Called by the C core to send."""
+    carrier: Messages = ffi.from_handle(user)
+    carrier.sent = None
     for _ in range(TRIES):
         try:
-            carrier: Messages = ffi.from_handle(user)
-            return carrier.send(peer, bytearray(ffi.buffer(data, size)), sent)
+            return carrier.send(peer, bytearray(ffi.buffer(data, size)))
         except MPI.Exception as error:
             CARRIED.append(error)
             break
@@ -141,10 +131,7 @@ def _send(user: Any, peer: int, data: Any, size: int) -> int:
     return int(lib.TC_ERR_TRANSPORT)
 
 
-@ffi.def_extern(error=lib.TC_ERR_TRANSPORT, onerror=_keep_and_send)  # type: ignore[untyped-decorator]
-def topocomm_send(user: Any, peer: int, data: Any, size: int) -> int:
-    """Called by the C core to send."""
-    return _send(user, peer, data, size)
+ffi.def_extern("topocomm_send", error=lib.TC_ERR_TRANSPORT, onerror=_keep_and_send)(_send)
 
 
 @ffi.def_extern(error=lib.TC_ERR_TRANSPORT, onerror=_keep)  # type: ignore[untyped-decorator]

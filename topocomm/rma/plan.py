@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from topocomm.rma import errors
 from topocomm.rma._lib import check, ffi, lib
 from topocomm.rma.handles import Handle
