@@ -267,7 +267,7 @@ class Context:
         who = f"flush on rank {self.rank}"
         self.usable(who)
         limit = self.timeout if timeout is None else seconds(timeout, who)
-        end = monotonic() + limit
+        end, look = monotonic() + limit, monotonic() + SLICE
         while True:
             status = lib.tc_context_flush(self.handle, min(SLICE, max(0.0, end - monotonic())))
             owners = self._owners_under_way()
@@ -275,9 +275,12 @@ class Context:
                 return
             if status not in (0, lib.TC_ERR_TIMEOUT):
                 check(status, who)
-            for rank in owners if status else ():
-                if not self.alive(rank):
-                    raise self.peer_lost(who, rank)
+            self.progress()
+            if monotonic() >= look:
+                look = monotonic() + SLICE
+                for rank in owners:
+                    if not self.alive(rank):
+                        raise self.peer_lost(who, rank)
             if monotonic() >= end:
                 raise errors.WaitTimeout(f"{who}: not idle within {limit:g} s")
 
