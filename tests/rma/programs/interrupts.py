@@ -11,7 +11,7 @@ from mpi4py import MPI
 
 from topocomm import rma
 
-SECONDS = 1.0
+SECONDS = 0.7
 LIBRARY = str(Path(rma.__file__).parent)
 
 
@@ -19,10 +19,15 @@ class Interrupt(BaseException):
     """What the handler raises."""
 
 
+def arm() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+
+
 def raise_it(_: int, frame: FrameType | None) -> None:
     """Only where the library runs: this program itself is not written for it."""
     if frame is not None and frame.f_code.co_filename.startswith(LIBRARY):
         raise Interrupt
+    arm()
 
 
 def main() -> None:
@@ -36,7 +41,7 @@ def main() -> None:
         plan.get(np.zeros(64), get_from)
         interrupts = {"inside a callback": 0, "elsewhere": 0}
         end = time.monotonic() + SECONDS
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
+        arm()
         try:
             while time.monotonic() < end:
                 try:
@@ -46,6 +51,7 @@ def main() -> None:
                 except Interrupt as error:
                     names = {f.name for f in traceback.extract_tb(error.__traceback__)}
                     interrupts["inside a callback" if names & {"topocomm_poll", "_send"} else "elsewhere"] += 1
+                    arm()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         try:
