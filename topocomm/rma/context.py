@@ -26,6 +26,7 @@ from topocomm.rma.signal import Signal
 __all__ = ["Context", "Faults", "Limits", "Stats"]
 
 LARGEST_MEMORY = 2**46  # bytes
+LOST = 1.0  # seconds after which a flush that does not end looks at all peers
 USUAL = Limits()
 
 
@@ -267,7 +268,8 @@ class Context:
         who = f"flush on rank {self.rank}"
         self.usable(who)
         limit = self.timeout if timeout is None else seconds(timeout, who)
-        end, look = monotonic() + limit, monotonic() + SLICE
+        start = monotonic()
+        end, look = start + limit, start + SLICE
         while True:
             status = lib.tc_context_flush(self.handle, min(SLICE, max(0.0, end - monotonic())))
             owners = self._owners_under_way()
@@ -278,7 +280,8 @@ class Context:
             self.progress()
             if monotonic() >= look:
                 look = monotonic() + SLICE
-                for rank in owners:
+                waited = monotonic() - start > LOST  # for what a transport has under way and no plan knows
+                for rank in range(self.size) if waited else owners:
                     if not self.alive(rank):
                         raise self.peer_lost(who, rank)
             if monotonic() >= end:
