@@ -275,6 +275,8 @@ class Context:
             owners = self._owners_under_way()
             if status == 0 and not owners:
                 return
+            if status == lib.TC_ERR_PEER_LOST:
+                raise self.peer_lost(who)
             if status not in (0, lib.TC_ERR_TIMEOUT):
                 check(status, who)
             self.progress()

@@ -222,8 +222,8 @@ class Signal(Handle):
         if status == lib.TC_ERR_OVERFLOW:
             depth = self.context.limits.queue_depth
             raise errors.LimitError(
-                f"{who}: its queue of {depth} identified notifications is full; take them with event() in time, or open "
-                "the context with a larger Limits.queue_depth"
+                f"{who}: its queue of {depth} identified notifications is full; take them with event() in time, or "
+                "open the context with a larger Limits.queue_depth"
             )
         raise self._failure(status, who)
 
