@@ -162,6 +162,10 @@ int tc_block_free(tc_block *block) {
     tc_context *context = block->context;
     enter(context);
     int status = message_freed(block);
+    if (status == TC_FULL && tc_peer_alive(context, block->source) == TC_ERR_PEER_LOST) {
+        lose(context, block->source); /* nobody is left to be told */
+        status = TC_OK;
+    }
     if (status != TC_FULL) block_release(block);
     leave(context);
     return status;

@@ -104,7 +104,7 @@ typedef struct tc_transport tc_transport;
 
 struct tc_memory {
     tc_context *context;
-    bool live, landing; /* landing: ours alone, for a network to put strided blocks into */
+    bool live, landing, kept; /* landing: ours alone, where a network puts strided blocks; kept: the caller unmaps it */
     uint32_t kind, blocks;
     void *base;
     uint64_t bytes;
@@ -248,7 +248,7 @@ struct tc_context {
     _Atomic int stop;
     bool threaded;
     tc_stats stats;
-    char note[160]; /* why a transport is absent */
+    char note[256]; /* why a transport is absent */
     tc_memory *old_landings, *last_landing; /* of freed blocks, oldest first */
     uint64_t old_bytes, old_count;
 };
@@ -345,7 +345,7 @@ int patience_step(tc_context *context, patience *p, bool *check_peers);
 
 /* --- messages (message.c): how the emulated transport speaks, and proofs over a network ----------------------- */
 #define MESSAGE_BYTES 16384u /* of the longest that goes between peers besides data */
-enum message_kind { MESSAGE_PUT = 1, MESSAGE_GET, MESSAGE_REPLY, MESSAGE_DONE, MESSAGE_PROOF, MESSAGE_FREED };
+enum message_kind { MESSAGE_PUT = 1, MESSAGE_GET, MESSAGE_REPLY, MESSAGE_DONE, MESSAGE_PROOF, MESSAGE_FREED, MESSAGE_BYE };
 typedef struct message {
     uint32_t magic, kind, origin, block, generation, piece, pieces, wanted; /* wanted: answer with MESSAGE_DONE */
     uint64_t epoch, value, number;

@@ -121,7 +121,13 @@ bool live_check(tc_context *context, uint32_t rank) {
 
 void live_close(tc_context *context) {
     for (uint32_t i = 0; context->peers && i < context->options.size; i++)
-        if (context->peers[i].live >= 0) close(context->peers[i].live);
+        if (context->peers[i].live >= 0) close(context->peers[i].live), context->peers[i].live = -1;
     if (enabled(context)) close(context->listener);
     context->listener = -1;
+}
+
+int tc_context_forked(tc_context *context) {
+    if (!context) return TC_ERR_ARGUMENT;
+    live_close(context); /* the kernel ends a connection with the last process that holds it */
+    return TC_OK;
 }

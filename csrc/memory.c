@@ -25,7 +25,7 @@ static void put_handle(tc_memory *memory) {
 }
 
 static void unmap(tc_memory *memory) {
-    if (memory->kind == TC_SHARED || memory->landing) munmap(memory->base, memory->bytes);
+    if (memory->landing || (memory->kind == TC_SHARED && !memory->kept)) munmap(memory->base, memory->bytes);
     if (memory->descriptor >= 0) close(memory->descriptor);
 }
 
@@ -137,4 +137,15 @@ void landing_retire(tc_memory *landing) {
         context->old_count--;
         tc_memory_free(oldest(context));
     }
+}
+
+int tc_memory_keep(tc_memory *memory) {
+    if (!memory || memory->kind != TC_SHARED) return TC_ERR_ARGUMENT;
+    if (!memory->live) return TC_ERR_FREED;
+    memory->kept = true;
+    return TC_OK;
+}
+
+int tc_memory_unmap(void *base, uint64_t bytes) {
+    return base && munmap(base, bytes) == 0 ? TC_OK : TC_ERR_ARGUMENT;
 }

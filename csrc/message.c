@@ -218,6 +218,23 @@ static int take_freed(tc_context *context, const message *m) {
     return TC_OK;
 }
 
+int tc_context_bye(tc_context *context) {
+    if (!context) return TC_ERR_ARGUMENT;
+    message head = {.magic = MESSAGE_MAGIC, .kind = MESSAGE_BYE, .origin = context->options.rank};
+    msg_transport *t = (msg_transport *)context->msg;
+    int status = TC_OK;
+    enter(context);
+    for (uint32_t i = 0; t && i < context->options.size; i++) {
+        const peer *p = &context->peers[i];
+        if (i == context->options.rank || !p->connected || p->lost || p->inner != &t->base) continue;
+        int sent = t->send(t->user, i, &head, sizeof head);
+        if (sent != TC_OK) status = sent;
+        else context->stats.control++;
+    }
+    leave(context);
+    return status;
+}
+
 static int msg_tell(tc_transport *transport, uint32_t peer_rank, char *data, size_t bytes) {
     msg_transport *t = (msg_transport *)transport;
     int status = t->send(t->user, peer_rank, data, bytes);
@@ -260,6 +277,7 @@ int message_handle(tc_context *context, const void *data, size_t bytes) {
     case MESSAGE_DONE: return take_reply(context, &m, payload);
     case MESSAGE_PROOF: return take_proof(context, &m, payload);
     case MESSAGE_FREED: return take_freed(context, &m);
+    case MESSAGE_BYE: lose(context, m.origin); return TC_OK;
     default: return TC_ERR_BLOCK;
     }
 }

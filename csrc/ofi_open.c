@@ -96,6 +96,25 @@ static struct fi_info *find(const library *l, const tc_options *o, const char *n
     return found;
 }
 
+/* What there is, for whoever named something else. */
+static void add_choices(const library *l, char *text, size_t room) {
+    tc_options any = {.rank = 0};
+    struct fi_info *hints = hints_for(l, &any, ""), *list = NULL;
+    const char *lead = "; there are ";
+    if (hints && l->getinfo(FI_VERSION(1, 17), NULL, NULL, 0, hints, &list) == 0) {
+        for (const struct fi_info *i = list; i; i = i->next) {
+            char entry[96];
+            snprintf(entry, sizeof entry, "%.40s of %.40s", i->domain_attr->name, i->fabric_attr->prov_name);
+            size_t used = strlen(text);
+            if (!fits(i, "") || strstr(text, entry) || used + strlen(lead) + strlen(entry) >= room) continue;
+            snprintf(text + used, room - used, "%s%s", lead, entry);
+            lead = ", ";
+        }
+        l->freeinfo(list);
+    }
+    if (hints) l->freeinfo(hints);
+}
+
 static int open_rail(const library *l, rail *r, size_t outstanding) {
     struct fi_av_attr av = {.type = FI_AV_UNSPEC};
     struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_DATA, .size = 4 * (outstanding + RESERVE) + RECEIVES, .wait_obj = FI_WAIT_NONE};
@@ -142,6 +161,7 @@ static int open_rails(ofi_transport *t) {
         if (!r->info) {
             snprintf(context->note, sizeof context->note, "no interface %.60s of provider %.40s notifies with 32 bits",
                      nic[0] ? nic : "(any)", context->options.provider[0] ? context->options.provider : "(any)");
+            add_choices(&t->library, context->note, sizeof context->note);
             return TC_ERR_UNSUPPORTED;
         }
         double weight = context->options.weights[t->rails];

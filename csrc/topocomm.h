@@ -114,7 +114,7 @@ typedef struct tc_capability {
     uint32_t auto_progress;  /* 1: the target need not call in */
     uint32_t ordered;        /* 1: write-after-write order is promised (never relied upon) */
     uint64_t max_message;
-    char note[160];
+    char note[256];
 } tc_capability;
 
 /* Send `bytes` to `peer`; the buffer may be reused on return. Returns a status. */
@@ -133,6 +133,10 @@ int tc_context_faults(tc_context *context, const tc_faults *faults);
 int tc_context_progress(tc_context *context);
 int tc_context_flush(tc_context *context, double seconds);
 int tc_context_close(tc_context *context);
+/* Before a context is closed alone: over messages, where nothing else would show it, tells the peers. */
+int tc_context_bye(tc_context *context);
+/* In a forked child: lets go of what would keep the parent looking alive. The child may use nothing of the context. */
+int tc_context_forked(tc_context *context);
 int tc_context_stats(tc_context *context, tc_stats *stats);
 int tc_context_lost(tc_context *context, uint32_t *peer);
 int tc_peer_transport(tc_context *context, uint32_t peer, uint32_t *kind);
@@ -145,6 +149,9 @@ int tc_memory_allocate(tc_context *context, uint64_t bytes, tc_memory **memory);
 int tc_memory_register(tc_context *context, void *base, uint64_t bytes, tc_memory **memory);
 int tc_memory_base(tc_memory *memory, void **base, uint64_t *bytes);
 int tc_memory_free(tc_memory *memory);
+/* Allocated memory whose mapping outlives tc_memory_free and tc_context_close: the caller then unmaps it. */
+int tc_memory_keep(tc_memory *memory);
+int tc_memory_unmap(void *base, uint64_t bytes);
 
 /* --- signals -------------------------------------------------------------------------------------------- */
 int tc_signal_create(tc_context *context, uint32_t kind, tc_signal **signal);

@@ -29,6 +29,28 @@ def test_bad_input_is_refused(launch, transport):
     launch(1, "bad_input.py", transport)
 
 
+def test_every_bad_argument_has_its_own_error(launch):
+    launch(1, "refusals.py")
+
+
+@pytest.mark.parametrize("transport", ["shm", MESSAGES, pytest.param("ofi", marks=needs_fabric)])
+def test_what_outlives_what(launch, transport):
+    launch(1, "lifetimes.py", transport)
+
+
+def test_a_program_may_end_with_its_context_open(launch):
+    launch(2, "lifetimes.py", "mpi", "exit")
+
+
+@pytest.mark.parametrize("transport", ["shm", MESSAGES])
+def test_ranks_leave_and_enter_unlike_each_other(launch, transport):
+    launch(3, "leaving.py", transport)
+
+
+def test_interrupts_lose_no_message(launch):
+    launch(1, "interrupts.py")
+
+
 @needs_fabric
 @pytest.mark.parametrize("provider", [("tcp", "lo"), ("tcp", "lo,lo"), ("shm", "")], ids=["tcp", "two-rails", "shm"])
 @pytest.mark.parametrize(("ranks", "faulty", "checked"), [(2, "0", "0"), (3, "1", "1"), (8, "1", "0")])
@@ -66,6 +88,7 @@ def test_hand_made_plans_are_proven_or_refused(launch):
 def test_info_measures_what_is_emulated(ranks):
     code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, "-m", "topocomm", "info"])
     assert code == 0, output
+    assert ranks == 1 or "not tried" not in output, output  # the world's context has met other processes
     words = output.partition("emulated transports against plain messages")[2]
     if ranks == 1:
         assert words.startswith(": not measured with 1 rank (mpiexec -n 2 "), output

@@ -62,16 +62,19 @@ def _transports(job: bool) -> list[str]:
         return ["transports of notified RMA:", report(), f"{title}: not measured, no MPI job ({advice})"]
     from mpi4py import MPI
 
+    from topocomm.rma.context import Context
     from topocomm.rma.measure import compare_emulated
 
     world = MPI.COMM_WORLD
-    known, compared = compare_emulated(world)
+    with Context(world) as context:
+        found = report(context)
+    compared = compare_emulated(world)
     if world.rank:
         return []
     measured = [f"{title}, between ranks 0 and 1 of {world.size}:", *(f"  {c}" for c in compared)]
     if world.size < 2:
         measured = [f"{title}: not measured with 1 rank ({advice})"]
-    return ["transports of notified RMA:", report(known=known), *measured]
+    return ["transports of notified RMA:", found, *measured]
 
 
 def _facts() -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from topocomm.rma import errors
 
 try:
@@ -13,7 +11,9 @@ except ImportError as missing:  # pragma: no cover - depends on the build
         "topocomm.rma needs its C core, topocomm.rma._core; build it with: python setup.py build_ext --inplace"
     ) from missing
 
-__all__ = ["check", "failure", "ffi", "lib", "text"]
+__all__ = ["CARRIED", "check", "failure", "ffi", "lib", "text"]
+
+CARRIED: list[BaseException] = []  # raised in a callback from C: an interrupt, or an error of MPI's
 
 CLASSES: dict[int, type[errors.RmaError]] = {
     lib.TC_ERR_ARGUMENT: errors.FreedError,
@@ -43,10 +43,14 @@ def text(status: int) -> str:
 
 
 def failure(status: int, what: str) -> errors.RmaError:
-    """The exception for a status; ``what`` says who wanted to do what."""
+    """The exception for a status; ``what`` says who wanted to do what. Raises what a callback left behind, if any."""
+    if CARRIED:
+        raised = CARRIED[0]
+        CARRIED.clear()
+        raise raised
     words = text(status)
     if status == lib.TC_ERR_ARGUMENT:
-        words = "a freed handle, or an argument without meaning"
+        words = "the handle was freed, or its context closed"
     return CLASSES.get(status, errors.RmaError)(f"{what}: {words}")
 
 
@@ -54,8 +58,3 @@ def check(status: int, what: str) -> None:
     """Raises unless the call is done."""
     if status != 0:
         raise failure(status, what)
-
-
-def out(kind: str) -> Any:
-    """Room for one output of a C function."""
-    return ffi.new(kind)

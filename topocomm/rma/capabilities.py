@@ -6,15 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topocomm.rma import errors
 from topocomm.rma._lib import check, ffi, lib
 
 if TYPE_CHECKING:
     from topocomm.rma.context import Context
+    from topocomm.rma.options import Settings
 
 __all__ = ["Capability", "capabilities", "report"]
 
@@ -41,12 +41,33 @@ class Capability:
     note: str
 
 
+def why_absent(handle: Any, settings: Settings) -> str:
+    """Why a context opened with ``settings``, or not opened (NULL), has no libfabric; empty if it has."""
+    options = settings.options
+    probe = ffi.new("tc_options *", options[0])
+    probe.transports, probe.progress_thread = lib.TC_SHM | lib.TC_OFI, 0
+    opened = ffi.new("tc_context **", handle)
+    if not handle:
+        check(lib.tc_context_open(probe, opened), "looking for libfabric")
+    try:
+        return "; ".join(c.note for c in _list(opened[0]) if c.transport == "ofi" and not c.present)
+    finally:
+        if not handle:
+            lib.tc_context_close(opened[0])
+
+
 class _Alone:
     rank = 0
     size = 1
 
     def allgather(self, item: object) -> list[object]:
         return [item]
+
+
+def _mpi_runs() -> bool:
+    """Then its libraries are loaded, and libfabric is the one that contexts of this process use."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is not None and bool(mpi.Is_initialized()) and not mpi.Is_finalized()
 
 
 def _in_a_child() -> list[Capability]:
@@ -69,10 +90,20 @@ def _in_a_child() -> list[Capability]:
 
 def capabilities(context: Context | None = None) -> list[Capability]:
     """The transports of ``context``, or those this process would have alone; absent ones say why."""
+    if context is None and _mpi_runs():
+        from topocomm.rma.context import Context
+
+        with Context(_Alone(), transports=("shm", "ofi")) as alone:
+            return capabilities(alone)
     if context is None:
         return _in_a_child()
+    context.usable("capabilities")
+    return _list(context.handle)
+
+
+def _list(handle: Any) -> list[Capability]:
     room, count = ffi.new("tc_capability[]", 3 + lib.TC_MAX_RAILS), ffi.new("uint32_t *")
-    check(lib.tc_capabilities(context.handle, room, 3 + lib.TC_MAX_RAILS, count), "capabilities")
+    check(lib.tc_capabilities(handle, room, 3 + lib.TC_MAX_RAILS, count), "capabilities")
     return [_read(entry) for entry in room[0 : count[0]]]
 
 
@@ -92,13 +123,12 @@ def _read(c: object) -> Capability:
     )  # fmt: skip
 
 
-def report(context: Context | None = None, known: Sequence[Capability] = ()) -> str:
-    """The capabilities as a table for people; those in ``known`` take the place of what is found here."""
+def report(context: Context | None = None) -> str:
+    """The capabilities of ``context``, or of this process alone, as a table for people."""
     lines = [
         f"{'transport':10}{'provider':22}{'nic':14}{'notify':>7}{'value':>7}  {'kind':10}{'progress':10}{'order':7}note"
     ]
-    better = {c.transport: c for c in known}
-    for c in (better.get(c.transport, c) for c in capabilities(context)):
+    for c in capabilities(context):
         if not c.present:
             lines.append(f"{c.transport:10}{'absent':22}{'':14}{'-':>7}{'-':>7}  {'-':10}{'-':10}{'-':7}{c.note}")
             continue

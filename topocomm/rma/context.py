@@ -3,69 +3,31 @@
 from __future__ import annotations
 
 import itertools
-import os
+import math
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from time import monotonic
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from topocomm.rma import errors
-from topocomm.rma._lib import check, ffi, lib, text
+from topocomm.rma._lib import CARRIED, check, ffi, lib, text
+from topocomm.rma.handles import Dropped, Handle
 from topocomm.rma.layout import Array, as_array
+from topocomm.rma.leaving import OPEN, Meetings
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target
+from topocomm.rma.options import SLICE, TRANSPORTS, Faults, Limits, Settings, Stats, difference, seconds, whole
 from topocomm.rma.plan import Plan
 from topocomm.rma.signal import Signal
 
 __all__ = ["Context", "Faults", "Limits", "Stats"]
 
-TRANSPORTS = {"shm": lib.TC_SHM, "ofi": lib.TC_OFI, "mpi": lib.TC_MSG}
-
-
-@dataclass(frozen=True)
-class Faults:
-    """A simulated network in front of every transport, for tests: everything follows from ``seed``.
-
-    ``pieces``: cut contiguous messages into up to this many (≤ 8); ``delay_us``: hold each piece up to this long;
-    ``duplicate``, ``drop``: probabilities of each piece's notification coming twice, of the piece never coming.
-    """
-
-    seed: int = 0
-    reorder: bool = True
-    pieces: int = 3
-    delay_us: int = 100
-    duplicate: float = 0.1
-    drop: float = 0.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Table sizes of a context. ``outstanding``: operations under way before a start is held back."""
-
-    signals: int = 1024
-    blocks: int = 8192
-    queues: int = 16
-    queue_depth: int = 256
-    outstanding: int = 256
-
-
-@dataclass(frozen=True)
-class Stats:
-    """Counts since the context was opened; messages, pieces and bytes as handed to transports by this rank.
-
-    ``control``: messages besides those of the user (proofs, requests, acknowledgements); ``strays``: notifications for
-    freed blocks; ``surplus``: notifications refused as one too many; ``full``: times back-pressure held a put back.
-    """
-
-    messages: int
-    pieces: int
-    bytes: int
-    control: int
-    strays: int
-    surplus: int
-    full: int
+LARGEST_MEMORY = 2**46  # bytes
+LOST = 1.0  # seconds after which a flush that does not end looks at all peers
+USUAL = Limits()
 
 
 class Context:
@@ -76,9 +38,13 @@ class Context:
     put safe, or refuses it. ``timeout`` limits, in seconds, each wait that names no limit of its own. ``provider``,
     ``nics`` and ``weights`` choose libfabric's provider, the interfaces to stripe over, and their relative speeds;
     messages of ``stripe_from`` bytes and more are striped. ``progress_thread`` drives the network while the program
-    computes, and takes a core for it.
+    computes, and takes a core for it. ``transports``, ``checked`` and ``provider`` are the same on all ranks.
 
-    Errors: TransportError, on every rank, if some rank cannot reach another.
+    Leave it by ``with``, on all ranks together, or close it. What is still open at the program's end is closed then;
+    a child that the program forks has no context.
+
+    Errors, on every rank: RangeError or KindError for a setting that cannot be, or that differs between ranks;
+    TransportError if some rank cannot reach another.
     """
 
     def __init__(
@@ -89,67 +55,70 @@ class Context:
         checked: bool = False,
         timeout: float = 120.0,
         faults: Faults | None = None,
-        limits: Limits = Limits(),
+        limits: Limits = USUAL,
         provider: str = "",
         nics: Sequence[str] = (),
         weights: Sequence[float] = (),
         stripe_from: int = 65536,
         progress_thread: bool = False,
     ) -> None:
+        try:
+            self.rank, self.size = int(comm.rank), int(comm.size)
+        except Exception as error:
+            raise errors.KindError(f"Context: {comm!r} is no communicator with rank and size ({error})") from error
         self.comm = comm
-        self.rank: int = comm.rank
-        self.size: int = comm.size
-        self.checked = checked
-        self.timeout = timeout
+        self.checked = bool(checked)
         self.limits = limits
         self.handle: Any = ffi.NULL
+        self.ended = "was closed"
         self.messages: Any = None
         self.signal_numbers = itertools.count(1)
+        self.dropped = Dropped()
         self._children: weakref.WeakSet[Any] = weakref.WeakSet()
-        allowed = self._allowed(transports)
-        options = ffi.new("tc_options *")
-        lib.tc_options_default(options)
-        options.rank, options.size = self.rank, self.size
-        options.checked, options.progress_thread = checked, progress_thread
-        options.transports = sum(TRANSPORTS[name] for name in allowed)
-        for field in fields(limits):
-            setattr(options, field.name, getattr(limits, field.name))
-        options.provider = (provider or os.environ.get("TOPOCOMM_RMA_PROVIDER", "")).encode()
-        options.nics = (",".join(nics) or os.environ.get("TOPOCOMM_RMA_NICS", "")).encode()
-        options.weights = list(weights)
-        options.stripe_from = stripe_from
-        self._open(options, "mpi" in allowed, faults)
+        who = f"Context on rank {self.rank}"
+        problem: errors.RmaError | None = None
+        settings: Settings | None = None
+        try:
+            self.timeout = seconds(timeout, who)
+            settings = Settings.of(
+                who, self.rank, self.size, transports=transports, checked=checked, faults=faults, limits=limits,
+                provider=provider, nics=nics, weights=weights, stripe_from=stripe_from,
+                progress_thread=progress_thread,
+            )  # fmt: skip
+        except errors.RmaError as found:
+            problem = found
+        rows = comm.allgather((str(problem) if problem else "", settings.compared() if settings else {}))
+        if problem:
+            raise problem
+        self._agree([row[0] for row in rows])
+        differs = difference([row[1] for row in rows])
+        if differs:
+            raise errors.RangeError(f"Context: {differs}")
+        assert settings is not None
+        self._open(settings)
 
-    @staticmethod
-    def _allowed(transports: Sequence[str] | None) -> tuple[str, ...]:
-        default = os.environ.get("TOPOCOMM_RMA_TRANSPORTS", "shm,ofi,mpi").split(",")
-        names = tuple(transports if transports is not None else default)
-        unknown = [name for name in names if name not in TRANSPORTS]
-        if unknown or not names:
-            raise ValueError(f"transports {names}: choose some of {', '.join(TRANSPORTS)}")
-        return names
-
-    def _open(self, options: Any, use_messages: bool, faults: Faults | None) -> None:
+    def _open(self, settings: Settings) -> None:
         """Everything one rank may fail at is tried, then all ranks agree: they fail together or not at all."""
+        options, use_messages = settings.options, "mpi" in settings.transports
         handle = ffi.new("tc_context **")
         status = lib.tc_context_open(options, handle)
         problem = f"rank {self.rank} cannot open its context: {text(status)}" if status else ""
-        if status == lib.TC_ERR_UNSUPPORTED:
-            problem += " (of the transports asked for, ofi is absent; topocomm.rma.report() says why)"
         self.handle = handle[0]
+        if "ofi" in settings.transports and status in (0, lib.TC_ERR_UNSUPPORTED):
+            problem = self._without_ofi(settings) or problem
         if use_messages and options.progress_thread and not problem:
             from topocomm.rma.messages import too_few_threads
 
             problem = too_few_threads(self.rank)
         self._agree(self.comm.allgather(problem))
+        OPEN.add(self)
         if use_messages:
             from topocomm.rma.messages import Messages
 
             self.messages = Messages(self)
-        if faults:
-            record = {f.name: getattr(faults, f.name) for f in fields(faults)}
-            status = lib.tc_context_faults(self.handle, ffi.new("tc_faults *", record))
-            problem = f"rank {self.rank}: faults {faults}: {text(status)}" if status else ""
+        if settings.faults:
+            status = lib.tc_context_faults(self.handle, ffi.new("tc_faults *", settings.faults))
+            problem = f"rank {self.rank}: faults {settings.faults}: {text(status)}" if status else ""
         room, length = ffi.new("unsigned char[]", lib.TC_ADDRESS_BYTES), ffi.new("size_t *")
         if not problem:
             status = lib.tc_context_address(self.handle, room, lib.TC_ADDRESS_BYTES, length)
@@ -157,6 +126,15 @@ class Context:
         addresses = self.comm.allgather((problem, bytes(ffi.buffer(room, length[0]))))
         self._agree([p for p, _ in addresses])
         self._agree(self.comm.allgather(self._connect([address for _, address in addresses])))
+
+    def _without_ofi(self, settings: Settings) -> str:
+        """Why ofi is absent, where that is the end: nothing else is allowed, or a provider or NIC is named."""
+        from topocomm.rma.capabilities import why_absent
+
+        if self.handle and not settings.provider and not settings.nics:
+            return ""
+        why = why_absent(self.handle, settings)
+        return f"rank {self.rank} cannot open its context: ofi is absent: {why}" if why else ""
 
     def _connect(self, addresses: Sequence[bytes]) -> str:
         for peer, address in enumerate(addresses):
@@ -178,26 +156,46 @@ class Context:
 
     # --- memory, signals, plans ---------------------------------------------------------------------------------
     def allocate(self, shape: int | Sequence[int], dtype: DTypeLike = np.float64) -> Memory:
-        """Memory of ``shape`` elements, zero at first, that the peers of this node can map."""
-        kind = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        out, base, size = ffi.new("tc_memory **"), ffi.new("void **"), ffi.new("uint64_t *")
+        """Memory of ``shape`` elements, zero at first, that the peers of this node can map.
+
+        Errors: RangeError for a shape or dtype that cannot be; LimitError if the system gives no memory; FreedError.
+        """
         who = f"allocate on rank {self.rank}"
+        self.usable(who)
+        try:
+            kind = np.dtype(dtype)
+        except TypeError as error:
+            raise errors.KindError(f"{who}: dtype {dtype!r}: {error}") from None
         if kind.hasobject or kind.itemsize == 0:
             raise errors.RangeError(f"{who}: dtype {kind} cannot be transferred")
-        check(lib.tc_memory_allocate(self.handle, count * kind.itemsize, out), who)
+        lengths = tuple(shape) if isinstance(shape, (Sequence, np.ndarray)) else (shape,)
+        lengths = tuple(whole(n, f"a length of shape {shape!r}", 0, LARGEST_MEMORY, who) for n in lengths)
+        nbytes = math.prod(lengths) * kind.itemsize
+        if nbytes > LARGEST_MEMORY:
+            raise errors.RangeError(
+                f"{who}: shape {shape} of {kind} has {nbytes} bytes, at most {LARGEST_MEMORY} can be"
+            )
+        self.dropped.sweep()
+        out, base, size = ffi.new("tc_memory **"), ffi.new("void **"), ffi.new("uint64_t *")
+        status = lib.tc_memory_allocate(self.handle, nbytes, out)
+        if status == lib.TC_ERR_NO_MEMORY:
+            raise errors.LimitError(f"{who}: the operating system gives no memory or descriptor for {nbytes} bytes")
+        check(status, who)
         check(lib.tc_memory_base(out[0], base, size), who)
-        array = np.frombuffer(ffi.buffer(base[0], size[0]), np.uint8)[: count * kind.itemsize]
-        return Memory(self, out[0], array.view(kind).reshape(shape), True)
+        check(lib.tc_memory_keep(out[0]), who)
+        array = _mapped(base[0], int(size[0]))[:nbytes]
+        return Memory(self, out[0], array.view(kind).reshape(lengths), True)
 
     def register(self, array: Array) -> Memory:
-        """Registers a contiguous, writeable array of the caller, which must outlive the registration."""
+        """Registers a contiguous, writeable array of the caller."""
         who = f"register on rank {self.rank}"
+        self.usable(who)
         array = as_array(array, who)
         if not (array.flags.c_contiguous or array.flags.f_contiguous):
             raise errors.RangeError(f"{who}: the array is not contiguous; register the array it is a slice of")
         if array.dtype.hasobject or not array.flags.writeable:
             raise errors.RangeError(f"{who}: the array must be writeable and hold no Python objects")
+        self.dropped.sweep()
         out = ffi.new("tc_memory **")
         pointer = ffi.cast("void *", int(array.__array_interface__["data"][0]))
         check(lib.tc_memory_register(self.handle, pointer, array.nbytes, out), who)
@@ -216,40 +214,112 @@ class Context:
         return Plan(self, completion)
 
     def exchange(self, blocks: Mapping[int, Sequence[Block]]) -> dict[int, list[Target]]:
-        """Collective: sends each rank the blocks issued to it; returns the targets received, by owner, in order."""
-        tickets = [[b.ticket for b in blocks.get(rank, ())] for rank in range(self.size)]
-        received = self.comm.alltoall(tickets)
-        return {owner: [self.open(t) for t in mine] for owner, mine in enumerate(received) if mine}
+        """Collective: sends each rank the blocks issued to it; returns the targets received, by owner, in order.
+
+        Errors, on every rank: RangeError for a rank that is not there, BlockError for a block issued to another one,
+        KindError for what is no mapping of ranks to lists of blocks.
+        """
+        who = f"exchange on rank {self.rank}"
+        self.usable(who)
+        problem: errors.RmaError | None = None
+        tickets: list[list[BlockHandle]] = [[] for _ in range(self.size)]
+        try:
+            for rank, mine in self._offers(blocks, who):
+                tickets[rank] = [block.ticket for block in mine]
+        except errors.RmaError as found:
+            problem = found
+        received = self.comm.alltoall([(str(problem) if problem else "", mine) for mine in tickets])
+        if problem:
+            raise problem
+        others = [words for words, _ in received if words]
+        if others:
+            raise errors.BlockError("; ".join(others[:4]))
+        return {owner: [self.open(t) for t in mine] for owner, (_, mine) in enumerate(received) if mine}
+
+    def _offers(self, blocks: Any, who: str) -> Iterator[tuple[int, Sequence[Block]]]:
+        if not isinstance(blocks, Mapping):
+            raise errors.KindError(
+                f"{who}: needs a mapping of ranks to lists of blocks, {{rank: [block, …]}}, got {type(blocks).__name__}"
+            )
+        for key, mine in blocks.items():
+            rank = whole(key, "the rank offered blocks", 0, self.size - 1, who)
+            if not isinstance(mine, Sequence) or not all(isinstance(block, Block) for block in mine):
+                raise errors.KindError(f"{who}: for rank {rank} needs a list of blocks, got {mine!r}")
+            for block in mine:
+                if block.source != rank:
+                    raise errors.BlockError(
+                        f"{who}: block tag {block.tag} was issued to rank {block.source}, and is offered to rank {rank}"
+                    )
+            yield rank, mine
 
     # --- driving -----------------------------------------------------------------------------------------------
     def progress(self) -> None:
         """Lets transports that need it move data; waits and tests do so by themselves."""
-        check(min(0, lib.tc_context_progress(self.handle)), f"progress on rank {self.rank}")
+        status = lib.tc_context_progress(self.handle)
+        if self.dropped.waiting:
+            self.dropped.sweep()
+        if status < 0:
+            who = f"progress on rank {self.rank}"
+            self.usable(who)
+            check(status, who)
 
     def flush(self, timeout: float | None = None) -> None:
-        """Waits until nothing this rank started is under way."""
-        limit = self.timeout if timeout is None else timeout
-        status = lib.tc_context_flush(self.handle, limit)
-        if status == lib.TC_ERR_TIMEOUT:
-            raise errors.WaitTimeout(f"flush on rank {self.rank}: not idle within {limit:g} s")
-        check(status, f"flush on rank {self.rank}")
+        """Waits until nothing this rank started is under way. Errors: PeerLost, WaitTimeout."""
+        who = f"flush on rank {self.rank}"
+        self.usable(who)
+        limit = self.timeout if timeout is None else seconds(timeout, who)
+        start = monotonic()
+        end, look = start + limit, start + SLICE
+        while True:
+            status = lib.tc_context_flush(self.handle, min(SLICE, max(0.0, end - monotonic())))
+            owners = self._owners_under_way()
+            if status == 0 and not owners:
+                return
+            if status == lib.TC_ERR_PEER_LOST:
+                raise self.peer_lost(who)
+            if status not in (0, lib.TC_ERR_TIMEOUT):
+                check(status, who)
+            self.progress()
+            if monotonic() >= look:
+                look = monotonic() + SLICE
+                waited = monotonic() - start > LOST  # for what a transport has under way and no plan knows
+                for rank in range(self.size) if waited else owners:
+                    if not self.alive(rank):
+                        raise self.peer_lost(who, rank)
+            if monotonic() >= end:
+                raise errors.WaitTimeout(f"{who}: not idle within {limit:g} s")
+
+    def _owners_under_way(self) -> set[int]:
+        """The ranks whose blocks running plans put to or get from; hands over what was held back."""
+        self.dropped.sweep()
+        running = [c for c in list(self._children) if isinstance(c, Plan) and c.under_way()]
+        owners = {t.owner for plan in running for t in plan.targets}
+        for _, _, needs, _ in list(self.dropped.waiting):
+            if isinstance(needs, tuple):  # a plan's arrays and targets
+                owners |= {t.owner for t in needs[1]}
+        return owners
 
     @property
     def stats(self) -> Stats:
         """What this rank has handed to its transports so far."""
+        who = f"stats on rank {self.rank}"
+        self.usable(who)
         s = ffi.new("tc_stats *")
-        check(lib.tc_context_stats(self.handle, s), f"stats on rank {self.rank}")
+        check(lib.tc_context_stats(self.handle, s), who)
         return Stats(*(int(getattr(s, f.name)) for f in fields(Stats)))
 
     def transport(self, peer: int) -> str:
-        """The name of the transport chosen for ``peer``."""
-        kind = ffi.new("uint32_t *")
-        check(lib.tc_peer_transport(self.handle, peer, kind), f"transport to rank {peer}")
+        """The name of the transport chosen for ``peer``. Errors: RangeError, FreedError."""
+        kind, who = ffi.new("uint32_t *"), f"transport on rank {self.rank}"
+        self.usable(who)
+        check(lib.tc_peer_transport(self.handle, whole(peer, "peer", 0, self.size - 1, who), kind), who)
         return next(name for name, number in TRANSPORTS.items() if number == kind[0])
 
     def alive(self, peer: int) -> bool:
-        """False once ``peer`` is known to have died or to have closed its context."""
-        return bool(lib.tc_peer_alive(self.handle, peer) == 0)
+        """False once ``peer`` is known to have died or to have closed its context. Errors: RangeError, FreedError."""
+        who = f"alive on rank {self.rank}"
+        self.usable(who)
+        return bool(lib.tc_peer_alive(self.handle, whole(peer, "peer", 0, self.size - 1, who)) == 0)
 
     def peer_lost(self, who: str, rank: int | None = None) -> errors.PeerLost:
         """The exception for a lost peer; by default the one the C core met last."""
@@ -258,44 +328,79 @@ class Context:
             rank = int(out[0]) if lib.tc_context_lost(self.handle, out) == 0 else -1
         return errors.PeerLost(f"{who}: rank {rank} died or closed its context", rank)
 
-    def adopt(self, child: Any) -> None:
+    def usable(self, who: str) -> None:
+        """Errors: FreedError once the context is closed."""
+        if not self.handle:
+            raise errors.FreedError(f"{who}: the context {self.ended}")
+
+    def adopt(self, child: Handle) -> None:
         """Remembers a handle that closing this context frees."""
         self._children.add(child)
 
+    # --- the end -----------------------------------------------------------------------------------------------
     def close(self) -> None:
-        """Frees everything of this context, and waits for nothing: flush first where data is under way."""
-        if self.handle == ffi.NULL:
+        """Frees everything of this context, and waits for nothing: flush first where data is under way.
+
+        The peers see this one as lost. Arrays of allocated memory stay readable for as long as they are referred to.
+        """
+        if not self.handle:
             return
+        if self.messages is not None and not self.messages.complete:
+            lib.tc_context_bye(self.handle)
+        end = monotonic() + 1.0
         children = list(self._children)
-        for plan in (c for c in children if isinstance(c, Plan)):
-            if plan.handle != ffi.NULL and lib.tc_plan_free(plan.handle) != 0:
-                lib.tc_plan_wait(plan.handle, 1.0)
-                lib.tc_plan_free(plan.handle)
+        plans = [c.handle for c in children if isinstance(c, Plan) and c.handle]
+        plans += [handle for free, handle, _, _ in self.dropped.waiting if free is lib.tc_plan_free]
+        for plan in plans:
+            if lib.tc_plan_free(plan) == lib.TC_ERR_BUSY:
+                lib.tc_plan_wait(plan, max(0.0, end - monotonic()))
+                lib.tc_plan_free(plan)
         for child in children:
             child.handle = ffi.NULL
-        lib.tc_context_close(self.handle)
-        self.handle = ffi.NULL
+        OPEN.discard(self)
+        handle, self.handle = self.handle, ffi.NULL
+        lib.tc_context_close(handle)  # a progress thread ends here, so what it uses is given back after this
+        self.dropped = Dropped()
         if self.messages is not None:
-            self.messages.abandon()
+            self.messages.release()
+        if CARRIED:
+            raise CARRIED.pop()
+
+    def forget(self) -> None:
+        """In a forked child: everything is the parent's."""
+        lib.tc_context_forked(self.handle)
+        for child in list(self._children):
+            child.handle = ffi.NULL
+        OPEN.discard(self)
+        self.handle = ffi.NULL
+        self.ended = "belongs to the process that this one was forked from; open one here"
+        self.dropped = Dropped()
 
     def __enter__(self) -> Context:
+        self.usable(f"with a context on rank {self.rank}")
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Leaves together, after an error alone: the others then see this peer as lost."""
-        if kind is None and self.handle != ffi.NULL:
-            self.flush()
-            self._meet()
-            if self.messages is not None:
-                self.messages.finish()
-                self.messages = None
-        self.close()
+        """Leaves together, after an error alone: the others then see this peer as lost, in their waits or on leaving.
 
-    def _meet(self) -> None:
-        """A barrier that goes on driving the network, so that nobody waits for a peer that has stopped calling in."""
-        if not hasattr(self.comm, "Ibarrier"):
-            self.comm.allgather(None)
+        Errors: PeerLost naming a rank that left alone or died; WaitTimeout.
+        """
+        if not self.handle:
             return
-        request = self.comm.Ibarrier()
-        while not request.Test():
-            self.progress()
+        meetings = Meetings(self)
+        try:
+            if kind is None:
+                self.flush()
+                meetings.meet()
+                if self.messages is not None:
+                    self.messages.finish(meetings.look)
+                meetings.meet()
+        finally:
+            self.close()
+            meetings.abandon()
+
+
+def _mapped(base: Any, size: int) -> Array:
+    """The memory as bytes; it stays mapped until no array refers to it any more."""
+    owner = ffi.gc(base, lambda pointer: lib.tc_memory_unmap(pointer, size))
+    return np.frombuffer(ffi.buffer(owner, size), np.uint8)

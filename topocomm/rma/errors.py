@@ -7,6 +7,7 @@ __all__ = [
     "BlockError",
     "BusyError",
     "FreedError",
+    "KindError",
     "LimitError",
     "NotProvenError",
     "PeerLost",
@@ -71,8 +72,14 @@ class BlockError(RmaError, ValueError):
     """These bytes are not a block of a connected peer, or it was issued to another rank."""
 
 
+class KindError(RmaError, TypeError):
+    """An argument is of another kind than what is needed."""
+
+
 class RangeError(RmaError, TopocommBufferError):
-    """An array reaches outside its memory, has a form that cannot be transferred, or does not fit the block."""
+    """An array reaches outside its memory, has a form that cannot be transferred, or does not fit the block; or a
+    number or name is not one of those there are.
+    """
 
 
 class LimitError(RmaError):

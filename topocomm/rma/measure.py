@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from topocomm.rma.capabilities import Capability, capabilities
+from topocomm.rma.capabilities import capabilities
 from topocomm.rma.context import Context
 
 __all__ = ["Comparison", "compare_emulated"]
@@ -22,7 +22,7 @@ BUDGET = 0.3  # seconds after which no new batch of a size begins
 
 @dataclass(frozen=True)
 class Comparison:
-    """One way between ranks 0 and 1, half a round trip, median over batches taken in turn; times in seconds."""
+    """One way between ranks 0 and 1: half a round trip, in seconds, median over rounds in turn after a warm-up."""
 
     transport: str
     size: int
@@ -35,21 +35,20 @@ class Comparison:
         return f"{self.transport}, {self.size} bytes: {times}: {self.notified / self.plain:.2f} times as long"
 
 
-def compare_emulated(comm: Any) -> tuple[list[Capability], list[Comparison]]:
-    """The transports that emulate the notification, and how they compare, measured by ranks 0 and 1 of ``comm``.
+def compare_emulated(comm: Any) -> list[Comparison]:
+    """How the transports that emulate the notification compare, measured by ranks 0 and 1 of ``comm``.
 
-    Collective over ``comm`` (mpi4py's), takes less than a second on an idle machine. The second list is empty on every
-    rank but 0, and with a single rank.
+    Collective over ``comm`` (mpi4py's), takes less than a second on an idle machine. The list is empty on every rank
+    but 0, and with a single rank.
     """
     pair = comm.Split(0 if comm.rank < 2 else 1, comm.rank)
     try:
-        if comm.rank >= 2:
-            return [], []
+        if comm.rank >= 2 or pair.size < 2:
+            return []
         with Context(pair, transports=("shm", "mpi")) as context:
-            emulated = [c for c in capabilities(context) if c.present and not c.native]
-        names = [c.transport for c in emulated] if pair.size == 2 else []
+            names = [c.transport for c in capabilities(context) if c.present and not c.native]
         found = [_compare(pair, name, size, comm.size) for name in names for size in SIZES]
-        return emulated, found if pair.rank == 0 else []
+        return found if pair.rank == 0 else []
     finally:
         pair.Free()
 
@@ -82,11 +81,11 @@ def _compare(pair: Any, transport: str, size: int, ranks: int) -> Comparison:
                 break
             for way, (send, receive) in enumerate(ways):
                 first, second = (send, receive) if me == 0 else (receive, send)
-                begin = perf_counter()
                 for _ in range(ROUNDS):
+                    begin = perf_counter()
                     first()
                     second()
-                if batch:  # the first one warms up
-                    times[way].append((perf_counter() - begin) / ROUNDS / 2)
+                    if batch:  # the first one warms up
+                        times[way].append((perf_counter() - begin) / 2)
         plan.wait()
     return Comparison(transport, size, median(times[0]), median(times[1]), ranks)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from topocomm.rma import errors
-from topocomm.rma._lib import check, ffi, lib
+from topocomm.rma._lib import failure, ffi, lib
+from topocomm.rma.handles import Handle
 from topocomm.rma.layout import Array, array_layout, as_array, bounds
+from topocomm.rma.options import whole
 from topocomm.rma.signal import Signal
 
 if TYPE_CHECKING:
@@ -17,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "BlockHandle", "Memory", "Target"]
 
-HEADER, NUMBER = 56, 8  # bytes for the dtype and for the signal in BlockHandle.to_bytes
+HEADER, NUMBER = 184, 8  # bytes for the dtype and for the signal in BlockHandle.to_bytes
 
 
 @dataclass(frozen=True)
 class BlockHandle:
     """A block as it travels: send it with any call.
 
-    ``wire`` is the C core's part; ``dtype`` as NumPy writes it; ``signal`` the number of the owner's signal.
+    ``wire`` is the C core's part; ``dtype`` as NumPy's files describe it; ``signal`` the number of the owner's signal.
     """
 
     wire: bytes
@@ -37,24 +41,46 @@ class BlockHandle:
         """Always ``BlockHandle.BYTES`` long, for calls that send buffers."""
         dtype = self.dtype.encode()
         if len(dtype) > HEADER:
-            raise errors.RangeError(f"BlockHandle: the description of dtype {self.dtype} is longer than {HEADER} bytes")
+            raise errors.RangeError(
+                f"BlockHandle: the description of dtype {self.dtype} has {len(dtype)} bytes, {HEADER} fit; send "
+                "the handle itself (pickled), or put the bytes: view(numpy.uint8)"
+            )
         return dtype.ljust(HEADER) + self.signal.to_bytes(NUMBER, "little") + self.wire.ljust(lib.TC_BLOCK_BYTES, b"\0")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> BlockHandle:
         """The inverse of :meth:`to_bytes`."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise errors.KindError(f"BlockHandle.from_bytes: needs bytes, got {type(data).__name__}")
         if len(data) != cls.BYTES:
-            raise errors.BlockError(f"BlockHandle: {len(data)} bytes, a block has {cls.BYTES}")
+            raise errors.BlockError(f"BlockHandle.from_bytes: {len(data)} bytes, a block has {cls.BYTES}")
         number = int.from_bytes(data[HEADER : HEADER + NUMBER], "little")
         return cls(bytes(data[HEADER + NUMBER :]), bytes(data[:HEADER]).decode(errors="replace").rstrip(), number)
 
 
-class Memory:
+def _describe(dtype: np.dtype[Any]) -> str:
+    """A dtype as text, fields and all."""
+    described = np.lib.format.dtype_to_descr(dtype)
+    return described if isinstance(described, str) else repr(described)
+
+
+def _read_dtype(text: str, who: str) -> np.dtype[Any]:
+    try:
+        described = literal_eval(text) if text.startswith(("[", "(")) else text
+        return np.dtype(np.lib.format.descr_to_dtype(described))  # type: ignore[arg-type]
+    except (TypeError, ValueError, SyntaxError):
+        raise errors.BlockError(f"{who}: {text!r} describes no dtype; these bytes are not a block") from None
+
+
+class Memory(Handle):
     """Memory that peers may reach. ``array`` is the memory itself as a NumPy array.
 
     Made by :meth:`Context.allocate` (peers of the node map it) or :meth:`Context.register` (an array of yours, reached
-    on the node by cross-memory attach).
+    on the node by cross-memory attach). The array, and every view of it, stays readable after the memory is freed and
+    the context closed; peers then reach it no more.
     """
+
+    KIND = "memory"
 
     def __init__(self, context: Context, handle: Any, array: Array, shared: bool) -> None:
         self.context = context
@@ -63,13 +89,27 @@ class Memory:
         self.shared = shared
         context.adopt(self)
 
+    def __del__(self) -> None:
+        if self.handle:
+            self.context.dropped.add(lib.tc_memory_free, self.handle, self.array, again=False)
+
     def block(self, view: Array, signal: Signal, source: int, tag: int = 0) -> Block:
         """Issues ``view``, a slice of this memory, to rank ``source``: the right to one message per epoch.
 
-        Errors: RangeError if the view is not inside this memory or too deeply strided; LimitError; FreedError.
+        ``tag`` (0 to 2³² − 1) names the block in events and errors. Errors: RangeError if the view is not inside this
+        memory or too deeply strided, or if there is no such rank; LimitError; FreedError.
         """
+        who = f"block on rank {self.context.rank}"
+        self._usable(who)
+        source = whole(source, "source", 0, self.context.size - 1, who)
+        tag = whole(tag, "tag", 0, 2**32 - 1, who)
         who = f"block for rank {source} on rank {self.context.rank}"
         view = as_array(view, who)
+        if not isinstance(signal, Signal):
+            raise errors.KindError(f"{who}: signal is {signal!r}, needs one of Context.signal()")
+        if signal.context is not self.context:
+            raise errors.RangeError(f"{who}: the signal is of another context than the memory")
+        signal._usable(who)
         start, end = bounds(self.array)
         first, last = bounds(view)
         if view.size and not (start <= first and last <= end):
@@ -80,54 +120,85 @@ class Memory:
         if not view.size:
             layout.offset = 0
         out = ffi.new("tc_block **")
-        check(lib.tc_block_issue(self.handle, layout, signal.handle, source, tag, out), who)
-        return Block(self.context, out[0], view, signal, source, tag)
+        status = lib.tc_block_issue(self.handle, layout, signal.handle, source, tag, out)
+        if status == lib.TC_ERR_LIMIT:
+            raise errors.LimitError(f"{who}: {self._full(signal)}")
+        if status == lib.TC_ERR_RANGE and signal.kind == "stream":
+            raise errors.RangeError(f"{who}: a block of a stream signal must be contiguous, strides {view.strides}")
+        self._check(status, who)
+        return Block(self, out[0], view, signal, source, tag)
+
+    def _full(self, signal: Signal) -> str:
+        limits, blocks = self.context.limits, len(signal.sources) + 1
+        if signal.kind == "identified" and 4 * blocks > limits.queue_depth:
+            return (
+                f"{blocks} blocks at one identified signal need a queue of {4 * blocks} events; open the context with "
+                f"a larger Limits.queue_depth, a power of two, than {limits.queue_depth}"
+            )
+        return (
+            f"{limits.blocks} blocks exist; free some, or open the context with a larger Limits.blocks (at most 8192)"
+        )
 
     def free(self) -> None:
-        """Unregisters the memory, and gives it back if it was allocated; errors: BusyError while it has blocks."""
-        check(lib.tc_memory_free(self.handle), f"free of memory on rank {self.context.rank}")
+        """Unregisters the memory: peers reach it no more. Its arrays stay readable.
+
+        Errors: BusyError while it has blocks; FreedError.
+        """
+        who = f"free of memory on rank {self.context.rank}"
+        status = lib.tc_memory_free(self.handle)
+        if status == lib.TC_ERR_BUSY:
+            raise errors.BusyError(f"{who}: it has blocks that are not freed; free them first")
+        self._check(status, who)
         self.handle = ffi.NULL
-        self.array = np.empty(0, np.uint8)
 
     def __enter__(self) -> Memory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if ffi.NULL not in (self.handle, self.context.handle):
+        if self.handle and self.context.handle:
             self.free()
 
 
-class Block:
-    """A block as its owner holds it; ``handle_bytes`` travels to the rank it was issued to."""
+class Block(Handle):
+    """A block as its owner holds it; ``ticket`` travels to the rank it was issued to."""
 
-    def __init__(self, context: Context, handle: Any, view: Array, signal: Signal, source: int, tag: int) -> None:
-        self.context = context
+    KIND = "block"
+
+    def __init__(self, memory: Memory, handle: Any, view: Array, signal: Signal, source: int, tag: int) -> None:
+        self.context = memory.context
+        self.memory = memory
         self.handle = handle
         self.view = view
         self.signal = signal
         signal.sources.append(source)
         self.source = source
         self.tag = tag
-        context.adopt(self)
+        self.context.adopt(self)
 
     @property
     def ticket(self) -> BlockHandle:
         """What to send to ``source``."""
+        who = f"ticket of the block for rank {self.source} tag {self.tag} on rank {self.context.rank}"
         room, length = ffi.new("unsigned char[]", lib.TC_BLOCK_BYTES), ffi.new("size_t *")
-        check(lib.tc_block_export(self.handle, room, lib.TC_BLOCK_BYTES, length), f"block for rank {self.source}")
-        return BlockHandle(bytes(ffi.buffer(room, length[0])), self.view.dtype.str, self.signal.number)
+        self._check(lib.tc_block_export(self.handle, room, lib.TC_BLOCK_BYTES, length), who)
+        return BlockHandle(bytes(ffi.buffer(room, length[0])), _describe(self.view.dtype), self.signal.number)
 
     def free(self) -> None:
         """Takes the block back: its holder's next start raises StaleBlockError.
 
         Over a network the holder is told by a message; a put that was under way by then may still land, so let the
-        holder know before the memory is freed or given to another use.
+        holder know before the memory is freed or given to another use. Errors: FreedError; WaitTimeout if the holder
+        takes no messages.
         """
+        who = f"free of the block for rank {self.source} tag {self.tag} on rank {self.context.rank}"
+        end = monotonic() + self.context.timeout
         status = lib.tc_block_free(self.handle)
         while status == lib.TC_FULL:
+            if monotonic() >= end:
+                raise errors.WaitTimeout(f"{who}: rank {self.source} took no message for {self.context.timeout:g} s")
             self.context.progress()
             status = lib.tc_block_free(self.handle)
-        check(status, f"free of the block for rank {self.source}")
+        self._check(status, who)
         self.signal.sources.remove(self.source)
         self.handle = ffi.NULL
 
@@ -135,40 +206,61 @@ class Block:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if ffi.NULL not in (self.handle, self.context.handle):
+        if self.handle and self.context.handle:
             self.free()
 
 
-class Target:
+class Target(Handle):
     """A block of a peer, opened by the rank it was issued to: what plans put to and get from."""
+
+    KIND = "target"
 
     def __init__(self, context: Context, ticket: BlockHandle) -> None:
         self.context = context
         out = ffi.new("tc_target **")
         who = f"open of a block on rank {context.rank}"
+        context.usable(who)
+        if not isinstance(ticket, BlockHandle):
+            hint = "ship block.ticket, not the block" if isinstance(ticket, Block) else "see BlockHandle.from_bytes"
+            raise errors.KindError(f"{who}: needs a BlockHandle, got {type(ticket).__name__}; {hint}")
+        self.dtype = _read_dtype(ticket.dtype, who)
+        context.dropped.sweep()
         status = lib.tc_target_open(context.handle, ticket.wire, len(ticket.wire), out)
         if status == lib.TC_ERR_DENIED:
             raise errors.UnsupportedError(
                 f"{who}: its memory is a registered array, and the kernel forbids cross-memory attach; "
                 "let the owner use Context.allocate instead"
             )
-        check(status, who)
-        self.handle: Any = out[0]
-        self.dtype = np.dtype(ticket.dtype)
+        if status == lib.TC_ERR_NOT_YOURS:
+            raise errors.BlockError(
+                f"{who}: the block was issued to another rank; only the source of a block can open it"
+            )
+        if status:
+            raise failure(status, who)
+        self.handle = out[0]
         self.wire, self.signal = ticket.wire, ticket.signal
         owner, tag, size = ffi.new("uint32_t *"), ffi.new("uint32_t *"), ffi.new("uint64_t *")
-        check(lib.tc_target_info(self.handle, owner, tag, size), who)
+        self._check(lib.tc_target_info(self.handle, owner, tag, size), who)
         self.owner, self.tag, self.nbytes = int(owner[0]), int(tag[0]), int(size[0])
         context.adopt(self)
 
+    def __del__(self) -> None:
+        if self.handle:
+            self.context.dropped.add(lib.tc_target_close, self.handle, None, again=True)
+
     def close(self) -> None:
-        """Gives the target up; errors: BusyError while a plan uses it."""
-        check(lib.tc_target_close(self.handle), f"close of a target on rank {self.owner}")
+        """Gives the target up; errors: BusyError while a plan uses it; FreedError."""
+        who = f"close of rank {self.owner}'s block tag {self.tag} on rank {self.context.rank}"
+        self.context.dropped.sweep()
+        status = lib.tc_target_close(self.handle)
+        if status == lib.TC_ERR_BUSY:
+            raise errors.BusyError(f"{who}: a plan transfers to it; free the plan first")
+        self._check(status, who)
         self.handle = ffi.NULL
 
     def __enter__(self) -> Target:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if ffi.NULL not in (self.handle, self.context.handle):
+        if self.handle and self.context.handle:
             self.close()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from topocomm.rma import errors
-from topocomm.rma._lib import check, failure, ffi, lib
+from topocomm.rma._lib import check, ffi, lib
+from topocomm.rma.handles import Handle
 from topocomm.rma.layout import Array, address, array_layout, as_array
-from topocomm.rma.memory import Target
-from topocomm.rma.signal import SLICE, Signal
+from topocomm.rma.memory import Block, BlockHandle, Target
+from topocomm.rma.options import LARGEST, SLICE, seconds, whole
+from topocomm.rma.signal import Signal
 
 if TYPE_CHECKING:
     from topocomm.rma.context import Context
@@ -17,29 +21,42 @@ if TYPE_CHECKING:
 __all__ = ["Plan"]
 
 NOTHING = ffi.NULL
+LOOK = 0.02  # seconds between looks at a receiver that holds a start back
 
 
-class Plan:
+class Plan(Handle):
     """Puts and gets that start together; each target takes one message per start.
 
     ``completion="local"``: done when the arrays here may be used again; ``"remote"``: when the data has landed.
-    The arrays are remembered, not copied: each start sends what they hold then. ``guarantee`` says what keeps a start
-    from overwriting what is still being read: proven (see :func:`prove_rounds`), checked at each start, or nothing.
+    The arrays are remembered, not copied: each start sends what they hold then. A plan that Python drops while it runs
+    keeps its arrays until it is complete; test, wait and flush hand over what was held back. ``guarantee`` says what
+    keeps a start from overwriting what is still being read: proven (see :func:`prove_rounds`), checked at each start,
+    or nothing.
     """
+
+    KIND = "plan"
 
     def __init__(self, context: Context, completion: str = "local") -> None:
         if completion not in ("local", "remote"):
-            raise ValueError(f"Plan: completion {completion!r} is unknown, choose local or remote")
+            raise errors.RangeError(f"Plan: completion {completion!r} is unknown, choose local or remote")
+        if not context.handle:
+            context.usable(f"Plan on rank {context.rank}")
+        if context.dropped.waiting:
+            context.dropped.sweep()
         self.context = context
         out = ffi.new("tc_plan **")
         flag = lib.TC_REMOTE if completion == "remote" else lib.TC_LOCAL
         check(lib.tc_plan_create(context.handle, flag, out), f"Plan on rank {context.rank}")
-        self.handle: Any = out[0]
+        self.handle = out[0]
         self._start = lib.tc_plan_start_after  # one look-up less on the way that counts
         self.guarantee = "checked at each start" if context.checked else "not checked"
         self.arrays: list[Array] = []
         self.targets: list[Target] = []
         context.adopt(self)
+
+    def __del__(self) -> None:
+        if self.handle:
+            self.context.dropped.add(lib.tc_plan_free, self.handle, (self.arrays, self.targets), again=True)
 
     def put(self, source: Array, target: Target, value: int = 0, offset: int | None = None) -> int:
         """Adds a put of ``source`` and returns its number; ``value`` goes with an identified notification.
@@ -55,8 +72,20 @@ class Plan:
         return self._add("get", destination, target, value, offset)
 
     def set_value(self, item: int, value: int) -> None:
-        """Another value for the notification of transfer ``item``, from the next start on."""
-        check(lib.tc_plan_value(self.handle, item, value), f"value {value} of transfer {item}")
+        """Another value for the notification of transfer ``item``, from the next start on.
+
+        Errors: RangeError for a value too large, or a transfer that is not there; BusyError while the plan runs.
+        """
+        who = f"set_value of a plan on rank {self.context.rank}"
+        self._usable(who)
+        if not self.targets:
+            raise errors.RangeError(f"{who}: transfer {item!r}, the plan has none")
+        item = whole(item, "transfer", 0, len(self.targets) - 1, who)
+        value = whole(value, "value", 0, LARGEST, who)
+        status = lib.tc_plan_value(self.handle, item, value)
+        if status == lib.TC_ERR_VALUE:
+            raise self._too_large(who, value, self.targets[item])
+        self._check(status, who)
 
     def start(self, after: Signal | None = None) -> bool:
         """Starts every transfer, and returns at once: True if the plan is complete already.
@@ -66,14 +95,20 @@ class Plan:
         Errors: NotProvenError, StaleBlockError, PeerLost, each naming peer and tag; BusyError if the plan still runs.
         If a receiver is two epochs behind, waits for it within the context's time limit.
         """
-        status = self._start(self.handle, NOTHING if after is None else after.handle)
+        try:
+            status = self._start(self.handle, NOTHING if after is None else after.handle or after.gone())
+        except (AttributeError, TypeError):
+            who = f"start of a plan on rank {self.context.rank}"
+            raise errors.KindError(f"{who}: after is {after!r}, needs the signal to re-arm first") from None
         if not status:
             return True
-        return False if status == lib.TC_AGAIN else self._start_slowly(status)
+        return False if status == lib.TC_AGAIN else self._start_slowly(status, after)
 
     def try_start(self) -> bool:
         """Like :meth:`start`, but False where back-pressure would make it wait, and True once it is started."""
         status = lib.tc_plan_start(self.handle)
+        if status == lib.TC_FULL:
+            self._look("start")
         if status < 0:
             self._fail(status, "start")
         return bool(status == 0)
@@ -87,7 +122,9 @@ class Plan:
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits for completion; ``timeout`` in seconds, the context's by default. Errors: WaitTimeout, PeerLost."""
-        limit = self.context.timeout if timeout is None else timeout
+        limit = (
+            self.context.timeout if timeout is None else seconds(timeout, f"wait of a plan on rank {self.context.rank}")
+        )
         status = lib.tc_plan_wait(self.handle, min(SLICE, limit))
         if status == 0:
             return
@@ -100,48 +137,103 @@ class Plan:
             self._fail(status, "wait")
 
     def free(self) -> None:
-        """Frees the plan; errors: BusyError while it runs."""
-        check(lib.tc_plan_free(self.handle), f"free of a plan on rank {self.context.rank}")
+        """Frees the plan; errors: BusyError while it runs; FreedError."""
+        self._check(lib.tc_plan_free(self.handle), f"free of a plan on rank {self.context.rank}")
         self.handle = ffi.NULL
         self.arrays.clear()
         self.targets.clear()
+
+    def under_way(self) -> bool:
+        """Is it running? Hands over what was held back; what went wrong is told by test and wait."""
+        return bool(self.handle) and bool(lib.tc_plan_test(self.handle) == lib.TC_AGAIN)
 
     def __enter__(self) -> Plan:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if ffi.NULL not in (self.handle, self.context.handle):
+        if self.handle and self.context.handle:
             if kind is None:
                 self.wait()
             self.free()
 
     def _add(self, what: str, array: Array, target: Target, value: int, offset: int | None) -> int:
-        who = f"{what} on rank {self.context.rank}, rank {target.owner}'s block tag {target.tag}"
+        who = f"{what} on rank {self.context.rank}"
+        if not self.handle:
+            self._usable(who)
+        if not isinstance(target, Target):
+            hint = "use one from Context.open or Context.exchange"
+            if isinstance(target, (Block, BlockHandle)):
+                hint = "ship block.ticket to the rank it was issued to, and open it there with Context.open"
+            raise errors.KindError(f"{who}: the target is a {type(target).__name__}; {hint}")
+        who += f", rank {target.owner}'s block tag {target.tag}"
+        if not target.handle:
+            target._usable(who)
+        if target.context is not self.context:
+            raise errors.RangeError(f"{who}: the target is of another context than the plan")
         array = as_array(array, who)
         if array.dtype != target.dtype:
             raise errors.RangeError(f"{who}: the array is {array.dtype}, the block {target.dtype}")
-        room = target.nbytes - (offset or 0) * array.itemsize
-        if array.nbytes > room or (offset is None and array.nbytes != room):
-            raise errors.RangeError(
-                f"{who}: the array has {array.size} elements, the block has room for {room // array.itemsize}"
-            )
+        start = self._check_size(array, target, offset, who)
+        value = whole(value, "value", 0, LARGEST, who)
         layout = array_layout(array, address(array), who)
         pointer = ffi.cast("void *", address(array))
         call = {"put": (lib.tc_plan_put, lib.tc_plan_put_part), "get": (lib.tc_plan_get, lib.tc_plan_get_part)}[what]
         if offset is None:
             status = call[0](self.handle, target.handle, pointer, layout, value)
         else:
-            status = call[1](self.handle, target.handle, offset * array.itemsize, pointer, layout, value)
+            status = call[1](self.handle, target.handle, start, pointer, layout, value)
         if status == lib.TC_ERR_ARGUMENT and any(t is target for t in self.targets):
             raise errors.BlockError(f"{who}: the plan already has a transfer to this block; it takes one per epoch")
-        check(status, who)
+        if status == lib.TC_ERR_VALUE:
+            raise self._too_large(who, value, target)
+        if status == lib.TC_ERR_BUSY:
+            raise errors.BusyError(f"{who}: the plan is running; call wait() first")
+        if status == lib.TC_ERR_RANGE and offset is not None:
+            raise errors.RangeError(
+                f"{who}: offset {offset} into a strided block; only contiguous ones are put in parts"
+            )
+        self._check(status, who)
         self.arrays.append(array)
         self.targets.append(target)
         return len(self.targets) - 1
 
-    def _start_slowly(self, status: int) -> bool:
+    def _check_size(self, array: Array, target: Target, offset: int | None, who: str) -> int:
+        """The offset in bytes, if the array has room there."""
+        size = max(1, array.itemsize)
+        fits = array.nbytes == target.nbytes
+        if offset is not None:
+            fits = type(offset) is int and 0 <= offset * size <= target.nbytes - array.nbytes
+        if fits:
+            return (offset or 0) * size
+        unit = "bytes" if array.dtype == np.uint8 else f"elements of {array.dtype}"
+        start = size * whole(offset, f"offset (in {unit})", 0, target.nbytes // size, who) if offset is not None else 0
+        room = target.nbytes - start
+        if array.nbytes > room or offset is None:
+            after = f" after offset {offset}" if offset else ""
+            raise errors.RangeError(
+                f"{who}: the array has {array.size} {unit}, the block has room for {room // size}{after}"
+            )
+        return start
+
+    def _too_large(self, who: str, value: int, target: Target) -> errors.RangeError:
+        kind = self.context.transport(target.owner)
+        most = 2**8 - 1 if kind == "ofi" else LARGEST
+        where = f"the transport {kind} to rank {target.owner}"
+        return errors.RangeError(f"{who}: value {value} is too large for {where}, which takes {most} at most")
+
+    def _look(self, what: str) -> None:
+        """Errors: PeerLost if the owner of the block that holds a start back is gone."""
+        _, rank, _ = self._culprit()
+        if rank >= 0 and not self.context.alive(rank):
+            raise self.context.peer_lost(f"{what} of a plan on rank {self.context.rank}", rank)
+
+    def _start_slowly(self, status: int, after: Signal | None) -> bool:
         end = monotonic() + self.context.timeout
+        look = 0.0
         while status == lib.TC_FULL and monotonic() < end:
+            if monotonic() >= look:
+                self._look("start")
+                look = monotonic() + LOOK
             self.context.progress()
             status = lib.tc_plan_start_after(self.handle, ffi.NULL)
         if status == lib.TC_FULL:
@@ -150,6 +242,8 @@ class Plan:
                 f"start on rank {self.context.rank}: rank {rank} has not re-armed the signal of its block tag {tag} "
                 f"for three epochs, for {self.context.timeout:g} s"
             )
+        if after is not None and (status == lib.TC_ERR_SURPLUS or (status == lib.TC_ERR_BUSY and not self.under_way())):
+            after.rearm_failed(lib.TC_AGAIN if status == lib.TC_ERR_BUSY else status)
         if status < 0:
             self._fail(status, "start")
         return bool(status == 0)
@@ -173,6 +267,11 @@ class Plan:
                 rank,
                 tag,
             )
+        if status == lib.TC_ERR_BUSY:
+            raise errors.BusyError(f"{who}: it is still running; call wait() first")
         if rank >= 0 and what == "start":
             who += f", rank {rank}'s block tag {tag}"
-        raise failure(status, who)
+        if status == lib.TC_ERR_LIMIT:
+            most = self.context.limits.outstanding
+            raise errors.LimitError(f"{who}: open the context with a larger Limits.outstanding than {most}")
+        raise self._failure(status, who)

@@ -8,14 +8,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from topocomm.rma import errors
-from topocomm.rma._lib import check, failure, ffi, lib
+from topocomm.rma._lib import ffi, lib
+from topocomm.rma.handles import Handle
+from topocomm.rma.options import LARGEST, SLICE, limit_of, seconds, whole
 
 if TYPE_CHECKING:
     from topocomm.rma.context import Context
 
 __all__ = ["Event", "Signal", "SignalState", "wait_any"]
-
-SLICE = 0.2  # seconds in C between chances for Python to notice an interrupt
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,48 @@ class SignalState:
     surplus: int
 
 
-class Signal:
+class Signal(Handle):
     """Counts the messages of an epoch over all blocks issued with it: one message per block and epoch.
 
     ``kind`` is ``"counted"``; ``"identified"``, which also queues each arrival as an :class:`Event`; or ``"stream"``,
     without epochs, whose arrivals are taken by number with :meth:`take`.
     """
 
+    KIND = "signal"
     KINDS = ("counted", "identified", "stream")
 
     def __init__(self, context: Context, kind: str = "counted") -> None:
         if kind not in self.KINDS:
-            raise ValueError(f"Signal: kind {kind!r} is unknown, choose one of {', '.join(self.KINDS)}")
+            raise errors.RangeError(f"Signal: kind {kind!r} is unknown, choose one of {', '.join(self.KINDS)}")
+        context.usable(f"Signal on rank {context.rank}")
+        context.dropped.sweep()
         self.context = context
         self.kind = kind
         self.number = next(context.signal_numbers)
         self.sources: list[int] = []  # ranks that blocks counting here were issued to, one entry per block
-        handle = ffi.new("tc_signal **")
-        check(lib.tc_signal_create(context.handle, self.KINDS.index(kind), handle), f"Signal on rank {context.rank}")
-        self.handle: Any = handle[0]
+        self._known_surplus = 0
+        self.handle = self._create(kind)
         self._wait = lib.tc_signal_wait  # one look-up less on the way that counts
         context.adopt(self)
+
+    def _create(self, kind: str) -> Any:
+        context, handle = self.context, ffi.new("tc_signal **")
+        status = lib.tc_signal_create(context.handle, self.KINDS.index(kind), handle)
+        if status != lib.TC_ERR_LIMIT:
+            self._check(status, f"Signal on rank {context.rank}")
+            return handle[0]
+        field, words = "signals", "signals"
+        if kind == "identified" and lib.tc_signal_create(context.handle, 0, handle) == 0:
+            lib.tc_signal_free(handle[0])  # there is room for a signal, but none for its queue
+            field, words = "queues", "identified signals"
+        raise errors.LimitError(
+            f"Signal on rank {context.rank}: {getattr(context.limits, field)} {words} exist; free some, or open the "
+            f"context with a larger Limits.{field}"
+        )
+
+    def __del__(self) -> None:
+        if self.handle:
+            self.context.dropped.add(lib.tc_signal_free, self.handle, None, again=False)
 
     def test(self) -> bool:
         """Has every message of this epoch arrived? Changes nothing; errors as for :meth:`wait`."""
@@ -77,7 +98,7 @@ class Signal:
         ``timeout`` in seconds, the context's own by default. Errors: WaitTimeout naming the missing peers and pieces;
         PeerLost; SurplusError.
         """
-        status = self._wait(self.handle, SLICE if timeout is None or timeout > SLICE else timeout)
+        status = self._wait(self.handle, SLICE if timeout is None else limit_of(timeout, self.context.rank))
         if status:
             self._go_on(lambda s: lib.tc_signal_wait(self.handle, s), status, timeout, "wait")
 
@@ -88,20 +109,32 @@ class Signal:
         re-armed all the same).
         """
         status = lib.tc_signal_rearm(self.handle)
+        if status:
+            self.rearm_failed(status)
+
+    def gone(self) -> Any:
+        """Raises FreedError."""
+        self._usable(f"rearm of a signal on rank {self.context.rank}")
+
+    def rearm_failed(self, status: int) -> None:
+        """Raises what the status of a rearm says."""
         if status == lib.TC_AGAIN:
             who = f"rearm of a signal on rank {self.context.rank}"
             raise errors.BusyError(f"{who}: {self._progress()}; wait for it first")
-        if status:
-            self._fail(status, "rearm")
+        self._fail(status, "rearm")
 
     def take(self, count: int = 1, timeout: float | None = None) -> None:
         """Waits for ``count`` arrivals at a stream signal, and takes them off its count."""
-        status = lib.tc_signal_take_wait(self.handle, count, SLICE if timeout is None or timeout > SLICE else timeout)
+        count = whole(count, "count", 1, LARGEST, f"take on rank {self.context.rank}")
+        status = lib.tc_signal_take_wait(
+            self.handle, count, SLICE if timeout is None else limit_of(timeout, self.context.rank)
+        )
         if status:
             self._go_on(lambda s: lib.tc_signal_take_wait(self.handle, count, s), status, timeout, "take")
 
     def try_take(self, count: int = 1) -> bool:
         """Takes ``count`` arrivals off a stream signal if there are as many."""
+        count = whole(count, "count", 1, LARGEST, f"try_take on rank {self.context.rank}")
         status = lib.tc_signal_take(self.handle, count)
         if status < 0:
             self._fail(status, "take")
@@ -110,7 +143,9 @@ class Signal:
     def event(self, timeout: float | None = None) -> Event:
         """The next identified notification; it may be an early one, as its epoch tells."""
         event = ffi.new("tc_event *")
-        status = lib.tc_signal_event_wait(self.handle, SLICE if timeout is None or timeout > SLICE else timeout, event)
+        status = lib.tc_signal_event_wait(
+            self.handle, SLICE if timeout is None else limit_of(timeout, self.context.rank), event
+        )
         if status:
             self._go_on(lambda s: lib.tc_signal_event_wait(self.handle, s, event), status, timeout, "event")
         return Event(event.source, event.tag, event.epoch, event.value, event.bytes)
@@ -127,31 +162,38 @@ class Signal:
     def state(self) -> SignalState:
         """The counts as they stand."""
         numbers = [ffi.new("uint64_t *") for _ in range(5)]
-        check(lib.tc_signal_state(self.handle, *numbers), "state of a signal")
+        self._check(lib.tc_signal_state(self.handle, *numbers), f"state of a signal on rank {self.context.rank}")
         return SignalState(*(int(n[0]) for n in numbers))
 
     def missing(self) -> tuple[tuple[int, int, int, int], ...]:
         """(source rank, tag, pieces announced, pieces arrived) of each message this epoch still lacks."""
         room = self.context.limits.blocks
         entries, count = ffi.new("tc_missing[]", room), ffi.new("uint32_t *")
-        check(lib.tc_signal_missing(self.handle, entries, room, count), "missing of a signal")
+        status = lib.tc_signal_missing(self.handle, entries, room, count)
+        self._check(status, f"missing of a signal on rank {self.context.rank}")
         return tuple((e.source, e.tag, e.pieces, e.arrived.bit_count()) for e in entries[0 : min(count[0], room)])
 
     def free(self) -> None:
         """Frees the signal; its blocks must be freed before. Errors: BusyError, FreedError."""
-        check(lib.tc_signal_free(self.handle), f"free of a signal on rank {self.context.rank}")
+        who = f"free of a signal on rank {self.context.rank}"
+        status = lib.tc_signal_free(self.handle)
+        if status == lib.TC_ERR_BUSY:
+            raise errors.BusyError(f"{who}: blocks count at it; free them first")
+        self._check(status, who)
         self.handle = ffi.NULL
 
     def __enter__(self) -> Signal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if ffi.NULL not in (self.handle, self.context.handle):
+        if self.handle and self.context.handle:
             self.free()
 
     def _go_on(self, call: Any, status: int, timeout: float | None, what: str) -> None:
         limit = self.context.timeout if timeout is None else timeout
         end = monotonic() + limit - min(SLICE, limit)
+        if self.context.dropped.waiting:
+            self.context.dropped.sweep()
         while status == lib.TC_ERR_TIMEOUT and monotonic() < end:
             status = call(min(SLICE, max(0.0, end - monotonic())))
         if status == lib.TC_ERR_TIMEOUT:
@@ -172,10 +214,30 @@ class Signal:
         if status == lib.TC_ERR_PEER_LOST:
             raise self.context.peer_lost(who)
         if status == lib.TC_ERR_SURPLUS:
-            state = self.state
-            counts = f"{state.arrived} messages, expects {state.expected}"
-            raise errors.SurplusError(f"{who}: epoch {state.epoch} has {counts}")
-        raise failure(status, who)
+            raise errors.SurplusError(f"{who}: {self._too_many()}")
+        if status == lib.TC_ERR_UNSUPPORTED:
+            kind = {"event": "identified", "take": "stream"}.get(what)
+            advice = f"; make it with signal({kind!r})" if kind else ", which has no epochs; use take()"
+            raise errors.UnsupportedError(f"{who}: the signal is {self.kind}{advice}")
+        if status == lib.TC_ERR_OVERFLOW:
+            depth = self.context.limits.queue_depth
+            raise errors.LimitError(
+                f"{who}: its queue of {depth} identified notifications is full; take them with event() in time, or "
+                "open the context with a larger Limits.queue_depth"
+            )
+        raise self._failure(status, who)
+
+    def _too_many(self) -> str:
+        state = self.state
+        more, self._known_surplus = state.surplus - self._known_surplus, state.surplus
+        if more > 0:
+            return f"{more} message{'s' * (more > 1)} too many came for the epoch that it ended"
+        if state.arrived > state.expected:
+            return (
+                f"epoch {state.epoch} has {state.arrived} messages and expects {state.expected}: "
+                f"{state.arrived - state.expected} too many; a block takes one per epoch"
+            )
+        return f"messages came for epoch {state.epoch - 1} after it had been re-armed; a block takes one per epoch"
 
 
 def describe_missing(missing: Sequence[tuple[int, int, int, int]]) -> str:
@@ -191,9 +253,19 @@ def describe_missing(missing: Sequence[tuple[int, int, int, int]]) -> str:
 def wait_any(signals: Sequence[Signal], timeout: float | None = None) -> int:
     """Waits until one of the signals is complete and returns its index; errors as for :meth:`Signal.wait`."""
     if not signals:
-        raise ValueError("wait_any: needs at least one signal")
+        raise errors.RangeError("wait_any: needs at least one signal")
+    for signal in signals:
+        if not isinstance(signal, Signal):
+            raise errors.KindError(f"wait_any: {signal!r} is no signal")
+        signal._usable(f"wait_any on rank {signal.context.rank}")
+        if signal.context is not signals[0].context:
+            raise errors.RangeError(f"wait_any on rank {signal.context.rank}: the signals are of different contexts")
     handles, index = ffi.new("tc_signal *[]", [s.handle for s in signals]), ffi.new("uint32_t *")
-    limit = signals[0].context.timeout if timeout is None else timeout
+    limit = (
+        signals[0].context.timeout
+        if timeout is None
+        else seconds(timeout, f"wait_any on rank {signals[0].context.rank}")
+    )
     end = monotonic() + limit
     while True:
         left = max(0.0, end - monotonic())

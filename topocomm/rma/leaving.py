@@ -1,0 +1,100 @@
+"""Leaving a context: together, alone, at the end of the program, and in a forked child."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from topocomm.rma import errors
+
+if TYPE_CHECKING:
+    from topocomm.rma.context import Context
+
+__all__ = ["OPEN", "Meetings"]
+
+OPEN: set[Context] = set()  # a context is not given up before it is closed: its thread and its peers use it
+LEFT: list[tuple[Any, ...]] = []  # requests left alone, each with the memory that MPI may still read
+LOOK = 0.5  # seconds between looks at the peers
+
+
+class Meetings:
+    """The two meetings at the end: everybody has done with the data; everybody has sent its last word.
+
+    Each is a non-blocking Allgather of one flag, so that waiting ranks go on driving their transports. A rank that
+    leaves after an error takes part in both without waiting for them: the others learn who it was, and later calls on
+    the communicator find their partners.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.who = f"leaving the context on rank {context.rank}"
+        self.end = monotonic() + context.timeout
+        self.left = 2
+
+    def _post(self, alone: bool) -> tuple[Any, Any, Any]:
+        self.left -= 1
+        mine, all_ = np.array([alone], np.int8), np.zeros(self.context.size, np.int8)
+        return self.context.comm.Iallgather(mine, all_), all_, mine
+
+    def meet(self) -> None:
+        """Waits for all ranks; errors: PeerLost naming one that left alone or died, WaitTimeout."""
+        if not hasattr(self.context.comm, "Iallgather"):
+            self.look()
+            self.left -= 1
+            self.context.comm.allgather(None)
+            return
+        request, flags, mine = self._post(False)
+        look = monotonic() + LOOK
+        try:
+            while not request.Test():
+                self.context.progress()
+                if monotonic() >= look:
+                    look = monotonic() + LOOK
+                    self.look()
+        except BaseException:
+            LEFT.append((request, flags, mine))
+            raise
+        if flags.any():
+            raise self.context.peer_lost(self.who, int(flags.argmax()))
+
+    def look(self) -> None:
+        """Errors: PeerLost, before the last meeting, where nobody can have left yet; WaitTimeout."""
+        lost = [r for r in range(self.context.size) if self.left and not self.context.alive(r)]
+        if lost:
+            raise self.context.peer_lost(self.who, lost[0])
+        if monotonic() >= self.end:
+            limit = self.context.timeout
+            raise errors.WaitTimeout(f"{self.who}: some rank has not left it within {limit:g} s; see Context(timeout)")
+
+    def abandon(self) -> None:
+        """Takes part in what meetings are left, and waits for none."""
+        if not hasattr(self.context.comm, "Iallgather"):
+            return
+        with contextlib.suppress(Exception):  # an error is on its way already
+            while self.left:
+                LEFT.append(self._post(True))
+
+
+def _close_all() -> None:
+    """At the end of the program, before MPI ends: the peers see this one leave, and nothing of ours is called again."""
+    for context in list(OPEN):
+        context.close()
+    end = monotonic() + LOOK
+    with contextlib.suppress(Exception):  # MPI may have ended already, and completes them then
+        while LEFT and monotonic() < end:
+            LEFT[:] = [entry for entry in LEFT if not entry[0].Test()]
+
+
+def _forget_all() -> None:
+    """A child has its parent's contexts no more than its parent's rank."""
+    for context in list(OPEN):
+        context.forget()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget_all)
