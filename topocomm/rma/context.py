@@ -16,6 +16,7 @@ from topocomm.rma import errors
 from topocomm.rma._lib import check, ffi, lib, text
 from topocomm.rma.layout import Array, as_array
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target
+from topocomm.rma.overlap import Issued
 from topocomm.rma.plan import Plan
 from topocomm.rma.signal import Signal
 
@@ -105,6 +106,7 @@ class Context:
         self.handle: Any = ffi.NULL
         self.messages: Any = None
         self.signal_numbers = itertools.count(1)
+        self.issued = Issued()
         self._children: weakref.WeakSet[Any] = weakref.WeakSet()
         allowed = self._allowed(transports)
         options = ffi.new("tc_options *")

@@ -10,6 +10,7 @@ import numpy as np
 from topocomm.rma import errors
 from topocomm.rma._lib import check, ffi, lib
 from topocomm.rma.layout import Array, array_layout, as_array, bounds
+from topocomm.rma.overlap import REMEDY, Piece
 from topocomm.rma.signal import Signal
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Memory:
     def block(self, view: Array, signal: Signal, source: int, tag: int = 0) -> Block:
         """Issues ``view``, a slice of this memory, to rank ``source``: the right to one message per epoch.
 
-        Errors: RangeError if the view is not inside this memory or too deeply strided; LimitError; FreedError.
+        Errors: RangeError if the view is not inside this memory, is too deeply strided, or, in checked mode, shares
+        bytes with another live block of this context (blocks at stream signals may); LimitError; FreedError.
         """
         who = f"block for rank {source} on rank {self.context.rank}"
         view = as_array(view, who)
@@ -79,9 +81,20 @@ class Memory:
         layout = array_layout(view, start, who)
         if not view.size:
             layout.offset = 0
+        if self.context.checked and signal.kind != "stream":
+            self._refuse_shared(view, tag, who)
         out = ffi.new("tc_block **")
         check(lib.tc_block_issue(self.handle, layout, signal.handle, source, tag, out), who)
+        if signal.kind != "stream":
+            self.context.issued.add(out[0], Piece(view, signal.number, source, tag))
         return Block(self.context, out[0], view, signal, source, tag)
+
+    def _refuse_shared(self, view: Array, tag: int, who: str) -> None:
+        other = self.context.issued.sharing(view)
+        if other is not None:
+            raise errors.RangeError(
+                f"{who}: tag {tag} shares bytes with the block of tag {other.tag} for rank {other.source}; {REMEDY}"
+            )
 
     def free(self) -> None:
         """Unregisters the memory, and gives it back if it was allocated; errors: BusyError while it has blocks."""
@@ -129,6 +142,7 @@ class Block:
             status = lib.tc_block_free(self.handle)
         check(status, f"free of the block for rank {self.source}")
         self.signal.sources.remove(self.source)
+        self.context.issued.remove(self.handle)
         self.handle = ffi.NULL
 
     def __enter__(self) -> Block:
