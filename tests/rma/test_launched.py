@@ -62,6 +62,11 @@ def test_hand_made_plans_are_proven_or_refused(launch):
     launch(3, "rounds.py")
 
 
+@pytest.mark.parametrize("transport", ["shm", MESSAGES])
+def test_a_mistake_of_one_rank_is_raised_on_all(launch, transport):
+    launch(3, "refusals.py", transport)
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_info_measures_what_is_emulated(ranks):
     code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, "-m", "topocomm", "info"])
