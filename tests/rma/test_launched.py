@@ -101,3 +101,15 @@ def test_examples_do_what_they_say(example):
     code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, program, *arguments])
     assert code == 0, output
     assert output.count(wanted) == (1 if "producer" in example else ranks), output
+
+
+@needs_fabric
+@pytest.mark.parametrize(
+    ("arguments", "reason"), [(("nosuch0", "nosuch1"), "cannot open its context"), (("lo", "lo", "x"), "float: 'x'")]
+)
+def test_an_interface_that_is_not_there_is_one_line(arguments, reason):
+    program = str(ROOT / "examples" / "rma_two_nics.py")
+    code, output = run([str(MPIEXEC), "-n", "2", sys.executable, program, *arguments])
+    assert code == 2, output
+    assert "Traceback" not in output
+    assert len([line for line in output.splitlines() if line.startswith("rma_two_nics.py ") and reason in line]) == 1
