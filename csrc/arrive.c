@@ -41,7 +41,7 @@ static int note_event(tc_context *context, const tc_block *block, uint64_t epoch
     tc_event event = {block->source, block->tag, epoch, value, block->bytes};
     uint64_t ticket;
     if (!queue) return TC_OK;
-    if (queue_reserve(&context->view, queue - 1, &ticket) != TC_OK) return TC_ERR_OVERFLOW;
+    if (queue_reserve(&context->view, queue - 1, &ticket) != TC_OK) return TC_FULL;
     queue_publish(&context->view, queue - 1, ticket, &event);
     return TC_OK;
 }
@@ -70,8 +70,7 @@ int arrive(tc_context *context, const arrival *a) {
         tc_layout plain = layout_simple(0, block->bytes);
         layout_copy(block->memory->base, &block->layout, block->landing->base, &plain, 0, block->bytes);
     }
-    status = note_event(context, block, a->epoch, a->value);
-    if (status != TC_OK) atomic_store(&context->error, status);
+    if (note_event(context, block, a->epoch, a->value) != TC_OK) atomic_fetch_add(&block->signal->lost, 1);
     arrive_message(block->signal->shared, block->shared, block->shared->stream ? 0 : a->epoch);
-    return status;
+    return TC_OK;
 }

@@ -142,7 +142,7 @@ void block_release(tc_block *block) {
     atomic_fetch_add(&block->shared->generation, 1); /* even: senders that can see this stop here */
     block->memory->blocks--;
     block->signal->blocks--;
-    if (block->signal->kind != TC_STREAM) atomic_fetch_sub(&block->signal->shared->expected, 1);
+    signal_forget(block);
     if (block->landing) tc_memory_free(block->landing);
     block->landing = NULL;
     give_back(block);

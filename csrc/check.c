@@ -31,20 +31,34 @@ static bool is_proven(const tc_target *target, uint64_t seen) {
     return false;
 }
 
-/* Over a network the proof is a message of its own and may come after the data: give it time. */
+/* Over a network the number of a message, and what it proves, is a message of its own. Has data been seen to arrive
+ * whose number has not come yet? */
+static bool is_on_its_way(const tc_context *context, uint32_t peer_rank) {
+    for (uint32_t i = 0; i < context->block_count; i++) {
+        const tc_block *block = context->blocks[i];
+        if (!block->live || block->source != peer_rank || block->shared->stream) continue;
+        uint64_t seen = block->signal->observed;
+        if (seen > block->first_epoch && atomic_load(&block->shared->number[(seen - 1) % LANES]) >> 32 < seen) return true;
+    }
+    return false;
+}
+
 int check_proof(tc_context *context, const tc_target *target) {
     patience p;
-    bool check;
+    bool check = false;
     if (target->wire.stream) return TC_OK;
     if (is_proven(target, latest_seen(context, target->peer))) return TC_OK;
     if (target->block) return TC_ERR_NOT_PROVEN;
-    patience_start(&p, 0.25);
-    do {
+    patience_start(&p, PROOF_SECONDS);
+    for (int late = TC_OK; late == TC_OK; late = patience_step(context, &p, &check)) {
         int status = progress(context);
         if (status < 0) return status;
+        bool last = !is_on_its_way(context, target->peer);
         if (is_proven(target, latest_seen(context, target->peer))) return TC_OK;
-    } while (patience_step(context, &p, &check) == TC_OK);
-    return TC_ERR_NOT_PROVEN;
+        if (last) return TC_ERR_NOT_PROVEN;
+        if (check && tc_peer_alive(context, target->peer) == TC_ERR_PEER_LOST) return lose(context, target->peer);
+    }
+    return TC_ERR_TIMEOUT;
 }
 
 /* Message `number` to this peer tells how far its blocks have been consumed here. */

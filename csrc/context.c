@@ -25,7 +25,8 @@ const char *tc_status_text(int status) {
         "handle already freed", "still in use", "not a block of a connected peer", "issued to another rank",
         "no transport leads there", "the peer died or closed its context", "the limit of the wait has passed",
         "more notifications than this epoch expects", "not proven free", "value too large for the transport",
-        "not supported here", "the network library failed", "identified notifications were lost",
+        "not supported here", "the network library failed",
+        "its queue of identified notifications was full: take them with event",
         "the kernel forbids cross-memory attach"};
     if (status == TC_AGAIN) return "not yet";
     if (status == TC_FULL) return "no room in a bounded queue yet";
@@ -79,7 +80,6 @@ static int open_parts(tc_context *context) {
     const tc_options *o = &context->options;
     if (getrandom(&context->nonce, sizeof context->nonce, 0) != sizeof context->nonce) return TC_ERR_NO_MEMORY;
     context->node = node_identity();
-    context->cores = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     context->peers = calloc(o->size, sizeof *context->peers);
     context->signals = calloc(o->signals, sizeof(tc_signal *));
     context->blocks = calloc(o->blocks, sizeof(tc_block *));
@@ -131,6 +131,7 @@ int tc_context_address(tc_context *context, void *address, size_t capacity, size
     wire.pid = (int32_t)getpid();
     wire.descriptor = context->descriptor;
     wire.checked = context->options.checked;
+    if (sched_getaffinity(0, sizeof wire.cores, (cpu_set_t *)(void *)wire.cores) < 0) wire.cores[0] = ~0ull;
     int status = context->ofi ? ofi_address(context->ofi, &wire) : TC_OK;
     if (status == TC_OK && context->ofi) status = live_address(context, &wire);
     if (status) return status;
@@ -163,7 +164,10 @@ static int choose(tc_context *context, peer *p) {
     p->transport = context->sim ? context->sim : p->inner;
     if (p->transport != context->shm) context->driven = true;
     if (a->node == context->node) {
-        context->local++;
+        uint32_t cores = 0;
+        for (uint32_t i = 0; i < CORE_WORDS; i++)
+            cores += (uint32_t)__builtin_popcountll(context->cores[i] |= a->cores[i]);
+        context->crowded = ++context->local > cores;
         if (p->pidfd < 0 && !p->here) p->pidfd = (int)syscall(SYS_pidfd_open, a->pid, 0);
     }
     return TC_OK;
@@ -217,8 +221,7 @@ int progress(tc_context *context) {
     }
     if (found) context->looked = now();
     pthread_mutex_unlock(&context->lock);
-    if (status < 0) return status;
-    return atomic_load_explicit(&context->error, memory_order_relaxed);
+    return status < 0 ? status : TC_OK;
 }
 
 int tc_context_progress(tc_context *context) {
@@ -235,16 +238,26 @@ static bool idle(tc_context *context) {
     return quiet;
 }
 
-/* Drives everything until no operation of this rank is under way. */
+static int somebody_lost(tc_context *context) {
+    for (uint32_t r = 0; r < context->options.size; r++)
+        if (context->peers[r].connected && tc_peer_alive(context, r) == TC_ERR_PEER_LOST) return lose(context, r);
+    return TC_OK;
+}
+
+/* Drives everything until no operation of this rank is under way. Which peers those lead to only the transports know, so
+ * that a lost one may not matter: it is named where the rest does not end soon after. */
 int tc_context_flush(tc_context *context, double seconds) {
     patience p;
     bool check;
+    double lost = 0;
     if (!context) return TC_ERR_ARGUMENT;
     patience_start(&p, seconds);
     while (!idle(context)) {
         int status = progress(context);
         if (status < 0) return status;
         status = patience_step(context, &p, &check);
+        if (check && lost == 0 && somebody_lost(context) != TC_OK) lost = now();
+        if (lost > 0 && now() - lost > LOST_SECONDS) return TC_ERR_PEER_LOST;
         if (status) return status;
     }
     return TC_OK;
@@ -298,6 +311,7 @@ int tc_context_stats(tc_context *context, tc_stats *stats) {
     if (!context || !stats) return TC_ERR_ARGUMENT;
     enter(context);
     *stats = context->stats;
+    for (const tc_plan *plan = context->plans; plan; plan = plan->next_plan) plan_count(plan, stats);
     leave(context);
     return TC_OK;
 }
@@ -319,7 +333,11 @@ int tc_peer_alive(tc_context *context, uint32_t rank) {
     if (p->lost) return TC_ERR_PEER_LOST;
     if (p->mapped) return atomic_load(&p->view.head->closed) || process_gone(p) ? TC_ERR_PEER_LOST : TC_OK;
     if (p->address.node == context->node && process_gone(p)) return TC_ERR_PEER_LOST;
-    return p->inner == context->ofi && !live_check(context, rank) ? TC_ERR_PEER_LOST : TC_OK;
+    if (p->inner != context->ofi) return TC_OK;
+    enter(context);
+    bool lives = live_check(context, rank);
+    leave(context);
+    return lives ? TC_OK : TC_ERR_PEER_LOST;
 }
 
 int lose(tc_context *context, uint32_t rank) {
@@ -348,6 +366,13 @@ void patience_start(patience *p, double seconds) {
     *p = (patience){start + seconds, start + CHECK_SECONDS, start + SPIN_SECONDS, 0};
 }
 
+bool check_due(tc_context *context) {
+    double time = now();
+    if (time < atomic_load_explicit(&context->next_check, memory_order_relaxed)) return false;
+    atomic_store_explicit(&context->next_check, time + CHECK_SECONDS, memory_order_relaxed);
+    return true;
+}
+
 /* With a core per rank a waiter spins for a while before it offers its core to others; with fewer it offers at once. */
 int patience_step(tc_context *context, patience *p, bool *check_peers) {
     *check_peers = false;
@@ -358,7 +383,7 @@ int patience_step(tc_context *context, patience *p, bool *check_peers) {
         return TC_OK;
     }
     double time = now();
-    if (context->local > context->cores || time >= p->yield_from) sched_yield();
+    if (context->crowded || time >= p->yield_from) sched_yield();
     if (time >= p->next_check) {
         p->next_check = time + CHECK_SECONDS;
         *check_peers = true;

@@ -13,6 +13,8 @@
 #define AHEAD 2u                  /* epochs a sender may run ahead of its receiver */
 #define SEGMENT_MAGIC 0x746f706f636f6d31ull
 #define CHECK_SECONDS 0.02        /* how often a waiter asks whether its peers live */
+#define PROOF_SECONDS 30.0        /* checked, over a network: how long data's proof may come behind it */
+#define LOST_SECONDS 1.0          /* how long a flush goes on once a peer is lost */
 #define SPIN_SECONDS 1e-3         /* how long a waiter with a core of its own keeps it */
 #define LOOK_SECONDS 5e-6         /* what came in longer ago than this says nothing of the network as it is now */
 #define SPINS 200u                /* tests between looks at the clock */
@@ -83,6 +85,7 @@ typedef struct wire_block {
 _Static_assert(sizeof(wire_block) <= TC_BLOCK_BYTES, "TC_BLOCK_BYTES too small");
 
 #define RAIL_NAME_BYTES 64
+#define CORE_WORDS 16
 typedef struct wire_address {
     uint32_t magic, version, rank, kinds;
     uint64_t node, nonce, probe, nonce_address, segment_bytes;
@@ -90,6 +93,7 @@ typedef struct wire_address {
     uint32_t checked, rails;
     uint8_t live[32];
     uint32_t live_bytes, spare;
+    uint64_t cores[CORE_WORDS]; /* those this process may run on */
     uint8_t rail[TC_MAX_RAILS][RAIL_NAME_BYTES];
     uint32_t rail_bytes[TC_MAX_RAILS];
 } wire_address;
@@ -113,7 +117,8 @@ struct tc_signal {
     tc_context *context;
     bool live;
     uint32_t kind, index, blocks;
-    uint64_t observed; /* checked: epochs that this rank has seen complete */
+    _Atomic uint64_t observed; /* checked: epochs that this rank has seen complete */
+    _Atomic uint64_t lost; /* identified: notifications for which its queue had no room, and that were not told yet */
     seg_signal *shared;
     tc_signal *next;
 };
@@ -164,6 +169,9 @@ struct tc_plan {
     tc_item *item;
     _Atomic uint64_t outstanding;
     _Atomic int error;
+    const struct plan_path *path;             /* with the proofs of checked mode, or compiled without */
+    _Atomic uint64_t messages, bytes, full;   /* statistics: written by the thread that is in the plan */
+    tc_plan *next_plan;
 };
 
 /* One piece of one message, on its way. */
@@ -209,12 +217,16 @@ struct tc_context {
     uint64_t nonce, node;
     peer *peers;
     _Atomic uint32_t lost;
-    uint32_t local, cores; /* local: connected ranks of this node */
+    uint32_t local; /* connected ranks of this node */
+    uint64_t cores[CORE_WORDS]; /* those that they may run on, together */
+    bool crowded;   /* more of them than cores */
     tc_memory *memories, *free_memories;
     tc_signal **signals, *free_signals;
     tc_block **blocks, *free_first, *free_last;
     tc_target *targets, *free_targets;
+    tc_plan *plans;
     uint32_t signal_count, block_count, queue_used;
+    _Atomic double next_check; /* when somebody who polls looks at the peers again */
     bool queue_taken[256];
     tc_transport *shm, *ofi, *msg, *sim;
     bool driven; /* some transport needs progress calls */
@@ -225,7 +237,6 @@ struct tc_context {
     bool threaded;
     tc_stats stats;
     char note[160]; /* why a transport is absent */
-    _Atomic int error;
 };
 
 /* segment.c */
@@ -236,6 +247,7 @@ int seg_attach(peer *p);
 void seg_detach(peer *p);
 uint64_t node_identity(void);
 int map_descriptor(int32_t pid, int32_t descriptor, uint64_t bytes, void **base);
+bool queue_full(const seg_view *view, uint32_t queue);
 int queue_reserve(const seg_view *view, uint32_t queue, uint64_t *ticket);
 void queue_publish(const seg_view *view, uint32_t queue, uint64_t ticket, const tc_event *event);
 int queue_take(const seg_view *view, uint32_t queue, tc_event *event);
@@ -251,6 +263,7 @@ typedef struct arrival {
 } arrival;
 int arrive(tc_context *context, const arrival *a);
 void block_release(tc_block *block);
+void signal_forget(const tc_block *block);
 tc_block *block_of(tc_context *context, uint32_t index, uint32_t generation, uint32_t mask);
 uint64_t full_epoch(const seg_signal *signal, uint32_t low_bits);
 
@@ -283,12 +296,14 @@ bool live_check(tc_context *context, uint32_t peer_rank);
 void live_close(tc_context *context);
 uint64_t checksum(const void *data, size_t bytes);
 int plan_advance(tc_plan *plan);
+void plan_count(const tc_plan *plan, tc_stats *stats);
 
 /* A wait: spins, then yields, looks at the clock and at the peers now and then. */
 typedef struct patience {
     double limit, next_check, yield_from;
     uint32_t spins;
 } patience;
+bool check_due(tc_context *context); /* for those who poll: is it time to look at the peers? */
 void patience_start(patience *p, double seconds);
 int patience_step(tc_context *context, patience *p, bool *check_peers);
 

@@ -118,8 +118,6 @@ static int take_put(tc_context *context, const message *m, const char *payload) 
     tc_block *block = block_of(context, m->block, m->generation, ~0u);
     if (block && !part_of(block, m, &layout)) return TC_ERR_BLOCK;
     if (block && m->bytes) layout_copy(block->memory->base, &layout, payload - m->from, &plain, m->from, m->bytes);
-    if (block && m->number)
-        atomic_store(&block->shared->number[m->epoch % LANES], (m->epoch + 1) << 32 | (m->number & 0xffffffff));
     return count(context, m);
 }
 

@@ -4,14 +4,32 @@
 
 #include "internal.h"
 
+/* What differs in checked mode. It is chosen when the plan is made: without it, nothing of it is in the way. */
+typedef struct plan_path {
+    int (*check)(tc_plan *);
+    int (*post)(tc_plan *);
+} plan_path;
+
+static const plan_path plain, checked;
+
 int tc_plan_create(tc_context *context, uint32_t flag, tc_plan **out) {
     if (!context || !out || flag > TC_REMOTE) return TC_ERR_ARGUMENT;
     tc_plan *plan = calloc(1, sizeof *plan);
     if (!plan) return TC_ERR_NO_MEMORY;
     plan->context = context;
     plan->remote = flag == TC_REMOTE;
+    plan->path = context->options.checked ? &checked : &plain;
+    enter(context);
+    plan->next_plan = context->plans;
+    context->plans = plan;
+    leave(context);
     *out = plan;
     return TC_OK;
+}
+
+/* By the one thread that is in the plan: no other adds. */
+static inline void add_up(_Atomic uint64_t *sum, uint64_t more) {
+    atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + more, memory_order_relaxed);
 }
 
 static int grow(tc_plan *plan) {
@@ -88,7 +106,8 @@ int tc_plan_value(tc_plan *plan, uint32_t item, uint64_t value) {
 }
 
 /* Everything that can be refused is refused here, before a byte of any item has moved. */
-static int check_item(tc_context *context, const tc_item *item) {
+static inline __attribute__((always_inline)) int check_item(tc_plan *plan, const tc_item *item, const bool proofs) {
+    tc_context *context = plan->context;
     const tc_target *target = item->target;
     const peer *p = &context->peers[target->peer];
     if (!target->live) return TC_ERR_FREED;
@@ -99,16 +118,16 @@ static int check_item(tc_context *context, const tc_item *item) {
             return atomic_load(&p->view.head->closed) ? TC_ERR_PEER_LOST : TC_ERR_STALE;
         int64_t ahead = (int64_t)(target->epoch - atomic_load_explicit(&target->signal->epoch, memory_order_relaxed));
         if (!target->wire.stream && ahead > (int64_t)AHEAD) {
-            context->stats.full++;
+            add_up(&plan->full, 1);
             return TC_FULL;
         }
     }
-    return context->options.checked ? check_proof(context, target) : TC_OK;
+    return proofs ? check_proof(context, target) : TC_OK;
 }
 
 /* A look at the network first: a peer may have said that it freed a block. Where something came in a moment ago, as
  * in a round that starts when the one before has arrived, that was the look. */
-static int check_items(tc_plan *plan) {
+static inline __attribute__((always_inline)) int check_items(tc_plan *plan, const bool proofs) {
     tc_context *context = plan->context;
     int status = TC_OK;
     if (context->driven) {
@@ -116,42 +135,42 @@ static int check_items(tc_plan *plan) {
         if (now() - context->looked > LOOK_SECONDS) status = progress(context);
     }
     for (uint32_t i = 0; i < plan->items && status == TC_OK; i++) {
-        status = check_item(context, &plan->item[i]);
+        status = check_item(plan, &plan->item[i], proofs);
         if (status != TC_OK) plan->culprit = i;
     }
     if (context->driven) leave(context);
     return status;
 }
 
-static int post_item(tc_plan *plan, tc_item *item) {
+static inline __attribute__((always_inline)) int post_item(tc_plan *plan, tc_item *item, const bool proofs) {
     tc_context *context = plan->context;
     tc_target *target = item->target;
     peer *p = &context->peers[target->peer];
     tc_op op = {.plan = plan, .target = target, .layout = &item->layout, .there = &item->layout_there,
                 .local = item->local, .epoch = target->epoch, .value = item->value, .bytes = item->bytes,
                 .total = item->bytes, .pieces = 1, .get = item->get, .remote = plan->remote};
-    if (context->options.checked) {
+    if (proofs) {
         op.number = p->sent + 1;
         publish_consumed(context, target->peer, op.number);
     }
     atomic_fetch_add_explicit(&plan->outstanding, 1, memory_order_relaxed);
     int status = p->transport->post(p->transport, &op);
     if (status != TC_AGAIN) atomic_fetch_sub_explicit(&plan->outstanding, 1, memory_order_relaxed);
-    if (status == TC_FULL) context->stats.full++;
+    if (status == TC_FULL) add_up(&plan->full, 1);
     if (status != TC_OK && status != TC_AGAIN) return status;
     target->epoch++;
-    context->stats.messages++;
-    context->stats.bytes += item->bytes;
-    if (context->options.checked) {
+    add_up(&plan->messages, 1);
+    add_up(&plan->bytes, item->bytes);
+    if (proofs) {
         p->sent++;
         if (p->inner->tell) return message_prove(context, target, op.number, op.epoch);
     }
     return TC_OK;
 }
 
-static int post_some(tc_plan *plan) {
+static inline __attribute__((always_inline)) int post_items(tc_plan *plan, const bool proofs) {
     while (plan->next < plan->items) {
-        int status = post_item(plan, &plan->item[plan->next]);
+        int status = post_item(plan, &plan->item[plan->next], proofs);
         if (status == TC_FULL) return TC_AGAIN;
         if (status != TC_OK) {
             plan->culprit = plan->next;
@@ -162,13 +181,35 @@ static int post_some(tc_plan *plan) {
     return TC_OK;
 }
 
+static int check_plain(tc_plan *plan) {
+    return check_items(plan, false);
+}
+
+static int post_plain(tc_plan *plan) {
+    return post_items(plan, false);
+}
+
+static int check_checked(tc_plan *plan) {
+    return check_items(plan, true);
+}
+
+/* Numbers are given in the order in which messages leave: one thread at a time. */
+static int post_checked(tc_plan *plan) {
+    enter(plan->context);
+    int status = post_items(plan, true);
+    leave(plan->context);
+    return status;
+}
+
+static const plan_path plain = {check_plain, post_plain}, checked = {check_checked, post_checked};
+
 /* Hands over more; TC_OK once everything is complete. After an error it waits out what is under way. */
 int plan_advance(tc_plan *plan) {
     tc_context *context = plan->context;
     int error = atomic_load_explicit(&plan->error, memory_order_relaxed);
     if (error == TC_OK) {
         if (context->driven) enter(context);
-        int status = post_some(plan);
+        int status = plan->path->post(plan);
         if (context->driven) leave(context);
         if (status == TC_AGAIN) return status;
         if (status < 0) atomic_store(&plan->error, status);
@@ -194,12 +235,21 @@ static int check_idle(tc_plan *plan) {
     return status == TC_AGAIN ? TC_ERR_BUSY : status;
 }
 
+/* What is refused changes nothing; but a receiver that is behind may itself be waiting for this signal's epoch to end. */
+static int check_and_rearm(tc_plan *plan, tc_signal *signal) {
+    int status = signal ? tc_signal_test(signal) : TC_OK;
+    if (status == TC_AGAIN) return TC_ERR_BUSY;
+    if (status != TC_OK && status != TC_ERR_SURPLUS) return status;
+    int startable = plan->path->check(plan);
+    if (startable < 0 || !signal) return startable;
+    status = tc_signal_rearm(signal);
+    return status == TC_OK ? startable : status;
+}
+
 int tc_plan_start_after(tc_plan *plan, tc_signal *signal) {
     if (!plan) return TC_ERR_ARGUMENT;
     int status = check_idle(plan);
-    if (status == TC_OK && signal) status = tc_signal_rearm(signal);
-    if (status == TC_AGAIN) return TC_ERR_BUSY;
-    if (status == TC_OK) status = check_items(plan);
+    if (status == TC_OK) status = check_and_rearm(plan, signal);
     if (status != TC_OK) return status;
     plan->next = 0;
     atomic_store_explicit(&plan->error, TC_OK, memory_order_relaxed);
@@ -212,11 +262,6 @@ int tc_plan_start(tc_plan *plan) {
     return status == TC_AGAIN ? TC_OK : status;
 }
 
-int tc_plan_test(tc_plan *plan) {
-    if (!plan) return TC_ERR_ARGUMENT;
-    return plan->running ? finish(plan) : atomic_load(&plan->error);
-}
-
 static int check_owners(tc_plan *plan) {
     for (uint32_t i = 0; i < plan->items; i++) {
         uint32_t owner = plan->item[i].target->peer;
@@ -225,13 +270,20 @@ static int check_owners(tc_plan *plan) {
     return TC_OK;
 }
 
+/* Somebody who polls must learn of a death, too. */
+int tc_plan_test(tc_plan *plan) {
+    if (!plan) return TC_ERR_ARGUMENT;
+    int status = plan->running ? finish(plan) : atomic_load(&plan->error);
+    return status == TC_AGAIN && check_due(plan->context) && check_owners(plan) ? TC_ERR_PEER_LOST : status;
+}
+
 int tc_plan_wait(tc_plan *plan, double seconds) {
     patience p;
     if (!plan) return TC_ERR_ARGUMENT;
     patience_start(&p, seconds);
     for (;;) {
         bool check = false;
-        int status = tc_plan_test(plan);
+        int status = plan->running ? finish(plan) : atomic_load(&plan->error);
         if (status != TC_AGAIN) return status;
         status = patience_step(plan->context, &p, &check);
         if (check && check_owners(plan) != TC_OK) return TC_ERR_PEER_LOST;
@@ -252,10 +304,23 @@ int tc_plan_culprit(tc_plan *plan, uint32_t *item, uint32_t *peer_rank, uint32_t
     return TC_OK;
 }
 
+void plan_count(const tc_plan *plan, tc_stats *stats) {
+    stats->messages += atomic_load_explicit(&plan->messages, memory_order_relaxed);
+    stats->bytes += atomic_load_explicit(&plan->bytes, memory_order_relaxed);
+    stats->full += atomic_load_explicit(&plan->full, memory_order_relaxed);
+}
+
 int tc_plan_free(tc_plan *plan) {
     if (!plan) return TC_ERR_ARGUMENT;
     if (plan->running && plan_advance(plan) == TC_AGAIN) return TC_ERR_BUSY;
     for (uint32_t i = 0; i < plan->items; i++) plan->item[i].target->busy--;
+    tc_context *context = plan->context;
+    enter(context);
+    tc_plan **link = &context->plans;
+    while (*link != plan) link = &(*link)->next_plan;
+    *link = plan->next_plan;
+    plan_count(plan, &context->stats);
+    leave(context);
     free(plan->item);
     free(plan);
     return TC_OK;

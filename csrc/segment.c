@@ -126,6 +126,12 @@ static seg_event *event_at(const seg_view *view, uint32_t queue, uint64_t ticket
     return (seg_event *)(queue_at(view, queue) + 1) + ticket % view->head->depth;
 }
 
+bool queue_full(const seg_view *view, uint32_t queue) {
+    seg_queue *q = queue_at(view, queue);
+    uint64_t tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
+    return tail - atomic_load_explicit(&q->head, memory_order_acquire) >= view->head->depth;
+}
+
 int queue_reserve(const seg_view *view, uint32_t queue, uint64_t *ticket) {
     seg_queue *q = queue_at(view, queue);
     uint64_t tail = atomic_load_explicit(&q->tail, memory_order_relaxed);

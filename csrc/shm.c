@@ -12,6 +12,9 @@
 #include "internal.h"
 
 #define BATCH 64
+#ifndef CROSSING              /* tests choose less */
+#define CROSSING (1ull << 30) /* bytes for one system call: the kernel moves at most 2 GiB - 4 KiB */
+#endif
 #define LARGE (1u << 20) /* bytes from which a copy is worth the string instruction */
 #define LINE 64u
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -49,10 +52,18 @@ static int cross(crossing *c) {
 
 static int cross_run(void *user, uint64_t local, uint64_t remote, uint64_t bytes) {
     crossing *c = user;
-    c->here[c->count] = (struct iovec){c->local + local, bytes};
-    c->there[c->count] = (struct iovec){(void *)(uintptr_t)(c->base + remote), bytes};
-    c->bytes += bytes;
-    return ++c->count == BATCH || c->bytes >= 1u << 30 ? cross(c) : TC_OK;
+    int status = TC_OK;
+    while (bytes && status == TC_OK) {
+        uint64_t part = bytes < CROSSING - c->bytes ? bytes : CROSSING - c->bytes;
+        c->here[c->count] = (struct iovec){c->local + local, part};
+        c->there[c->count] = (struct iovec){(void *)(uintptr_t)(c->base + remote), part};
+        c->bytes += part;
+        if (++c->count == BATCH || c->bytes == CROSSING) status = cross(c);
+        local += part;
+        remote += part;
+        bytes -= part;
+    }
+    return status;
 }
 
 static bool has_string_moves(void) {
@@ -103,14 +114,13 @@ static int move(const shm_transport *t, const tc_op *op) {
     return status ? status : cross(&c);
 }
 
-static int notify(const tc_op *op, seg_signal *signal, seg_block *block) {
+static int notify(const tc_op *op, seg_signal *signal, seg_block *block, uint32_t queue) {
     const tc_target *target = op->target;
-    uint32_t queue = atomic_load_explicit(&signal->queue, memory_order_relaxed);
     if (queue) {
         const seg_view *view = &target->context->peers[target->peer].view;
         tc_event event = {target->context->options.rank, target->wire.tag, op->epoch, op->value, op->total};
         uint64_t ticket;
-        if (queue_reserve(view, queue - 1, &ticket) != TC_OK) return TC_ERR_OVERFLOW;
+        if (queue_reserve(view, queue - 1, &ticket) != TC_OK) return TC_FULL;
         queue_publish(view, queue - 1, ticket, &event);
     }
     arrive_message(signal, block, target->wire.stream ? 0 : op->epoch);
@@ -125,8 +135,12 @@ static int shm_post(tc_transport *transport, const tc_op *op) {
     if (atomic_load_explicit(&block->generation, memory_order_relaxed) != target->wire.generation) return TC_ERR_STALE;
     int64_t ahead = (int64_t)(op->epoch - atomic_load_explicit(&signal->epoch, memory_order_acquire));
     if (!target->wire.stream && ahead > (int64_t)AHEAD) return TC_FULL;
+    uint32_t queue = atomic_load_explicit(&signal->queue, memory_order_relaxed);
+    if (queue && queue_full(&target->context->peers[target->peer].view, queue - 1)) return TC_FULL;
     int status = move((const shm_transport *)transport, op);
     if (status) return status;
+    /* freed while it was copied: its signal may be another one by now */
+    if (atomic_load_explicit(&block->generation, memory_order_acquire) != target->wire.generation) return TC_ERR_STALE;
     if (op->number)
         atomic_store_explicit(&block->number[op->epoch % LANES], (op->epoch + 1) << 32 | (op->number & 0xffffffff),
                               memory_order_relaxed);
@@ -134,8 +148,9 @@ static int shm_post(tc_transport *transport, const tc_op *op) {
         status = arrive_piece(block, op->epoch, op->piece, op->pieces);
         if (status == TC_ERR_SURPLUS) atomic_fetch_add_explicit(&signal->surplus, 1, memory_order_relaxed);
         if (status) return TC_OK; /* counted when the rest is there, or never again */
+        return notify(op, signal, block, queue) == TC_FULL ? TC_ERR_OVERFLOW : TC_OK;
     }
-    return notify(op, signal, block);
+    return notify(op, signal, block, queue);
 }
 
 static void shm_close(tc_transport *transport) {

@@ -13,18 +13,20 @@ static int take_queue(tc_context *context, uint32_t *queue) {
     return TC_ERR_LIMIT;
 }
 
+/* Freed ones are used again oldest first: a put that was under way as its block was freed must not meet a new signal. */
 static int take_handle(tc_context *context, tc_signal **out) {
-    tc_signal *signal = context->free_signals;
-    if (signal) {
-        context->free_signals = signal->next;
-    } else {
-        if (context->signal_count == context->options.signals) return TC_ERR_LIMIT;
+    tc_signal *signal;
+    if (context->signal_count < context->options.signals) {
         signal = calloc(1, sizeof *signal);
         if (!signal) return TC_ERR_NO_MEMORY;
         signal->context = context;
         signal->index = context->signal_count;
         signal->shared = &context->view.signals[signal->index];
         context->signals[context->signal_count++] = signal;
+    } else {
+        signal = context->free_signals;
+        if (!signal) return TC_ERR_LIMIT;
+        context->free_signals = signal->next;
     }
     *out = signal;
     return TC_OK;
@@ -50,6 +52,7 @@ int tc_signal_create(tc_context *context, uint32_t kind, tc_signal **out) {
     signal->kind = kind;
     signal->blocks = 0;
     signal->observed = 0;
+    atomic_store(&signal->lost, 0);
     signal->live = true;
     *out = signal;
     return TC_OK;
@@ -67,8 +70,10 @@ int tc_signal_free(tc_signal *signal) {
         context->queue_taken[queue - 1] = false;
     }
     signal->live = false;
-    signal->next = context->free_signals;
-    context->free_signals = signal;
+    signal->next = NULL;
+    tc_signal **last = &context->free_signals;
+    while (*last) last = &(*last)->next;
+    *last = signal;
     return TC_OK;
 }
 
@@ -84,7 +89,8 @@ static int look(tc_signal *signal) {
     return TC_OK;
 }
 
-int tc_signal_test(tc_signal *signal) {
+/* Is this epoch complete, if need be after driving the transports? */
+static int ask_signal(tc_signal *signal) {
     if (!signal) return TC_ERR_ARGUMENT;
     if (!signal->live) return TC_ERR_FREED;
     if (signal->kind == TC_STREAM) return TC_ERR_UNSUPPORTED;
@@ -119,7 +125,7 @@ int tc_signal_rearm(tc_signal *signal) {
     return TC_ERR_SURPLUS;
 }
 
-int tc_signal_take(tc_signal *signal, uint64_t count) {
+static int ask_take(tc_signal *signal, uint64_t count) {
     if (!signal) return TC_ERR_ARGUMENT;
     if (!signal->live) return TC_ERR_FREED;
     if (signal->kind != TC_STREAM) return TC_ERR_UNSUPPORTED;
@@ -133,14 +139,16 @@ int tc_signal_take(tc_signal *signal, uint64_t count) {
     return TC_OK;
 }
 
-int tc_signal_event(tc_signal *signal, tc_event *event) {
+static int ask_event(tc_signal *signal, tc_event *event) {
     if (!signal || !event) return TC_ERR_ARGUMENT;
     if (!signal->live) return TC_ERR_FREED;
     if (signal->kind != TC_IDENTIFIED) return TC_ERR_UNSUPPORTED;
     uint32_t queue = atomic_load_explicit(&signal->shared->queue, memory_order_relaxed) - 1;
     if (queue_take(&signal->context->view, queue, event) == TC_OK) return TC_OK;
     int driven = signal->context->driven ? progress(signal->context) : TC_OK;
-    return driven < 0 ? driven : queue_take(&signal->context->view, queue, event);
+    if (driven < 0) return driven;
+    if (queue_take(&signal->context->view, queue, event) == TC_OK) return TC_OK;
+    return atomic_exchange(&signal->lost, 0) ? TC_ERR_OVERFLOW : TC_AGAIN;
 }
 
 int tc_signal_state(tc_signal *signal, uint64_t *epoch, uint64_t *expected, uint64_t *arrived, uint64_t *early,
@@ -157,10 +165,29 @@ int tc_signal_state(tc_signal *signal, uint64_t *epoch, uint64_t *expected, uint
 }
 
 /* --- who is missing ---------------------------------------------------------------------------------------- */
+/* Has the block's message of that epoch come in whole? Where pieces may overtake each other, the epoch's own word says
+ * so; else a sender's messages come in order, and are only counted. */
+static bool is_there(const tc_block *block, uint64_t epoch) {
+    uint64_t pieces = 0;
+    for (uint32_t i = 0; i < LANES; i++) pieces |= atomic_load(&block->shared->piece[i]);
+    if (!pieces) return atomic_load(&block->shared->arrived) > epoch - block->first_epoch;
+    uint64_t word = atomic_load(&block->shared->piece[epoch % LANES]);
+    return word >> 16 == epoch + 1 && (word & 0xff) == (1u << (word >> 8 & 0xff)) - 1;
+}
+
 static bool is_missing(const tc_signal *signal, const tc_block *block) {
-    uint64_t epoch = atomic_load(&signal->shared->epoch);
-    return block && block->live && block->signal == signal &&
-           atomic_load(&block->shared->arrived) < epoch - block->first_epoch + 1;
+    return block && block->live && block->signal == signal && !is_there(block, atomic_load(&signal->shared->epoch));
+}
+
+/* A block is freed: what it brought to this epoch, or early to a later one, goes with it. So an epoch that was complete
+ * stays so. */
+void signal_forget(const tc_block *block) {
+    seg_signal *s = block->signal->shared;
+    if (block->signal->kind == TC_STREAM) return;
+    uint64_t epoch = atomic_load(&s->epoch);
+    atomic_fetch_sub(&s->expected, 1);
+    for (uint64_t e = epoch; e <= epoch + AHEAD; e++)
+        if (is_there(block, e)) atomic_fetch_sub(&s->lane[e % LANES], 1);
 }
 
 int tc_signal_missing(tc_signal *signal, tc_missing *list, uint32_t capacity, uint32_t *count) {
@@ -188,8 +215,7 @@ static int check_sources(tc_signal *signal) {
     tc_context *context = signal->context;
     for (uint32_t i = 0; i < context->block_count; i++) {
         tc_block *block = context->blocks[i];
-        if (signal->kind == TC_COUNTED ? !is_missing(signal, block) : !(block->live && block->signal == signal))
-            continue;
+        if (signal->kind == TC_STREAM ? !(block->live && block->signal == signal) : !is_missing(signal, block)) continue;
         if (tc_peer_alive(context, block->source) != TC_ERR_PEER_LOST) continue;
         return lose(context, block->source);
     }
@@ -207,13 +233,44 @@ typedef struct question { /* what is waited for */
 static int ask(question *q) {
     for (uint32_t i = 0; i < q->count; i++) {
         tc_signal *signal = q->signals[i];
-        int status = q->event ? tc_signal_event(signal, q->event)
-                     : q->take ? tc_signal_take(signal, q->take) : tc_signal_test(signal);
+        int status = q->event ? ask_event(signal, q->event) : q->take ? ask_take(signal, q->take) : ask_signal(signal);
         if (status == TC_AGAIN) continue;
         q->index = i;
         return status;
     }
     return TC_AGAIN;
+}
+
+/* Somebody who polls must learn of a death, too. */
+static int ask_once(tc_signal *signal, uint64_t take, tc_event *event) {
+    question q = {.signals = &signal, .count = 1, .take = take, .event = event};
+    int status = ask(&q);
+    if (status != TC_AGAIN || !check_due(signal->context)) return status;
+    int gone = check_sources(signal);
+    if (gone == TC_OK) return TC_AGAIN;
+    status = ask(&q);
+    return status == TC_AGAIN ? gone : status;
+}
+
+int tc_signal_test(tc_signal *signal) {
+    return ask_once(signal, 0, NULL);
+}
+
+int tc_signal_take(tc_signal *signal, uint64_t count) {
+    return count ? ask_once(signal, count, NULL) : TC_ERR_ARGUMENT;
+}
+
+int tc_signal_event(tc_signal *signal, tc_event *event) {
+    return event ? ask_once(signal, 0, event) : TC_ERR_ARGUMENT;
+}
+
+/* Is a sender held back by notifications that lie here? */
+static bool nobody_takes(const question *q) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        uint32_t queue = atomic_load(&q->signals[i]->shared->queue);
+        if (queue && queue_full(&q->signals[i]->context->view, queue - 1)) return true;
+    }
+    return false;
 }
 
 static int wait_for(question *q, double seconds) {
@@ -233,6 +290,7 @@ static int wait_for(question *q, double seconds) {
         if (gone == TC_OK) gone = late;
         if (gone == TC_OK) continue;
         status = ask(q);
+        if (status == TC_AGAIN && gone == TC_ERR_TIMEOUT && !q->event && nobody_takes(q)) return TC_ERR_OVERFLOW;
         return status == TC_AGAIN ? gone : status;
     }
 }

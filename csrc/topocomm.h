@@ -39,7 +39,7 @@ enum tc_status {
     TC_ERR_VALUE = -15,       /* the value has more bits than the transport can notify */
     TC_ERR_UNSUPPORTED = -16, /* built without it, or this transport cannot */
     TC_ERR_TRANSPORT = -17,   /* the network library refused or failed */
-    TC_ERR_OVERFLOW = -18,    /* identified notifications were lost: their queue was full */
+    TC_ERR_OVERFLOW = -18,    /* a queue of identified notifications is full; over a network, some were lost */
     TC_ERR_DENIED = -19       /* the kernel forbids cross-memory attach */
 };
 
@@ -189,7 +189,7 @@ int tc_plan_value(tc_plan *plan, uint32_t item, uint64_t value);
  * may start again without having been waited for. */
 int tc_plan_start(tc_plan *plan);
 /* The same after tc_signal_rearm, unless `signal` is NULL: one call ends a round's reading and starts the next. TC_OK:
- * complete already · TC_AGAIN: under way. */
+ * complete already · TC_AGAIN: under way · TC_FULL: re-armed, but not started · errors: nothing changed. */
 int tc_plan_start_after(tc_plan *plan, tc_signal *signal);
 int tc_plan_test(tc_plan *plan);
 int tc_plan_wait(tc_plan *plan, double seconds);

@@ -115,6 +115,8 @@ def test_label_order_keeps_the_places():
     for level in topology.levels:
         assert sorted(map(tuple, found.groups(level))) == sorted(map(tuple, topology.groups(level)))
     assert found.labels[found.order].tolist() == sorted(topology.labels.tolist())
+    named = in_label_order(Topology(("rack", "node"), [("r10", "n1"), ("r9", "n10"), ("r9", "n2"), ("r010", "x")]))
+    assert named.order.tolist() == [2, 1, 3, 0]
     numbered = in_label_order(Topology(("rack", "node"), [("10", "b"), ("9", "a"), ("9", "c"), ("10", "a")]))
     assert numbered.order.tolist() == [1, 2, 3, 0]
 

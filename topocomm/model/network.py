@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from topocomm.errors import TopologyError
 from topocomm.model.machine import PAIRED, Level, Machine
-from topocomm.topology import Topology
+from topocomm.topology import Topology, label_numbers
 from topocomm.topology.topology import IntArray
 
 __all__ = ["Cut", "FloatArray", "Network"]
@@ -232,19 +232,11 @@ def _columns(machine: Machine, topology: Topology) -> list[IntArray]:
     for level in machine.levels:
         if level.name in topology.levels:
             depth = topology.level_index(level.name)
-            keys = [_label_order(topology, d) for d in range(depth + 1)]
+            keys = [label_numbers(topology.labels[:, d]) for d in range(depth + 1)]
             _, last = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
             last = last.reshape(-1)
         out.append(last)
     return out
-
-
-def _label_order(topology: Topology, depth: int) -> IntArray:
-    """Labels of one level as numbers that sort like them: as whole numbers where all are, else as text."""
-    known, which = np.unique([str(label) for label in topology.labels[:, depth]], return_inverse=True)
-    if all(text.isdecimal() and len(text) < 18 for text in known):
-        return np.array([int(text) for text in known], np.int64)[which]
-    return which.reshape(-1)
 
 
 def _inside(outer: IntArray, inner: IntArray) -> tuple[IntArray, IntArray]:

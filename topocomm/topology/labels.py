@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,21 @@ __all__ = ["in_label_order", "label_numbers"]
 
 
 def label_numbers(labels: npt.NDArray[Any]) -> IntArray:
-    """Labels as numbers that sort like them: as whole numbers where all are, else as text."""
+    """Labels as numbers that sort like them: whole numbers are themselves, in others ``n9`` comes before ``n10``."""
     known, which = np.unique([str(label) for label in labels], return_inverse=True)
+    which = which.reshape(-1)
     if all(text.isdecimal() and len(text) < 18 for text in known):
         return np.array([int(text) for text in known], np.int64)[which]
-    return which.reshape(-1).astype(np.int64)
+    order = sorted(range(len(known)), key=lambda k: _counted(str(known[k])))
+    numbers = np.empty(len(known), np.int64)
+    numbers[order] = np.arange(len(known))
+    return numbers[which]
+
+
+def _counted(label: str) -> tuple[tuple[str, int, str], ...]:
+    """The label as a key that counts its runs of digits as numbers: text and number by turns, and the digits last, as
+    1 and 01 differ."""
+    return tuple((text, int(digits or 0), digits) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", label))
 
 
 def in_label_order(topology: Topology) -> Topology:
