@@ -64,7 +64,7 @@ def test_hand_made_plans_are_proven_or_refused(launch):
 
 @pytest.mark.parametrize("transport", ["shm", MESSAGES])
 def test_a_mistake_of_one_rank_is_raised_on_all(launch, transport):
-    launch(3, "refusals.py", transport)
+    launch(3, "one_bad_rank.py", transport)
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

@@ -51,8 +51,8 @@ class Win:
         self.notifications = notifications
         self._idle: OrderedDict[Key, Plan] = OrderedDict()  # by what they do, the latest used last
         self._latest: Plan | None = None
-        self._running: deque[tuple[Key, Plan, Array]] = deque()
-        self._failed: list[tuple[Plan, Array]] = []
+        self._running: deque[tuple[Key, Plan]] = deque()
+        self._failed: list[Plan] = []
         self._start = lib.tc_plan_start_after
         tickets = together(context, self._offer)
         offered = context.comm.alltoall(tickets)
@@ -216,7 +216,7 @@ class Win:
         """A kept plan that was started and is under way, or that was refused: then nothing moved, and it says why."""
         plan = self._idle.pop(key)
         if status == lib.TC_AGAIN:
-            self._running.append((key, plan, array))
+            self._hold(key, plan, array)
             self._collect()
         else:
             self._run(key, plan, array)
@@ -226,32 +226,39 @@ class Win:
             self._collect()
             complete = plan.start()
         except BaseException:
-            self._drop(plan, array)
+            self._drop(plan)
             raise
         if complete:
             self._keep(key, plan)
         else:
-            self._running.append((key, plan, array))
+            self._hold(key, plan, array)
+
+    def _hold(self, key: Key, plan: Plan, array: Array) -> None:
+        """A plan under way keeps its array."""
+        plan.arrays.append(array)
+        self._running.append((key, plan))
 
     def _collect(self) -> None:
         """Takes back plans that are complete, oldest first, and waits for one where too many are under way."""
         while self._running and lib.tc_plan_test(self._running[0][1].handle) == 0:
-            key, plan, _ = self._running.popleft()
+            key, plan = self._running.popleft()
+            plan.arrays.clear()
             self._keep(key, plan)
         if len(self._running) >= self.context.limits.outstanding:
             self._finish_oldest(None)
 
     def _finish_oldest(self, timeout: float | None) -> None:
-        key, plan, array = self._running[0]
+        key, plan = self._running[0]
         try:
             plan.wait(timeout)
         except errors.WaitTimeout:
             raise
         except errors.RmaError:
             self._running.popleft()
-            self._drop(plan, array)
+            self._drop(plan)
             raise
         self._running.popleft()
+        plan.arrays.clear()
         self._keep(key, plan)
 
     def _keep(self, key: Key, plan: Plan) -> None:
@@ -263,12 +270,12 @@ class Win:
         if len(self._idle) > KEPT:
             self._idle.popitem(last=False)[1].free()
 
-    def _drop(self, plan: Plan, array: Array) -> None:
+    def _drop(self, plan: Plan) -> None:
         """Frees a plan that failed, or leaves it to the end of the context while some of it is under way."""
         try:
             plan.free()
         except errors.RmaError:
-            self._failed.append((plan, array))
+            self._failed.append(plan)
 
     def __enter__(self) -> Win:
         return self
