@@ -14,6 +14,8 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from calm import calm
@@ -28,13 +30,14 @@ def job(size: int) -> dict[str, Any]:
     """One run of the benchmark for one size, with what others used of the cores just before."""
     mpiexec = find_mpiexec(sys.executable)
     busy = calm(limit=3)
-    words = [sys.executable, "-m", "mpi4py", "-m", "topocomm", "bench", "put_latency", "--compare", "--bind", "--json"]
-    done = subprocess.run(
-        [str(mpiexec), "-n", "2", *words, "-m", f"{size}:{size}"],
-        capture_output=True, check=True, timeout=60, env=environment(mpiexec.parent.parent),
-    )  # fmt: skip
-    text = done.stdout.decode(errors="replace")
-    report: dict[str, Any] = json.loads(text[text.index("{") :])
+    words = [sys.executable, "-m", "mpi4py", "-m", "topocomm", "bench", "put_latency", "--compare", "--bind"]
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "report.json"
+        subprocess.run(
+            [str(mpiexec), "-n", "2", *words, "-m", f"{size}:{size}", "--json", str(results)],
+            capture_output=True, check=True, timeout=60, env=environment(mpiexec.parent.parent),
+        )  # fmt: skip
+        report: dict[str, Any] = json.loads(results.read_text())
     return {"busy_before": busy, **report}
 
 

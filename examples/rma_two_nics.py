@@ -15,12 +15,23 @@ from topocomm import rma
 COUNT = 1 << 18
 
 
+def open_context(comm: MPI.Intracomm) -> rma.Context:
+    """What cannot be opened raises the same on every rank, so one of them says it."""
+    nics = sys.argv[1:3] or ["lo", "lo"]
+    provider = "tcp" if nics == ["lo", "lo"] else ""
+    try:
+        weights = [float(w) for w in sys.argv[3:5]] or [2.0, 1.0]
+        return rma.Context(comm, transports=["ofi"], provider=provider, nics=nics, weights=weights)
+    except (rma.RmaError, ValueError) as error:
+        if comm.rank == 0:
+            print(f"rma_two_nics.py {' '.join(sys.argv[1:])}: {error}", file=sys.stderr, flush=True)
+        comm.Barrier()
+        sys.exit(2)
+
+
 def main() -> None:
     comm = MPI.COMM_WORLD
-    nics = sys.argv[1:3] or ["lo", "lo"]
-    weights = [float(w) for w in sys.argv[3:5]] or [2.0, 1.0]
-    provider = "tcp" if nics == ["lo", "lo"] else ""
-    with rma.Context(comm, transports=["ofi"], provider=provider, nics=nics, weights=weights) as context:
+    with open_context(comm) as context:
         peer = comm.size - 1 - comm.rank
         memory, signal = context.allocate(COUNT), context.signal()
         target = context.exchange({peer: [memory.block(memory.array, signal, peer)]})[peer][0]

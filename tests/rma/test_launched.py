@@ -84,6 +84,11 @@ def test_hand_made_plans_are_proven_or_refused(launch):
     launch(3, "rounds.py")
 
 
+@pytest.mark.parametrize("transport", ["shm", MESSAGES])
+def test_a_mistake_of_one_rank_is_raised_on_all(launch, transport):
+    launch(3, "one_bad_rank.py", transport)
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_info_measures_what_is_emulated(ranks):
     code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, "-m", "topocomm", "info"])
@@ -119,3 +124,15 @@ def test_examples_do_what_they_say(example):
     code, output = run([str(MPIEXEC), "-n", str(ranks), sys.executable, program, *arguments])
     assert code == 0, output
     assert output.count(wanted) == (1 if "producer" in example else ranks), output
+
+
+@needs_fabric
+@pytest.mark.parametrize(
+    ("arguments", "reason"), [(("nosuch0", "nosuch1"), "cannot open its context"), (("lo", "lo", "x"), "float: 'x'")]
+)
+def test_an_interface_that_is_not_there_is_one_line(arguments, reason):
+    program = str(ROOT / "examples" / "rma_two_nics.py")
+    code, output = run([str(MPIEXEC), "-n", "2", sys.executable, program, *arguments])
+    assert code == 2, output
+    assert "Traceback" not in output
+    assert len([line for line in output.splitlines() if line.startswith("rma_two_nics.py ") and reason in line]) == 1

@@ -18,6 +18,7 @@ from importlib import import_module
 from types import ModuleType
 
 from topocomm.cli.console import PROGRAM, Parser, refuse, version
+from topocomm.cli.put.options import BENCHMARKS as PUTS
 from topocomm.errors import Error
 
 __all__ = ["COMMANDS", "main"]
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(name: str, words: list[str]) -> int:
-    if name == "bench" and words and words[0].startswith("put_"):
+    if name == "bench" and any(word in PUTS for word in words):
         return int(import_module("topocomm.cli.put").main(words))
     module = import_module(COMMANDS[name])
     parser = Parser(prog=f"{PROGRAM} {name}", description=module.HELP)

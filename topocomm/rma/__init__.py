@@ -23,8 +23,9 @@ from topocomm.rma.errors import (
     UnsupportedError,
     WaitTimeout,
 )
-from topocomm.rma.exchange import Exchange, Part, alltoallv, halo, neighbour_alltoall, sendrecv
+from topocomm.rma.exchange import Exchange, Part
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target
+from topocomm.rma.patterns import alltoallv, halo, neighbour_alltoall, sendrecv
 from topocomm.rma.plan import Plan
 from topocomm.rma.proof import prove_rounds
 from topocomm.rma.signal import Event, Signal, SignalState, wait_any

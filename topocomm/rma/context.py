@@ -20,6 +20,7 @@ from topocomm.rma.layout import Array, as_array
 from topocomm.rma.leaving import OPEN, Meetings
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target
 from topocomm.rma.options import SLICE, TRANSPORTS, Faults, Limits, Settings, Stats, difference, seconds, whole
+from topocomm.rma.overlap import Issued
 from topocomm.rma.plan import Plan
 from topocomm.rma.signal import Signal
 
@@ -74,6 +75,7 @@ class Context:
         self.messages: Any = None
         self.signal_numbers = itertools.count(1)
         self.dropped = Dropped()
+        self.issued = Issued()
         self._children: weakref.WeakSet[Any] = weakref.WeakSet()
         who = f"Context on rank {self.rank}"
         problem: errors.RmaError | None = None

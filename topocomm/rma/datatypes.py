@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from topocomm.rma import errors
-from topocomm.rma.layout import Array
+from topocomm.rma.layout import Array, as_array, flat_bytes
 
-__all__ = ["datatype_views"]
+__all__ = ["buffer_bytes", "datatype_views"]
 
 Runs = list[tuple[int, int]]  # (first byte, bytes)
 
@@ -31,11 +30,27 @@ def _subarray(p: dict[str, Any], runs: Runs, extent: int) -> Runs:
     return runs
 
 
+def _named(datatype: Any) -> Runs:
+    """Of the types MPI names, only the pair of a short and an int has a gap inside, before the int."""
+    from mpi4py import MPI
+
+    size, (first, extent) = datatype.Get_size(), datatype.Get_true_extent()
+    if size == extent:
+        return [(first, size)]
+    if datatype != MPI.SHORT_INT:
+        raise errors.RangeError(
+            f"datatype_views: {datatype.Get_name()} has {size} bytes over {extent}, and MPI does not say which; "
+            "describe it by MPI.Datatype.Create_struct"
+        )
+    integer = MPI.INT.Get_size()
+    return [(0, size - integer), (extent - integer, integer)]
+
+
 def _runs(datatype: Any) -> Runs:
     """The bytes of one element of the datatype, in its order."""
     base, combiner, p = datatype.decode()
     if combiner == "NAMED":
-        return [(0, datatype.Get_size())]
+        return _named(datatype)
     if combiner == "STRUCT":
         return [
             run
@@ -77,15 +92,18 @@ def datatype_views(array: Array, datatype: Any, count: int = 1) -> list[Array]:
     """Views of ``array``'s bytes (dtype uint8) that together are ``count`` elements of the committed ``datatype``.
 
     Runs of equal length and distance become one view with two dimensions; each view is one block or transfer.
-    Errors: RangeError if the datatype reaches outside the array, which must be contiguous.
+    Errors: RangeError if the datatype reaches outside the array, which must be contiguous, or the count is negative.
     """
+    array = as_array(array, "datatype_views")
+    if count < 0:
+        raise errors.RangeError(f"datatype_views: count {count}, must not be negative")
     if not array.flags.c_contiguous and not array.flags.f_contiguous:
         raise errors.RangeError("datatype_views: the array must be contiguous; the datatype describes the gaps")
     runs = _join(_repeat(_runs(datatype), count, datatype.Get_extent()[1]))
     if any(first < 0 or first + size > array.nbytes for first, size in runs):
         raise errors.RangeError(f"datatype_views: {datatype.Get_name() or 'the datatype'} × {count} reaches outside "
                                 f"the {array.nbytes} bytes of the array")  # fmt: skip
-    data = (array if array.flags.c_contiguous else array.T).reshape(-1).view(np.uint8)
+    data = flat_bytes(array, "datatype_views")
     views: list[Array] = []
     while runs:
         (first, size), n = runs[0], 1
@@ -95,3 +113,27 @@ def datatype_views(array: Array, datatype: Any, count: int = 1) -> list[Array]:
         views.append(as_strided(data[first:], (n, size), (step, 1)) if n > 1 else data[first : first + size])
         runs = runs[n:]
     return views
+
+
+def buffer_bytes(buffer: Any, who: str) -> Array:
+    """The bytes that ``array``, ``[array, datatype]`` or ``[array, count, datatype]`` names, without gaps between.
+
+    Errors: RangeError for other forms, for arrays and datatypes with gaps, and for counts the array has no room for.
+    """
+    if not isinstance(buffer, (list, tuple)):
+        return flat_bytes(as_array(buffer, who), who)
+    if len(buffer) not in (2, 3) or not hasattr(buffer[-1], "Get_true_extent"):
+        raise errors.RangeError(f"{who}: understands an array, [array, datatype] and [array, count, datatype]")
+    array, datatype = as_array(buffer[0], who), buffer[-1]
+    extent = datatype.Get_extent()[1]
+    if len(buffer) == 2 and (extent <= 0 or array.nbytes % extent):
+        raise errors.RangeError(
+            f"{who}: the array has {array.nbytes} bytes, no multiple of the {extent} of {datatype.Get_name()}"
+        )
+    views = datatype_views(array, datatype, array.nbytes // extent if len(buffer) == 2 else buffer[1])
+    if len(views) > 1 or any(view.ndim > 1 for view in views):
+        raise errors.RangeError(
+            f"{who}: {datatype.Get_name() or 'the datatype'} leaves gaps, and a window moves contiguous bytes; "
+            "use datatype_views with blocks and a plan"
+        )
+    return views[0] if views else flat_bytes(array, who)[:0]

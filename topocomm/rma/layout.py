@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from topocomm.rma import errors
 from topocomm.rma._lib import ffi
 
-__all__ = ["address", "array_layout", "bounds"]
+__all__ = ["Array", "address", "array_layout", "as_array", "bounds", "flat_bytes"]
 
 Array = NDArray[Any]
 OUTER = 3
@@ -78,3 +78,12 @@ def as_array(data: Any, who: str) -> Array:
     if not isinstance(data, np.ndarray):
         raise errors.RangeError(f"{who}: needs a NumPy array, got {type(data).__name__}")
     return data
+
+
+def flat_bytes(array: Array, who: str) -> Array:
+    """The bytes of a contiguous array, in the order of memory. Errors: RangeError."""
+    if array.dtype.hasobject:
+        raise errors.RangeError(f"{who}: an array of Python objects cannot be transferred; its dtype is {array.dtype}")
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):
+        raise errors.RangeError(f"{who}: the array must be contiguous; pass a copy")
+    return (array if array.flags.c_contiguous else array.T).reshape(-1).view(np.uint8)

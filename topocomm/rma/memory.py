@@ -14,6 +14,7 @@ from topocomm.rma._lib import failure, ffi, lib
 from topocomm.rma.handles import Handle
 from topocomm.rma.layout import Array, array_layout, as_array, bounds
 from topocomm.rma.options import whole
+from topocomm.rma.overlap import REMEDY, Piece
 from topocomm.rma.signal import Signal
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Memory(Handle):
         """Issues ``view``, a slice of this memory, to rank ``source``: the right to one message per epoch.
 
         ``tag`` (0 to 2³² − 1) names the block in events and errors. Errors: RangeError if the view is not inside this
-        memory or too deeply strided, or if there is no such rank; LimitError; FreedError.
+        memory, is too deeply strided, or, in checked mode, shares bytes with another live block of this context (blocks
+        at stream signals may), or if there is no such rank; LimitError; FreedError.
         """
         who = f"block on rank {self.context.rank}"
         self._usable(who)
@@ -119,6 +121,8 @@ class Memory(Handle):
         layout = array_layout(view, start, who)
         if not view.size:
             layout.offset = 0
+        if self.context.checked and signal.kind != "stream":
+            self._refuse_shared(view, tag, who)
         out = ffi.new("tc_block **")
         status = lib.tc_block_issue(self.handle, layout, signal.handle, source, tag, out)
         if status == lib.TC_ERR_LIMIT:
@@ -126,6 +130,8 @@ class Memory(Handle):
         if status == lib.TC_ERR_RANGE and signal.kind == "stream":
             raise errors.RangeError(f"{who}: a block of a stream signal must be contiguous, strides {view.strides}")
         self._check(status, who)
+        if signal.kind != "stream":
+            self.context.issued.add(out[0], Piece(view, signal.number, source, tag))
         return Block(self, out[0], view, signal, source, tag)
 
     def _full(self, signal: Signal) -> str:
@@ -138,6 +144,13 @@ class Memory(Handle):
         return (
             f"{limits.blocks} blocks exist; free some, or open the context with a larger Limits.blocks (at most 8192)"
         )
+
+    def _refuse_shared(self, view: Array, tag: int, who: str) -> None:
+        other = self.context.issued.sharing(view)
+        if other is not None:
+            raise errors.RangeError(
+                f"{who}: tag {tag} shares bytes with the block of tag {other.tag} for rank {other.source}; {REMEDY}"
+            )
 
     def free(self) -> None:
         """Unregisters the memory: peers reach it no more. Its arrays stay readable.
@@ -200,6 +213,7 @@ class Block(Handle):
             status = lib.tc_block_free(self.handle)
         self._check(status, who)
         self.signal.sources.remove(self.source)
+        self.context.issued.remove(self.handle)
         self.handle = ffi.NULL
 
     def __enter__(self) -> Block:

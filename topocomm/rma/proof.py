@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from topocomm.rma import errors
+from topocomm.rma.overlap import REMEDY, overlapping
 from topocomm.rma.plan import Plan
 from topocomm.rma.signal import Signal
 
@@ -20,25 +21,36 @@ def prove_rounds(plans: Sequence[Plan], signals: Sequence[Signal]) -> None:
     waits for ``signals[k % n]``. A transfer of round k into a block that is used again in round m is safe if the
     block's owner writes to this rank in some round between them: that message left after the owner had re-armed the
     block's signal, and this rank waits for it before round m. Two alternating sets and neighbours that all write back
-    satisfy it; one set never does. On success each plan's ``guarantee`` says so.
+    satisfy it; one set never does, nor do two sets that share bytes. On success each plan's ``guarantee`` says so.
 
-    Errors, alike on every rank: NotProvenError naming a rank, owner and tag that lack this; ValueError if the numbers
-    of plans and signals differ, or are not the same on all ranks.
+    Errors, alike on every rank: NotProvenError naming a rank, owner and tag that lack this, or an owner whose blocks
+    share bytes; ValueError if the numbers of plans and signals differ, or are not the same on all ranks.
     """
-    if not plans or not signals:
-        raise ValueError(f"prove_rounds: {len(plans)} plans and {len(signals)} signals, needs one of each per round")
-    context = plans[0].context
+    if not plans and not signals:
+        raise ValueError("prove_rounds: no plans and no signals, needs one of each per round")
+    context = (plans[0] if plans else signals[0]).context
     table = context.comm.allgather([len(plans), *(signal.number for signal in signals)])
-    if any(row[0] != len(row) - 1 or row[0] != len(plans) for row in table):
+    if any(row[0] != len(row) - 1 or row[0] != table[0][0] for row in table):
         counts = ", ".join(f"rank {r}: {row[0]} and {len(row) - 1}" for r, row in enumerate(table))
         raise ValueError(f"prove_rounds: needs as many plans as signals, the same on all ranks; got {counts}")
-    problem = _problem(plans, signals, [row[1:] for row in table])
+    problem = _shared(signals) or _problem(plans, signals, [row[1:] for row in table])
     for rank, found in enumerate(context.comm.allgather(problem)):
         if found is not None:
             words, owner, tag = found
             raise errors.NotProvenError(f"plans of rank {rank}: {words}", owner, tag)
     for plan in plans:
         plan.guarantee = PROVEN
+
+
+def _shared(signals: Sequence[Signal]) -> tuple[str, int, int] | None:
+    """Two blocks of this rank that share bytes, and so are not two places, as _problem tells it."""
+    context = signals[0].context
+    found = overlapping(context.issued.at({signal.number for signal in signals}))
+    if found is None:
+        return None
+    one, other = (f"tag {p.tag} for rank {p.source}" for p in found)
+    words = f"rank {context.rank}'s blocks {one} and {other} share bytes; {REMEDY}"
+    return words, context.rank, found[1].tag
 
 
 def _problem(

@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pytest
 from mpi4py import MPI
 
 from topocomm import rma
@@ -73,9 +74,9 @@ def check_window(transport: str, options: dict) -> None:
     me, p = comm.rank, comm.size
     for make in ("Allocate", "Create"):
         if make == "Allocate":
-            win = rma.Win.Allocate(8 * p, 8, comm, transports=[transport], timeout=30, **options)
+            win = rma.Win.Allocate(8 * p, 8, comm=comm, transports=[transport], timeout=30, **options)
         else:
-            win = rma.Win.Create(np.zeros(p), 8, comm, transports=[transport], timeout=30, **options)
+            win = rma.Win.Create(np.zeros(p), 8, comm=comm, transports=[transport], timeout=30, **options)
         with win:
             for t in range(p):
                 win.Put_notify(np.array([me + 0.5]), t, target_disp=me, notify=1)
@@ -89,12 +90,70 @@ def check_window(transport: str, options: dict) -> None:
             win.Flush()
             assert (got == np.arange(p) + 0.5).all()
             win.Wait_notify(2)
-            for bad in ({"target": p}, {"target": 0, "notify": 9}, {"target": 0, "target_disp": p}):
-                try:
-                    win.Put_notify(np.zeros(1), **bad)
-                except rma.RangeError:
-                    continue
-                raise AssertionError(f"{bad} was accepted")
+            check_calls(win)
+            comm.barrier()
+            check_many_puts(win)
+    with pytest.raises(rma.FreedError, match="the window was freed"):
+        win.tomemory()
+
+
+def check_calls(win: rma.Win) -> None:
+    """mpi4py's forms of a buffer, nobody as target, and everything else by name."""
+    me, p = win.context.rank, win.context.size
+    mine = np.arange(4.0)[:p]
+    win.Put_notify(mine, MPI.PROC_NULL)
+    win.Get_notify(mine, MPI.PROC_NULL)
+    win.Put_notify([mine, MPI.DOUBLE], me)
+    win.Put_notify([mine + 1, 1, MPI.DOUBLE], me, notify=1)
+    win.Wait_notify()
+    win.Wait_notify(1)
+    win.Flush()
+    assert win.tomemory().view(np.float64)[0] == 1
+    if p > 1:
+        assert win.tomemory().view(np.float64)[1] == 1
+    one, vector = np.zeros(1), MPI.DOUBLE.Create_vector(2, 1, 2).Commit()
+    refused = [
+        ("target rank 9, the communicator has", lambda: win.Put_notify(one, 9)),
+        ("notification 9, the window has 0 to 3", lambda: win.Put_notify(one, me, notify=9)),
+        ("target_disp -1, must be at least 0", lambda: win.Put_notify(one, me, -1)),
+        (f"88 bytes at displacement 0 in units of 8 bytes .* {8 * p} bytes", lambda: win.Put_notify(np.zeros(11), me)),
+        (f"8 bytes at displacement {p} in units", lambda: win.Get_notify(one, me, p)),
+        ("must be contiguous", lambda: win.Put_notify(np.zeros((4, 2))[:, 1], me)),
+        ("Python objects", lambda: win.Put_notify(np.array([None]), me)),
+        ("understands an array", lambda: win.Put_notify([one], me)),
+        ("leaves gaps", lambda: win.Put_notify([np.zeros(4), 1, vector], me)),
+        ("the array is read-only", lambda: win.Get_notify(np.frombuffer(bytes(8)), me)),
+        ("notification 9, the window has 0 to 3", lambda: win.Wait_notify(9)),
+        ("notification -1, the window has 0 to 3", lambda: win.Wait_notify(-1)),
+        ("notification -1, the window has 0 to 3", lambda: win.Test_notify(-1)),
+        ("count 0, must be at least 1", lambda: win.Wait_notify(0, 0)),
+    ]
+    for words, call in refused:
+        with pytest.raises(rma.RangeError, match=words):
+            call()
+    with pytest.raises(TypeError, match=r"target_disp .* is not an integer"):
+        win.Put_notify(one, me, (0, 1, MPI.DOUBLE))
+    vector.Free()
+
+
+def check_many_puts(win: rma.Win) -> None:
+    """A call that comes again finds its plan, with what the array holds now; few plans are kept, none for others."""
+    me, p = win.context.rank, win.context.size
+    right, here, source = (me + 1) % p, win.tomemory().view(np.float64), np.zeros(300)
+    for n in range(300):
+        source[n % 7] = n
+        win.Put_notify(source[n % 7 : n % 7 + 1], right, me)  # the view is new in each call, its bytes are not
+        win.Wait_notify()
+        assert here[(me - 1) % p] == n
+        win.Put_notify(np.zeros(0), (me - 1) % p, notify=3)  # it was read
+        win.Wait_notify(3)
+    for n in range(300):
+        win.Put_notify(source[n : n + 1], right, me)
+    win.Wait_notify(0, 300)
+    assert here[(me - 1) % p] == source[299]
+    win.Flush()
+    assert not win._running
+    assert 100 < len(win._idle) <= 128
 
 
 def check_compiled(context: rma.Context) -> None:

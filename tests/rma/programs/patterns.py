@@ -96,6 +96,8 @@ def check_datatypes(comm: MPI.Intracomm) -> None:
         double.Create_subarray([6, 8, 4], [2, 3, 2], [1, 4, 1]),
         double.Create_subarray([6, 8, 4], [2, 3, 2], [1, 4, 1], order=MPI.ORDER_F),
         double.Create_vector(3, 1, 4).Create_resized(0, 200),
+        MPI.SHORT_INT.Create_contiguous(3),
+        MPI.DOUBLE_INT.Create_contiguous(3),
         MPI.Datatype.Create_struct([1, 2], [8, 64], [double, double]),
     ]
     for kind in kinds:
@@ -110,6 +112,8 @@ def check_datatypes(comm: MPI.Intracomm) -> None:
             got = np.concatenate([view.reshape(-1) for view in datatype_views(array, kind, count)])
             assert (got == want).all(), (kind.decode(), count)
         kind.Free()
+    with pytest.raises(rma.RangeError, match="count -1"):
+        datatype_views(array, double, -1)
 
 
 def main() -> None:

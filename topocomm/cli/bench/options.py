@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from topocomm.cli.arguments import at_least, byte_count, size_range, writable
 from topocomm.cli.bench.osu import BENCHMARKS, DATATYPES, MEMORY_FLOOR, MEMORY_LIMIT, Benchmark, Datatype, datatype_of
 from topocomm.cli.console import log
+from topocomm.cli.put.options import BENCHMARKS as PUTS
 from topocomm.errors import Error
 from topocomm.reorder import WAYS
 
 __all__ = ["Options", "UsageError", "add_arguments", "options_of"]
 
 _MOST_PERCENTILES = 5
-_SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 class UsageError(Error):
@@ -63,29 +62,30 @@ class Options:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """OSU's short and long options, with ours (long only) first."""
     add = parser.add_argument
-    add("benchmark", choices=list(BENCHMARKS), metavar="BENCHMARK", help=", ".join(BENCHMARKS))
+    puts = f"{', '.join(PUTS)}, with options of their own (bench {next(iter(PUTS))} --help)"
+    add("benchmark", choices=list(BENCHMARKS), metavar="BENCHMARK", help=f"{', '.join(BENCHMARKS)}; {puts}")
     add("--algorithm", metavar="A,B,…", type=_words, help="algorithms to compare, the first is the base column; also "
         "auto (topocomm's choice), native (the MPI library's own), all (default: auto,native)")  # fmt: skip
     add("--topology", metavar="FILE", help="placement file (default: what the machine shows)")
     add("--machine", metavar="FILE", help="machine file: how fast the links are (default: assumed)")
     add("--tuning", metavar="FILE", help="tuning file: what was measured (default: none)")
-    add("--json", metavar="FILE", type=_writable, help="write the results for machines as well")
+    add("--json", metavar="FILE", type=writable, help="write the results for machines as well")
     add("-v", "--version", action="store_true", help="print the version line of this benchmark and stop")
-    add("-m", "--message-size", metavar="[MIN:]MAX", type=_size_range, help="bytes (also 4K, 2M); MIN: sets only MIN")
-    add("-i", "--iterations", metavar="N", type=_at_least(1), help="timed iterations at every size")
-    add("-x", "--warmup", metavar="N", type=_at_least(0), help="iterations before them at every size")
+    add("-m", "--message-size", metavar="[MIN:]MAX", type=size_range, help="bytes (also 4K, 2M); MIN: sets only MIN")
+    add("-i", "--iterations", metavar="N", type=at_least(1), help="timed iterations at every size")
+    add("-x", "--warmup", metavar="N", type=at_least(0), help="iterations before them at every size")
     add("-f", "--full", action="store_true", help="minimum and maximum over ranks, and iterations")
     add("-c", "--validation", action="store_true", help="verify every call, not only two; show the column")
-    add("-u", "--validation-warmup", metavar="N", type=_at_least(0), help="calls before each that -c verifies (5)")
+    add("-u", "--validation-warmup", metavar="N", type=at_least(0), help="calls before each that -c verifies (5)")
     add("-z", "--tail-lat", metavar="P,…", nargs="?", const=(50, 90, 99), type=_percentiles,
         help="percentiles over iterations (default 50,90,99)")  # fmt: skip
-    add("-M", "--mem-limit", metavar="BYTES", type=_bytes, help=f"memory per process (default {MEMORY_LIMIT})")
+    add("-M", "--mem-limit", metavar="BYTES", type=byte_count, help=f"memory per process (default {MEMORY_LIMIT})")
     add("-T", "--type", metavar="TYPE", type=_datatypes, action="extend",
         help=f"all or {', '.join(DATATYPES)}; may be repeated")  # fmt: skip
     add("-l", "--in-place", action="store_true", help="pass MPI_IN_PLACE")
     add("-k", "--root-rank", metavar="ROOT", type=_root, help="rotate, or fixed:RANK (default fixed:0)")
     add("-G", "--graph", metavar="KIND,…", type=_pictures, help="draw topocomm_BENCHMARK.KIND here: png, pdf, svg")
-    add("-W", "--window-size", metavar="N", type=_at_least(1), help="messages in flight in bw and bibw (default 64)")
+    add("-W", "--window-size", metavar="N", type=at_least(1), help="messages in flight in bw and bibw (default 64)")
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -156,43 +156,6 @@ def _words(text: str) -> list[str]:
     if not all(words):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of names separated by commas")
     return words
-
-
-def _writable(text: str) -> Path:
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: there is no directory {str(path.parent)!r}")
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is a directory")
-    return path
-
-
-def _bytes(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip(), re.IGNORECASE)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes (K, M and G may follow it)")
-    return int(match[1]) * _SUFFIXES[match[2].upper()]
-
-
-def _size_range(text: str) -> tuple[int | None, int | None]:
-    least, colon, most = text.partition(":")
-    if not colon:
-        least, most = "", least
-    if not least and not most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not [MIN:]MAX")
-    smallest = _bytes(least) if least else None
-    if smallest == 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: the smallest message must have at least 1 byte")
-    return smallest, _bytes(most) if most else None
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return number
 
 
 def _percentiles(text: str) -> tuple[int, ...]:

@@ -10,18 +10,10 @@ from time import perf_counter
 from typing import Any
 
 from topocomm import rma
-from topocomm.cli.put.ways import Way
+from topocomm.cli.put.ways import Notified, Way
 
-__all__ = ["BENCHMARKS", "ROUNDS", "UNITS", "Setting", "bind", "measure_size"]
+__all__ = ["ROUNDS", "Setting", "bind", "measure_size"]
 
-BENCHMARKS = {
-    "put_latency": "OSU-style one-way latency of a notified put",
-    "put_bw": "bandwidth of a window of notified puts",
-    "put_bibw": "the same in both directions at once",
-    "put_rate": "notified puts per second, a window at a time",
-}
-UNITS = {"put_latency": "Avg Latency(us)", "put_bw": "Bandwidth (MB/s)", "put_bibw": "Bandwidth (MB/s)",
-         "put_rate": "Messages/s"}  # fmt: skip
 ROUNDS = 15
 MOVED = 32 << 20
 """Bytes a round moves at most, but never fewer than ten windows."""
@@ -88,7 +80,7 @@ def _value(name: str, seconds: float, size: int, window: int) -> float:
 def measure_size(setting: Setting, size: int) -> dict[str, Any]:
     """Medians over rounds in which the ways take turns, and of each round's time divided by that of notified puts."""
     name, comm, context = setting.benchmark, setting.comm, setting.context
-    window = 1 if name == "put_latency" else setting.window
+    window = setting.window
     buffers = 2 if name == "put_bibw" else 1  # an answered message proves its buffer free
     ways = [kind(comm, context, size, window, buffers) for kind in setting.kinds]
     answers = [kind(comm, context, 1, 1, buffers) for kind in setting.kinds]
@@ -106,6 +98,8 @@ def measure_size(setting: Setting, size: int) -> dict[str, Any]:
     comm.Barrier()
     for way in (*ways, *answers):
         way.finish()
+        if isinstance(way, Notified):
+            way.free()
     values: dict[str, Any] = {}
     for way, mine in zip(ways, times, strict=True):
         values[way.name] = _value(name, statistics.median(mine), size, window)

@@ -53,12 +53,12 @@ class Notified:
         self.memory = context.allocate((buffers, window, size), np.uint8)
         self.signals = [context.signal() for _ in range(buffers)]
         rows = [(k, self.memory.array[k, w]) for k in range(buffers) for w in range(window)]
-        blocks = [self.memory.block(row, self.signals[k], self.peer, k) for k, row in rows]
-        targets = context.exchange({self.peer: blocks})[self.peer]
+        self.blocks = [self.memory.block(row, self.signals[k], self.peer, k) for k, row in rows]
+        self.targets = context.exchange({self.peer: self.blocks})[self.peer]
         self.data = source(size)
         self.last = [self.memory.array[k, -1] for k in range(buffers)]
         self.plans = [context.plan() for _ in range(buffers)]
-        for (k, _), target in zip(rows, targets, strict=True):
+        for (k, _), target in zip(rows, self.targets, strict=True):
             self.plans[k].put(self.data, target)
         self.sent = self.received = 0
         self.read: rma.Signal | None = None
@@ -91,6 +91,19 @@ class Notified:
     def finish(self) -> None:
         for plan in self.plans:
             plan.wait()
+
+    def free(self) -> None:
+        """Leaves room in the context's tables for the next size; nothing of ours may be under way on either rank."""
+        for plan in self.plans:
+            plan.free()
+        for target in self.targets:
+            target.close()
+        self.last.clear()
+        for block in self.blocks:
+            block.free()
+        for signal in self.signals:
+            signal.free()
+        self.memory.free()
 
 
 class Messages:
