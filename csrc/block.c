@@ -205,8 +205,14 @@ static int map_target(const peer *p, tc_target *target) {
 /* A target counts the epochs, so a block has one at a time, and never another once it was put to. */
 static int check_opened(peer *p, const wire_block *wire) {
     if (wire->block >= BLOCKS_AT_MOST) return TC_ERR_BLOCK;
-    if (!p->opened) p->opened = calloc(BLOCKS_AT_MOST, sizeof *p->opened);
-    if (!p->opened) return TC_ERR_NO_MEMORY;
+    while (wire->block >= p->opened_room) {
+        uint32_t room = p->opened_room ? 2 * p->opened_room : 16;
+        uint32_t *opened = realloc(p->opened, room * sizeof *opened);
+        if (!opened) return TC_ERR_NO_MEMORY;
+        memset(opened + p->opened_room, 0, (room - p->opened_room) * sizeof *opened);
+        p->opened = opened;
+        p->opened_room = room;
+    }
     bool stale = p->mapped && atomic_load(&p->view.blocks[wire->block].generation) != wire->generation;
     if (stale || p->opened[wire->block] > wire->generation) return TC_ERR_STALE;
     return !wire->stream && p->opened[wire->block] == wire->generation ? TC_ERR_OPENED : TC_OK;

@@ -218,6 +218,7 @@ typedef struct peer {
     double dial_after;
     uint32_t *freed;  /* by block: the latest generation that its owner said it has freed */
     uint32_t *opened; /* by block: the latest generation that was opened here */
+    uint32_t opened_room;
     uint64_t sent, observed; /* checked: messages sent to it; the latest of its messages that was seen to arrive */
     void *network;
 } peer;

@@ -123,7 +123,7 @@ static int prepare(ofi_transport *t, net_op *n, const tc_op *op, uint32_t r, uin
     n->address = target->wire.rail[r].address + (target->wire.landing ? from : op->there->offset + from);
     n->data = immediate(op, piece, pieces);
     if (layout_contiguous(op->layout)) {
-        n->buffer = op->local + op->layout->offset + from;
+        n->buffer = op->bytes ? op->local + op->layout->offset + from : op->local; /* which may be NULL then */
     } else {
         tc_layout plain = layout_simple(0, op->total);
         n->buffer = n->owned = malloc(bytes ? bytes : 1);
