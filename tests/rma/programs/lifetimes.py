@@ -81,6 +81,16 @@ def running_plans_keep_their_arrays(context: rma.Context) -> None:
             plan.put(np.full(n, 1, np.uint8), target)
         plan.start()
 
+    if context.transport(0) != "shm":
+        plan = context.plan()
+        for target in targets:
+            plan.put(np.full(n, 3, np.uint8), target)
+        assert plan.start() is False
+        with pytest.raises(rma.BusyError, match="rank 0: it is still running; call wait"):
+            plan.start()
+        plan.wait()
+        signal.wait()
+        signal.rearm()
     send()
     gc.collect()
     others = [np.full(n, 2, np.uint8) for _ in range(count)]
