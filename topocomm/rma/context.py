@@ -277,6 +277,7 @@ class Context:
             child.handle = ffi.NULL
         lib.tc_context_close(self.handle)
         self.handle = ffi.NULL
+        self.issued = Issued()
         if self.messages is not None:
             self.messages.abandon()
 
