@@ -18,6 +18,7 @@ REFUSED = {
     "put_latency -i -5": "'-5' is not a whole number of at least 1",
     "put_latency --transports tcp": "'tcp' is not a list of shm, ofi, mpi",
     "put_latency --json /nowhere/x": "there is no directory '/nowhere'",
+    "put_bw -m 1:900G": "-m 966367641600 -W 16: needs about ",
     "put_latency --algorithm ring": "put_latency compares no algorithms; leave out --algorithm",
     "--algorithm ring put_bw": "put_bw compares no algorithms; leave out --algorithm",
     "put_latency --json /proc/topocomm.json -m 8:8 -i 1": "/proc/topocomm.json: cannot be written",
@@ -36,7 +37,8 @@ def test_transports_of_the_environment_are_checked() -> None:
     bogus = "import os; os.environ['TOPOCOMM_RMA_TRANSPORTS'] = 'bogus'\n"
     ((_, err, code),) = jobs.several(2, "bench put_bw", prepare=bogus)
     assert (len(err), code) == (1, 2)
-    assert "error: transports ('bogus',): choose some of shm, ofi, mpi" in err[0]
+    assert "bogus" in err[0]
+    assert "choose some of shm, ofi, mpi" in err[0]
 
 
 def test_sizes_header_and_file(tmp_path: Path) -> None:

@@ -363,6 +363,7 @@ class Context:
         handle, self.handle = self.handle, ffi.NULL
         lib.tc_context_close(handle)  # a progress thread ends here, so what it uses is given back after this
         self.dropped = Dropped()
+        self.issued = Issued()
         if self.messages is not None:
             self.messages.release()
         if CARRIED:
@@ -376,7 +377,7 @@ class Context:
         OPEN.discard(self)
         self.handle = ffi.NULL
         self.ended = "belongs to the process that this one was forked from; open one here"
-        self.dropped = Dropped()
+        self.dropped, self.issued = Dropped(), Issued()
 
     def __enter__(self) -> Context:
         self.usable(f"with a context on rank {self.rank}")

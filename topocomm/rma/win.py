@@ -116,7 +116,7 @@ class Win:
         """
         try:
             key = (BYTES(origin), origin.nbytes, origin.dtype.hasobject, target, target_disp, notify)
-            plan = self._idle[key]
+            plan = self._idle[key] if not self._running else self._known(key)
         except (KeyError, TypeError, ValueError, AttributeError):
             self._move("Put_notify", origin, target, target_disp, notify)
             return
@@ -185,6 +185,7 @@ class Win:
             key = (*key, what)
             if not data.flags.writeable:
                 raise errors.RangeError(f"{who}: the array is read-only")
+        self._collect()
         if key in self._idle:
             self._run(key, self._idle.pop(key), data)
             return
@@ -217,13 +218,11 @@ class Win:
         plan = self._idle.pop(key)
         if status == lib.TC_AGAIN:
             self._hold(key, plan, array)
-            self._collect()
         else:
             self._run(key, plan, array)
 
     def _run(self, key: Key, plan: Plan, array: Array) -> None:
         try:
-            self._collect()
             complete = plan.start()
         except BaseException:
             self._drop(plan)
@@ -237,6 +236,11 @@ class Win:
         """A plan under way keeps its array."""
         plan.arrays.append(array)
         self._running.append((key, plan))
+
+    def _known(self, key: Key) -> Plan:
+        """The plan of such a call, perhaps one that was under way. Errors: KeyError."""
+        self._collect()
+        return self._idle[key]
 
     def _collect(self) -> None:
         """Takes back plans that are complete, oldest first, and waits for one where too many are under way."""

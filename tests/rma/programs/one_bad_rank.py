@@ -157,6 +157,11 @@ def windows(options: dict) -> None:
     everywhere(rma.RangeError, "rank 1: Win: disp_unit 0", lambda: rma.Win.Allocate(8, 1 - (ME == 1), **options))
     everywhere(rma.RangeError, "rank 1: Win: size -8", lambda: rma.Win.Allocate(-8 * ME, **options))
     everywhere(TypeError, "give the communicator as comm=", lambda: rma.Win.Allocate(8, 1, COMM))
+    columns = np.zeros((2, 3), order="F")
+    with rma.Win.Create(columns, 8, MPI.INFO_NULL, COMM, **options) as win:
+        win.Put_notify(np.array([5.0, 6.0]), (ME + 1) % P, 1)
+        win.Wait_notify()
+        assert (columns == [[0, 6, 0], [5, 0, 0]]).all()  # in the order of memory, as MPI has it
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from mpi4py import MPI
@@ -27,6 +28,7 @@ def report(options: Options) -> int:
     if options.bind and not bind(world):
         raise UsageError(f"--bind needs a core for each of {world.size} ranks")
     kinds, absent = _ways(world, options.compare)
+    _check_memory(world, options, len(kinds))
     try:
         context = rma.Context(world, transports=options.transports)
     except ValueError as error:
@@ -47,6 +49,18 @@ def report(options: Options) -> int:
     if problem:
         raise UsageError(problem)
     return 0
+
+
+def _check_memory(world: MPI.Intracomm, options: Options, ways: int) -> None:
+    """Each way has its own buffers for a window of the largest message: two of them where both ranks send at once."""
+    buffers = 2 if options.benchmark == "put_bibw" else 1
+    needed = ways * options.most * (options.window * buffers + 1)
+    free = min(world.allgather(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // world.size))
+    if needed > free:
+        raise UsageError(
+            f"-m {options.most} -W {options.window}: needs about {needed} bytes on each rank, there are {free}; "
+            "lower one of them"
+        )
 
 
 def _rows(setting: Setting, options: Options) -> list[dict[str, Any]]:
