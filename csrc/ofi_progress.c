@@ -92,7 +92,7 @@ static int failed(ofi_transport *t, rail *r) {
 }
 
 /* --- what waits for room ------------------------------------------------------------------------------------------- */
-/* The library goes on refusing the first in line: if its peer is gone, so is it; if not, it lets the others pass. */
+/* Has the library gone on refusing the first in line? */
 static bool is_stuck(ofi_transport *t, net_op *n) {
     if (t->first == n && ++t->refusals % SPINS) return false;
     double time = now();
@@ -101,25 +101,46 @@ static bool is_stuck(ofi_transport *t, net_op *n) {
     return time - t->first_since > CHECK_SECONDS;
 }
 
-static net_op *take_delayed(ofi_transport *t) {
-    net_op *n = t->delayed_first;
-    t->delayed_first = n->next;
-    if (!t->delayed_first) t->delayed_last = NULL;
-    t->first = NULL;
-    return n;
+static bool go_together(const net_op *a, const net_op *b) {
+    bool receives = a->work == WORK_RECEIVE;
+    return (b->work == WORK_RECEIVE) == receives && (receives || a->rank == b->rank);
+}
+
+/* All for one peer step behind the others, in their order; or end, if it is gone. */
+static void step_aside(ofi_transport *t, net_op *first) {
+    net_op *all = t->delayed_first, *aside = NULL, **end = &aside, *next;
+    const net_op like = *first;
+    bool gone = first->work != WORK_RECEIVE && ofi_blame(t, first, 0) == TC_ERR_PEER_LOST;
+    t->delayed_first = t->delayed_last = t->first = NULL;
+    for (net_op *n = all; n; n = next) {
+        next = n->next;
+        if (!go_together(&like, n)) {
+            ofi_delay(t, n);
+        } else if (gone) {
+            ofi_finish(t, n, TC_ERR_PEER_LOST);
+        } else {
+            n->next = NULL;
+            *end = n;
+            end = &n->next;
+        }
+    }
+    for (net_op *n = aside; n; n = next) {
+        next = n->next;
+        ofi_delay(t, n);
+    }
 }
 
 static int hand_on(ofi_transport *t) {
     while (t->delayed_first) {
         net_op *n = t->delayed_first;
         ssize_t status = ofi_submit(t, n);
-        if (status == -FI_EAGAIN && !is_stuck(t, n)) return TC_OK;
-        take_delayed(t);
         if (status == -FI_EAGAIN) {
-            if (n->work != WORK_RECEIVE && ofi_blame(t, n, 0) == TC_ERR_PEER_LOST) ofi_finish(t, n, TC_ERR_PEER_LOST);
-            else ofi_delay(t, n);
+            if (is_stuck(t, n)) step_aside(t, n);
             return TC_OK;
         }
+        t->delayed_first = n->next;
+        if (!t->delayed_first) t->delayed_last = NULL;
+        t->first = NULL;
         if (status && n->work == WORK_RECEIVE) return TC_ERR_TRANSPORT;
         if (status) suspect(t, n, (int)-status);
     }

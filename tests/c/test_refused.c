@@ -164,7 +164,7 @@ static ssize_t no_room(struct fid_ep *ep, const struct fi_msg_rma *message, uint
 static void a_full_queue(void) {
     uint32_t lost;
     open_all(3);
-    goal a = aim(1, 8, TC_LOCAL, 1), b = aim(2, 8, TC_LOCAL, 2);
+    goal a = aim_behind_another(1, 8, TC_LOCAL, 1), b = aim(2, 8, TC_LOCAL, 2);
     round_of(&a, 3);
     round_of(&b, 3);
     good_rma = net->rail[0].ep->rma;
@@ -177,6 +177,10 @@ static void a_full_queue(void) {
     EXPECT(net->delayed_first != NULL);
     OK(drive(3, b.plan, 2));
     OK(tc_signal_wait(b.signal, 2));
+    for (double end = now() + 0.15; now() < end;) { /* its own stay in their order */
+        OK(tc_context_progress(group[0]));
+        EXPECT(net->delayed_first->target != a.target && net->delayed_last->target == a.target);
+    }
     EXPECT_STATUS(tc_plan_test(a.plan), TC_AGAIN);
     OK(tc_context_close(group[1]));
     group[1] = NULL;
