@@ -17,7 +17,7 @@ from topocomm.rma import errors
 from topocomm.rma._lib import CARRIED, check, ffi, lib, text
 from topocomm.rma.handles import Dropped, Handle
 from topocomm.rma.layout import Array, as_array
-from topocomm.rma.leaving import OPEN, Meetings
+from topocomm.rma.leaving import OPEN, Meetings, mpi_ended
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target
 from topocomm.rma.options import SLICE, TRANSPORTS, Faults, Limits, Settings, Stats, difference, seconds, whole
 from topocomm.rma.plan import Plan
@@ -28,6 +28,7 @@ __all__ = ["Context", "Faults", "Limits", "Stats"]
 LARGEST_MEMORY = 2**46  # bytes
 LOST = 1.0  # seconds after which a flush that does not end looks at all peers
 USUAL = Limits()
+SERIAL = itertools.count()
 
 
 class Context:
@@ -40,8 +41,8 @@ class Context:
     messages of ``stripe_from`` bytes and more are striped. ``progress_thread`` drives the network while the program
     computes, and takes a core for it. ``transports``, ``checked`` and ``provider`` are the same on all ranks.
 
-    Leave it by ``with``, on all ranks together, or close it. What is still open at the program's end is closed then;
-    a child that the program forks has no context.
+    Leave it by ``with``, on all ranks together, or close it. What is still open when the program ends is closed a
+    second later at most, and at once after an uncaught error; a child that the program forks has no context.
 
     Errors, on every rank: RangeError or KindError for a setting that cannot be, or that differs between ranks;
     TransportError if some rank cannot reach another.
@@ -72,6 +73,7 @@ class Context:
         self.handle: Any = ffi.NULL
         self.ended = "was closed"
         self.messages: Any = None
+        self.serial = next(SERIAL)
         self.signal_numbers = itertools.count(1)
         self.dropped = Dropped()
         self._children: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -345,7 +347,7 @@ class Context:
         """
         if not self.handle:
             return
-        if self.messages is not None and not self.messages.complete:
+        if self.messages is not None and not self.messages.complete and not mpi_ended():
             lib.tc_context_bye(self.handle)
         end = monotonic() + 1.0
         children = list(self._children)
