@@ -123,14 +123,18 @@ def signals(context: rma.Context) -> None:
     refused(lambda: stream.wait(0.1), rma.UnsupportedError, "no epochs; use take")
     refused(lambda: stream.take(0), rma.RangeError, "count is 0")
     refused(lambda: rma.wait_any([counted, None]), rma.KindError, "None is no signal")  # type: ignore[list-item]
-    memory, one = context.allocate(4), context.signal()
-    ticket = memory.block(memory.array, one, 0).ticket
-    for _ in range(3):  # each opened anew, as if its epoch were the first
-        with context.plan() as plan:
-            plan.put(np.ones(4), context.open(ticket))
-            plan.start()
-    refused(one.test, rma.SurplusError, "rank 0: epoch 0 has 3 messages and expects 1: 2 too many")
-    refused(one.rearm, rma.SurplusError, "2 messages too many")
+    for state, words in (
+        (rma.SignalState(epoch=4, expected=1, arrived=3, early=0, surplus=0), "3 messages and expects 1: 2 too many"),
+        (rma.SignalState(epoch=4, expected=1, arrived=1, early=0, surplus=2), "2 messages too many came for the epoch"),
+        (rma.SignalState(epoch=4, expected=1, arrived=1, early=0, surplus=0), "epoch 3 after it had been re-armed"),
+    ):
+        assert words in too_many(context, state), words
+
+
+def too_many(context: rma.Context, state: rma.SignalState) -> str:
+    """What a signal in this state says of its surplus."""
+    kind = type("Counted", (rma.Signal,), {"state": state})
+    return str(kind(context)._too_many())
 
 
 def limits() -> None:
