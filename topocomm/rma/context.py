@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from time import monotonic
 from typing import Any
@@ -18,7 +18,7 @@ from topocomm.rma._lib import CARRIED, check, ffi, lib, text
 from topocomm.rma.handles import Dropped, Handle
 from topocomm.rma.layout import Array, as_array
 from topocomm.rma.leaving import OPEN, Meetings, mpi_ended
-from topocomm.rma.memory import Block, BlockHandle, Memory, Target
+from topocomm.rma.memory import Block, BlockHandle, Memory, Target, tickets_for
 from topocomm.rma.options import SLICE, TRANSPORTS, Faults, Limits, Settings, Stats, difference, seconds, whole
 from topocomm.rma.plan import Plan
 from topocomm.rma.signal import Signal
@@ -226,8 +226,7 @@ class Context:
         problem: errors.RmaError | None = None
         tickets: list[list[BlockHandle]] = [[] for _ in range(self.size)]
         try:
-            for rank, mine in self._offers(blocks, who):
-                tickets[rank] = [block.ticket for block in mine]
+            tickets = tickets_for(blocks, self.size, who)
         except errors.RmaError as found:
             problem = found
         received = self.comm.alltoall([(str(problem) if problem else "", mine) for mine in tickets])
@@ -237,22 +236,6 @@ class Context:
         if others:
             raise errors.BlockError("; ".join(others[:4]))
         return {owner: [self.open(t) for t in mine] for owner, (_, mine) in enumerate(received) if mine}
-
-    def _offers(self, blocks: Any, who: str) -> Iterator[tuple[int, Sequence[Block]]]:
-        if not isinstance(blocks, Mapping):
-            raise errors.KindError(
-                f"{who}: needs a mapping of ranks to lists of blocks, {{rank: [block, …]}}, got {type(blocks).__name__}"
-            )
-        for key, mine in blocks.items():
-            rank = whole(key, "the rank offered blocks", 0, self.size - 1, who)
-            if not isinstance(mine, Sequence) or not all(isinstance(block, Block) for block in mine):
-                raise errors.KindError(f"{who}: for rank {rank} needs a list of blocks, got {mine!r}")
-            for block in mine:
-                if block.source != rank:
-                    raise errors.BlockError(
-                        f"{who}: block tag {block.tag} was issued to rank {block.source}, and is offered to rank {rank}"
-                    )
-            yield rank, mine
 
     # --- driving -----------------------------------------------------------------------------------------------
     def progress(self) -> None:
