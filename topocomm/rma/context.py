@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from time import monotonic
 from typing import Any
@@ -17,8 +17,8 @@ from topocomm.rma import errors
 from topocomm.rma._lib import CARRIED, check, ffi, lib, text
 from topocomm.rma.handles import Dropped, Handle
 from topocomm.rma.layout import Array, as_array
-from topocomm.rma.leaving import OPEN, Meetings
-from topocomm.rma.memory import Block, BlockHandle, Memory, Target
+from topocomm.rma.leaving import OPEN, Meetings, mpi_ended
+from topocomm.rma.memory import Block, BlockHandle, Memory, Target, tickets_for
 from topocomm.rma.options import SLICE, TRANSPORTS, Faults, Limits, Settings, Stats, difference, seconds, whole
 from topocomm.rma.overlap import Issued
 from topocomm.rma.plan import Plan
@@ -29,6 +29,7 @@ __all__ = ["Context", "Faults", "Limits", "Stats"]
 LARGEST_MEMORY = 2**46  # bytes
 LOST = 1.0  # seconds after which a flush that does not end looks at all peers
 USUAL = Limits()
+SERIAL = itertools.count()
 
 
 class Context:
@@ -41,8 +42,8 @@ class Context:
     messages of ``stripe_from`` bytes and more are striped. ``progress_thread`` drives the network while the program
     computes, and takes a core for it. ``transports``, ``checked`` and ``provider`` are the same on all ranks.
 
-    Leave it by ``with``, on all ranks together, or close it. What is still open at the program's end is closed then;
-    a child that the program forks has no context.
+    Leave it by ``with``, on all ranks together, or close it. What is still open when the program ends is closed a
+    second later at most, and at once after an uncaught error; a child that the program forks has no context.
 
     Errors, on every rank: RangeError or KindError for a setting that cannot be, or that differs between ranks;
     TransportError if some rank cannot reach another.
@@ -73,6 +74,7 @@ class Context:
         self.handle: Any = ffi.NULL
         self.ended = "was closed"
         self.messages: Any = None
+        self.serial = next(SERIAL)
         self.signal_numbers = itertools.count(1)
         self.dropped = Dropped()
         self.issued = Issued()
@@ -226,8 +228,7 @@ class Context:
         problem: errors.RmaError | None = None
         tickets: list[list[BlockHandle]] = [[] for _ in range(self.size)]
         try:
-            for rank, mine in self._offers(blocks, who):
-                tickets[rank] = [block.ticket for block in mine]
+            tickets = tickets_for(blocks, self.size, who)
         except errors.RmaError as found:
             problem = found
         received = self.comm.alltoall([(str(problem) if problem else "", mine) for mine in tickets])
@@ -237,22 +238,6 @@ class Context:
         if others:
             raise errors.BlockError("; ".join(others[:4]))
         return {owner: [self.open(t) for t in mine] for owner, (_, mine) in enumerate(received) if mine}
-
-    def _offers(self, blocks: Any, who: str) -> Iterator[tuple[int, Sequence[Block]]]:
-        if not isinstance(blocks, Mapping):
-            raise errors.KindError(
-                f"{who}: needs a mapping of ranks to lists of blocks, {{rank: [block, …]}}, got {type(blocks).__name__}"
-            )
-        for key, mine in blocks.items():
-            rank = whole(key, "the rank offered blocks", 0, self.size - 1, who)
-            if not isinstance(mine, Sequence) or not all(isinstance(block, Block) for block in mine):
-                raise errors.KindError(f"{who}: for rank {rank} needs a list of blocks, got {mine!r}")
-            for block in mine:
-                if block.source != rank:
-                    raise errors.BlockError(
-                        f"{who}: block tag {block.tag} was issued to rank {block.source}, and is offered to rank {rank}"
-                    )
-            yield rank, mine
 
     # --- driving -----------------------------------------------------------------------------------------------
     def progress(self) -> None:
@@ -347,7 +332,7 @@ class Context:
         """
         if not self.handle:
             return
-        if self.messages is not None and not self.messages.complete:
+        if self.messages is not None and not self.messages.complete and not mpi_ended():
             lib.tc_context_bye(self.handle)
         end = monotonic() + 1.0
         children = list(self._children)

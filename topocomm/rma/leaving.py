@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ __all__ = ["OPEN", "Meetings"]
 OPEN: set[Context] = set()  # a context is not given up before it is closed: its thread and its peers use it
 LEFT: list[tuple[Any, ...]] = []  # requests left alone, each with the memory that MPI may still read
 LOOK = 0.5  # seconds between looks at the peers
+MOMENT = 1.0  # seconds for which the end of a program waits for that of the others
 
 
 class Meetings:
@@ -36,7 +39,8 @@ class Meetings:
         self.end = monotonic() + context.timeout
         self.left = 2
 
-    def _post(self, alone: bool) -> tuple[Any, Any, Any]:
+    def post(self, alone: bool) -> tuple[Any, Any, Any]:
+        """Begins the next meeting: request, all flags, own flag."""
         self.left -= 1
         mine, all_ = np.array([alone], np.int8), np.zeros(self.context.size, np.int8)
         return self.context.comm.Iallgather(mine, all_), all_, mine
@@ -48,7 +52,7 @@ class Meetings:
             self.left -= 1
             self.context.comm.allgather(None)
             return
-        request, flags, mine = self._post(False)
+        request, flags, mine = self.post(False)
         look = monotonic() + LOOK
         try:
             while not request.Test():
@@ -77,17 +81,42 @@ class Meetings:
             return
         with contextlib.suppress(Exception):  # an error is on its way already
             while self.left:
-                LEFT.append(self._post(True))
+                LEFT.append(self.post(True))
+
+
+def mpi_ended() -> bool:
+    """Then no function of MPI's may be called."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is not None and bool(mpi.Is_finalized())
 
 
 def _close_all() -> None:
-    """At the end of the program, before MPI ends: the peers see this one leave, and nothing of ours is called again."""
-    for context in list(OPEN):
+    """At the end of the program, before MPI ends: the peers see this one leave, and nothing of ours is called again.
+
+    After an uncaught error at once; else the others have a moment to end, too, with this rank's transports driven.
+    """
+    contexts = sorted(OPEN, key=lambda context: context.serial)
+    if getattr(sys, "last_value", None) is None and not mpi_ended():
+        _wait_a_moment([c for c in contexts if hasattr(c.comm, "Iallgather")])
+    for context in contexts:
         context.close()
     end = monotonic() + LOOK
-    with contextlib.suppress(Exception):  # MPI may have ended already, and completes them then
-        while LEFT and monotonic() < end:
+    with contextlib.suppress(Exception):
+        while LEFT and not mpi_ended() and monotonic() < end:
             LEFT[:] = [entry for entry in LEFT if not entry[0].Test()]
+
+
+def _wait_a_moment(contexts: Sequence[Context]) -> None:
+    end = monotonic() + MOMENT
+    with contextlib.suppress(Exception):  # the program is over: there is nobody to be told
+        meetings = [Meetings(context).post(False) for context in contexts]
+        while monotonic() < end:
+            for context in contexts:
+                context.progress()
+            left = [request for request, *_ in meetings if not request.Test()]
+            if not left:
+                return
+        LEFT.extend(meetings)
 
 
 def _forget_all() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ast import literal_eval
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from topocomm.rma.signal import Signal
 if TYPE_CHECKING:
     from topocomm.rma.context import Context
 
-__all__ = ["Block", "BlockHandle", "Memory", "Target"]
+__all__ = ["Block", "BlockHandle", "Memory", "Target", "tickets_for"]
 
 HEADER, NUMBER = 184, 8  # bytes for the dtype and for the signal in BlockHandle.to_bytes
 
@@ -222,6 +223,25 @@ class Block(Handle):
     def __exit__(self, *_: object) -> None:
         if self.handle and self.context.handle:
             self.free()
+
+
+def tickets_for(blocks: Any, size: int, who: str) -> list[list[BlockHandle]]:
+    """What each of ``size`` ranks is sent of ``blocks``; errors: RangeError, BlockError, KindError."""
+    if not isinstance(blocks, Mapping):
+        raise errors.KindError(
+            f"{who}: needs a mapping of ranks to lists of blocks, {{rank: [block, …]}}, got {type(blocks).__name__}"
+        )
+    tickets: list[list[BlockHandle]] = [[] for _ in range(size)]
+    for key, mine in blocks.items():
+        rank = whole(key, "the rank offered blocks", 0, size - 1, who)
+        if not isinstance(mine, Sequence) or not all(isinstance(block, Block) for block in mine):
+            raise errors.KindError(f"{who}: for rank {rank} needs a list of blocks, got {mine!r}")
+        for block in mine:
+            if block.source != rank:
+                words = f"block tag {block.tag} was issued to rank {block.source}, and is offered to rank {rank}"
+                raise errors.BlockError(f"{who}: {words}")
+        tickets[rank] = [block.ticket for block in mine]
+    return tickets
 
 
 class Target(Handle):

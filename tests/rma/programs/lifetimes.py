@@ -104,16 +104,15 @@ def structured_arrays(context: rma.Context) -> None:
     kind = np.dtype([("a", "f8"), ("b", "i4"), ("c", "u1", (3,))], align=True)
     memory, signal = context.allocate(3, kind), context.signal()
     ticket = rma.BlockHandle.from_bytes(memory.block(memory.array, signal, 0).ticket.to_bytes())
-    data, plan = np.zeros(3, kind), context.plan()
+    data, plan, target = np.zeros(3, kind), context.plan(), context.open(ticket)
     data["a"], data["c"] = [1, 2, 3], 7
-    target = context.open(ticket)
     plan.put(data, target)
     plan.start()
     signal.wait()
     assert (memory.array["a"] == data["a"]).all()
     assert (memory.array["c"] == 7).all()
     with pytest.raises(rma.RangeError, match="the array is float64, the block"):
-        plan.put(np.zeros(3), target)
+        context.plan().put(np.zeros(3), target)
 
 
 def children_have_no_context(context: rma.Context) -> None:

@@ -4,14 +4,12 @@ import os
 import re
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 from mpi4py import MPI
 
 from topocomm import rma
-from topocomm.rma._lib import lib
 
 COMM = MPI.COMM_SELF
 
@@ -132,8 +130,18 @@ def signals(context: rma.Context) -> None:
         refused(lambda: context.open(ticket), rma.BlockError, "opened here before: use that target")
         plan.start()
     one.wait()
-    with mock.patch.object(rma.Signal, "state", rma.SignalState(0, 1, 3, 0, 0)):  # no call of a user's comes to that
-        refused(lambda: one._fail(lib.TC_ERR_SURPLUS, "test"), rma.SurplusError, "0: epoch 0 has 3 .* 1: 2 too many")
+    for state, words in (
+        (rma.SignalState(epoch=4, expected=1, arrived=3, early=0, surplus=0), "3 messages and expects 1: 2 too many"),
+        (rma.SignalState(epoch=4, expected=1, arrived=1, early=0, surplus=2), "2 messages too many came for the epoch"),
+        (rma.SignalState(epoch=4, expected=1, arrived=1, early=0, surplus=0), "epoch 3 after it had been re-armed"),
+    ):
+        assert words in too_many(context, state), words
+
+
+def too_many(context: rma.Context, state: rma.SignalState) -> str:
+    """What a signal in this state says of its surplus."""
+    kind = type("Counted", (rma.Signal,), {"state": state})
+    return str(kind(context)._too_many())
 
 
 def limits() -> None:
