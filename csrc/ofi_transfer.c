@@ -150,7 +150,7 @@ static uint32_t stripes(const ofi_transport *t, const tc_op *op, uint64_t share[
     share[0] = op->bytes;
     if (op->bytes > t->longest && !op->get) return cut_long(t, op, l->rails, share);
     if (op->pieces > 1 || op->get || op->target->wire.stream || l->rails < 2 ||
-        op->bytes < t->base.context->options.stripe_from || op->bytes < l->rails)
+        op->total < t->base.context->options.stripe_from || op->total < l->rails) /* a repeat has no bytes, but as many */
         return 1;
     for (uint32_t r = 0; r < l->rails; r++) sum += t->rail[r].weight;
     for (uint32_t r = 0; r < l->rails; r++) {

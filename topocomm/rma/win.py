@@ -288,7 +288,7 @@ class Win:
         if kind is None:
             self.Free()
         else:
-            self.context.close()
+            self.context.__exit__(kind)
 
 
 def _unpinned(key: Key) -> Key:
