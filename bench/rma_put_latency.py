@@ -26,11 +26,11 @@ from rma_core import environment
 UP_TO_64K, LARGEST = 1 << 16, 1 << 22
 
 
-def job(size: int) -> dict[str, Any]:
+def job(size: int, python: str = sys.executable) -> dict[str, Any]:
     """One run of the benchmark for one size, with what others used of the cores just before."""
-    mpiexec = find_mpiexec(sys.executable)
+    mpiexec = find_mpiexec(python)
     busy = calm(limit=3)
-    words = [sys.executable, "-m", "mpi4py", "-m", "topocomm", "bench", "put_latency", "--compare", "--bind"]
+    words = [python, "-m", "mpi4py", "-m", "topocomm", "bench", "put_latency", "--compare", "--bind"]
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "report.json"
         subprocess.run(

@@ -1,8 +1,10 @@
 """Notified puts over one and two network interfaces between two emulated hosts; needs root and Linux's ip and tc.
 
 Two network namespaces are joined by two shaped links each; the processes share no node name, so no memory is shared.
-Prints one JSON object: bandwidth over each link alone, over both, the ratios, and packets per put. Usage:
-    python bench/rma_rails.py [--rates 200 200] [--sizes 1048576 4194304] [--rounds 7]
+Bandwidth over each link alone and over both, the ratios, and packets per put; kept in
+bench/results/rma_rails_<rates>.json:
+
+    python bench/rma_rails.py [--rates 40 20] [--sizes 1048576 4194304] [--rounds 9]
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from calm import calm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "rma")]
+
 HOSTS = ("tcrma0", "tcrma1")
 LINKS = ("rail0", "rail1")
 
@@ -112,20 +116,21 @@ def worker(folder: str, rank: int, args: argparse.Namespace) -> None:
         row["both_per_second"] = row["both"] / row["second"]
         rows.append(row)
     if rank == 0:
-        print(json.dumps({"rates_mbit": args.rates, "unit": "MB/s", "rounds": args.rounds, "rows": rows}, indent=1))
+        Path(folder, "rows.json").write_text(json.dumps(rows))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rates", type=int, nargs=2, default=[200, 200])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rates", type=int, nargs=2, default=[40, 40])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1 << 20, 4 << 20])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         worker(args.worker[0], int(args.worker[1]), args)
         return 0
     tear_down()
+    busy = calm()
     try:
         set_up(args.rates)
         with tempfile.TemporaryDirectory() as folder:
@@ -136,7 +141,16 @@ def main() -> int:
                 )
                 for r in range(2)
             ]  # fmt: skip
-            return max(job.wait(timeout=300) for job in jobs)
+            failed = max(job.wait(timeout=300) for job in jobs)
+            rows = [] if failed else json.loads(Path(folder, "rows.json").read_text())
+        for row in rows:
+            print(*(f"{key} {value:.4g}" for key, value in row.items()))
+        figures = {"rates_mbit": args.rates, "unit": "MB/s", "rounds": args.rounds, "busy_before": busy, "rows": rows}
+        if not failed:
+            from record import keep
+
+            keep(f"rma_rails_{args.rates[0]}_{args.rates[1]}", figures)
+        return failed
     finally:
         tear_down()
 

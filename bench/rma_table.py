@@ -61,6 +61,11 @@ def one_way(mpi: str) -> str:
     return f"{us['notified']:.2f} · {us['send']:.2f}"
 
 
+def in_turns(mpi: str) -> str:
+    """The fastest library's message over the put under this one, all in turns, 8 bytes, from Python."""
+    return f"{kept('rma_in_turns')['fastest_message_per_put'][mpi]:.2f}"
+
+
 def over_tcp(small: bool) -> Callable[[str], str]:
     """The library's message over the put, smallest over the sizes below or from 64 KiB, and where."""
 
@@ -94,6 +99,7 @@ def rows() -> list[tuple[str, str, Callable[[str], str]]]:
         ("C, 8 bytes one way: MPIX_Put_notify over put", "", in_c("put_notify_per_put")),
         ("C, 1 MiB: plain copy over put", "≥ 0.9", copy),
         ("Python, 8 bytes one way, µs: put · Send/Recv", "", one_way),
+        ("Python, 8 bytes, in turns: Send/Recv of the fastest of the three over put", "≥ 1", in_turns),
     ]
     names = {"send": "Send/Recv", "flag": "Put, flush, flag", "pscw": "PSCW", "fence": "fence",
              "put_notify": "MPIX_Put_notify"}  # fmt: skip
