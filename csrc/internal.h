@@ -13,7 +13,7 @@
 #define AHEAD 2u                  /* epochs a sender may run ahead of its receiver */
 #define SEGMENT_MAGIC 0x746f706f636f6d31ull
 #define CHECK_SECONDS 0.02        /* how often a waiter asks whether its peers live */
-#define PROOF_SECONDS 30.0        /* checked, over a network: how long data's proof may come behind it */
+#define PROOF_SECONDS 5.0         /* checked, over a network: how long data's proof may come behind it */
 #define LOST_SECONDS 1.0          /* how long a flush goes on once a peer is lost */
 #define SPIN_SECONDS 1e-3         /* how long a waiter with a core of its own keeps it */
 #define LOOK_SECONDS 5e-6         /* what came in longer ago than this says nothing of the network as it is now */
@@ -173,7 +173,7 @@ struct tc_plan {
     _Atomic int error;
     const struct plan_path *path;             /* with the proofs of checked mode, or compiled without */
     _Atomic uint64_t messages, pieces, bytes, full; /* statistics: written by the thread that is in the plan */
-    tc_plan *next_plan;
+    tc_plan *next_plan, **link; /* among the context's plans */
 };
 
 /* By the one thread that is in the plan: no other adds. */

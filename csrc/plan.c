@@ -20,7 +20,9 @@ int tc_plan_create(tc_context *context, uint32_t flag, tc_plan **out) {
     plan->remote = flag == TC_REMOTE;
     plan->path = context->options.checked ? &checked : &plain;
     enter(context);
+    plan->link = &context->plans;
     plan->next_plan = context->plans;
+    if (plan->next_plan) plan->next_plan->link = &plan->next_plan;
     context->plans = plan;
     leave(context);
     *out = plan;
@@ -322,9 +324,8 @@ int tc_plan_free(tc_plan *plan) {
     for (uint32_t i = 0; i < plan->items; i++) plan->item[i].target->busy--;
     tc_context *context = plan->context;
     enter(context);
-    tc_plan **link = &context->plans;
-    while (*link != plan) link = &(*link)->next_plan;
-    *link = plan->next_plan;
+    *plan->link = plan->next_plan;
+    if (plan->next_plan) plan->next_plan->link = plan->link;
     plan_count(plan, &context->stats);
     leave(context);
     free(plan->item);

@@ -211,16 +211,21 @@ int tc_signal_missing(tc_signal *signal, tc_missing *list, uint32_t capacity, ui
     return TC_OK;
 }
 
-/* Is somebody whom this signal waits for gone for good? A last look at the signal comes after that. */
+/* Is somebody whom this signal waits for gone for good? A last look at the signal comes after that. Who has brought its
+ * message to this epoch is not waited for; but where nobody is left, no notification will come. */
 static int check_sources(tc_signal *signal) {
     tc_context *context = signal->context;
+    const tc_block *gone = NULL;
+    bool somebody = false;
     for (uint32_t i = 0; i < context->block_count; i++) {
-        tc_block *block = context->blocks[i];
-        if (signal->kind == TC_STREAM ? !(block->live && block->signal == signal) : !is_missing(signal, block)) continue;
-        if (tc_peer_alive(context, block->source) != TC_ERR_PEER_LOST) continue;
-        return lose(context, block->source);
+        const tc_block *block = context->blocks[i];
+        bool waits = signal->kind == TC_STREAM || is_missing(signal, block);
+        if (!block->live || block->signal != signal || (signal->kind == TC_COUNTED && !waits)) continue;
+        if (tc_peer_alive(context, block->source) != TC_ERR_PEER_LOST) somebody = true;
+        else if (waits) return lose(context, block->source);
+        else gone = block;
     }
-    return TC_OK;
+    return gone && !somebody ? lose(context, gone->source) : TC_OK;
 }
 
 /* --- waiting ------------------------------------------------------------------------------------------------ */

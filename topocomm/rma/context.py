@@ -337,7 +337,7 @@ class Context:
         end = monotonic() + 1.0
         children = list(self._children)
         plans = [c.handle for c in children if isinstance(c, Plan) and c.handle]
-        plans += [handle for free, handle, _, _ in self.dropped.waiting if free is lib.tc_plan_free]
+        plans += [handle for free, handle, _, _ in self.dropped.waiting.copy() if free is lib.tc_plan_free]
         for plan in plans:
             if lib.tc_plan_free(plan) == lib.TC_ERR_BUSY:
                 lib.tc_plan_wait(plan, max(0.0, end - monotonic()))

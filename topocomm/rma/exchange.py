@@ -98,14 +98,14 @@ class Exchange:
 
     def _check(self, who: str) -> None:
         if len(self.sources) != 2 or len(self.memories) != 2:
-            raise ValueError(f"{who}: needs two sets, got {len(self.sources)} sources, {len(self.memories)} memories")
+            raise errors.RangeError(f"{who}: needs two sets, got {len(self.sources)} sources, {len(self.memories)} memories")
         for memory in self.memories:
             if not isinstance(memory, Memory):
-                raise TypeError(
+                raise errors.KindError(
                     f"{who}: needs memories made by Context.allocate or Context.register, got {type(memory).__name__}"
                 )
             if memory.context is not self.context:
-                raise ValueError(f"{who}: a memory belongs to another context")
+                raise errors.RangeError(f"{who}: a memory belongs to another context")
         if np.may_share_memory(self.memories[0].array, self.memories[1].array):
             raise errors.RangeError(
                 f"{who}: the two memories share bytes, so that a message of the next round would overwrite what is "
@@ -208,9 +208,9 @@ def _check_parts(parts: Sequence[Part], size: int, who: str) -> None:
     seen: set[tuple[int, int]] = set()
     for part in parts:
         if not 0 <= part.rank < size:
-            raise ValueError(f"{who}: rank {part.rank}, the communicator has {size}")
+            raise errors.RangeError(f"{who}: rank {part.rank}, the communicator has {size}")
         if not 0 <= part.tag < CREDIT:
-            raise ValueError(f"{who}: tag {part.tag}, must be from 0 to {CREDIT - 1}")
+            raise errors.RangeError(f"{who}: tag {part.tag}, must be from 0 to {CREDIT - 1}")
         if (part.rank, part.tag) in seen:
-            raise ValueError(f"{who}: two parts with tag {part.tag} for rank {part.rank}; give each a tag of its own")
+            raise errors.RangeError(f"{who}: two parts with tag {part.tag} for rank {part.rank}; give each a tag of its own")
         seen.add((part.rank, part.tag))

@@ -62,7 +62,10 @@ class Dropped:
     def sweep(self) -> None:
         """Frees what can be freed by now."""
         for _ in range(len(self.waiting)):
-            entry = self.waiting.popleft()
+            try:
+                entry = self.waiting.popleft()
+            except IndexError:  # another thread sweeps, too
+                return
             free, handle, _, again = entry
             if free(handle) == lib.TC_ERR_BUSY:
                 (self.waiting if again else self.kept).append(entry)

@@ -123,6 +123,7 @@ def _forget_all() -> None:
     """A child has its parent's contexts no more than its parent's rank."""
     for context in list(OPEN):
         context.forget()
+    LEFT.clear()
 
 
 atexit.register(_close_all)

@@ -11,7 +11,7 @@ from topocomm.rma.layout import Array, bounds
 
 __all__ = ["REMEDY", "Issued", "Piece", "overlapping"]
 
-REMEDY = "what comes into one would overwrite the other unseen: alternate between two arrays"
+REMEDY = "what comes into one would overwrite the other unseen: free it first, or alternate between two arrays"
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,9 @@ def _whole(value: Any, least: int, what: str) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{what} {value!r} is not an integer") from None
+        raise errors.KindError(f"{what} {value!r} is not an integer") from None
     if number < least:
-        raise ValueError(f"{what} {number}, must be at least {least}")
+        raise errors.RangeError(f"{what} {number}, must be at least {least}")
     return number
 
 
@@ -57,7 +57,7 @@ def _chunks(counts: Sequence[int], displacements: Sequence[int] | None, size: in
     """The parts of a one-dimensional array that its counts and displacements give to each rank."""
     if len(counts) != size or (displacements is not None and len(displacements) != size):
         starts = "" if displacements is None else f" and {len(displacements)} displacements"
-        raise ValueError(f"{who}: {len(counts)} counts{starts}, needs one for each of {size} ranks")
+        raise errors.RangeError(f"{who}: {len(counts)} counts{starts}, needs one for each of {size} ranks")
     lengths = [_whole(count, 0, f"{who}: count for rank {r}:") for r, count in enumerate(counts)]
     places = np.concatenate(([0], np.cumsum(lengths)[:-1])).tolist() if displacements is None else displacements
     firsts = [_whole(place, 0, f"{who}: displacement for rank {r}:") for r, place in enumerate(places)]
@@ -157,9 +157,9 @@ def _edge(step: Sequence[int], width: int, ghost: bool) -> tuple[slice, ...]:
 def _check_halo(context: Context, memories: Sequence[Memory], cart: Any, width: int, who: str) -> int:
     """The number of dimensions, if everything fits."""
     if not hasattr(cart, "Get_cart_rank"):
-        raise TypeError(f"{who}: needs a Cartesian communicator (comm.Create_cart), got {type(cart).__name__}")
+        raise errors.KindError(f"{who}: needs a Cartesian communicator (comm.Create_cart), got {type(cart).__name__}")
     if (cart.size, cart.rank) != (context.size, context.rank):
-        raise ValueError(
+        raise errors.RangeError(
             f"{who}: is rank {cart.rank} of {cart.size} in the Cartesian communicator, but rank {context.rank} of "
             f"{context.size} in the context; open the context on the Cartesian communicator"
         )
@@ -167,7 +167,7 @@ def _check_halo(context: Context, memories: Sequence[Memory], cart: Any, width: 
     dimensions = len(cart.Get_topo()[0])
     for memory in memories:
         if not isinstance(memory, Memory):
-            raise TypeError(
+            raise errors.KindError(
                 f"{who}: needs two memories made by Context.allocate or Context.register, got {type(memory).__name__}"
             )
         if memory.array.ndim < dimensions or min(memory.array.shape[:dimensions]) < 3 * width:

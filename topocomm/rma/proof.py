@@ -27,12 +27,12 @@ def prove_rounds(plans: Sequence[Plan], signals: Sequence[Signal]) -> None:
     share bytes; ValueError if the numbers of plans and signals differ, or are not the same on all ranks.
     """
     if not plans and not signals:
-        raise ValueError("prove_rounds: no plans and no signals, needs one of each per round")
+        raise errors.RangeError("prove_rounds: no plans and no signals, needs one of each per round")
     context = (plans[0] if plans else signals[0]).context
     table = context.comm.allgather([len(plans), *(signal.number for signal in signals)])
     if any(row[0] != len(row) - 1 or row[0] != table[0][0] for row in table):
         counts = ", ".join(f"rank {r}: {row[0]} and {len(row) - 1}" for r, row in enumerate(table))
-        raise ValueError(f"prove_rounds: needs as many plans as signals, the same on all ranks; got {counts}")
+        raise errors.RangeError(f"prove_rounds: needs as many plans as signals, the same on all ranks; got {counts}")
     problem = _shared(signals) or _problem(plans, signals, [row[1:] for row in table])
     for rank, found in enumerate(context.comm.allgather(problem)):
         if found is not None:

@@ -75,8 +75,8 @@ class Signal(Handle):
             lib.tc_signal_free(handle[0])  # there is room for a signal, but none for its queue
             field, words = "queues", "identified signals"
         raise errors.LimitError(
-            f"Signal on rank {context.rank}: {getattr(context.limits, field)} {words} exist; free some, or open the "
-            f"context with a larger Limits.{field}"
+            f"Signal on rank {context.rank}: {getattr(context.limits, field)} {words} exist; free some (each "
+            f"exchange has two, until its free()), or open the context with a larger Limits.{field}"
         )
 
     def __del__(self) -> None:

@@ -94,7 +94,7 @@ class Win:
         options: dict[str, Any],
     ) -> Win:
         if hasattr(info, "Get_rank"):
-            raise TypeError("Win: the third argument is info, as in mpi4py; give the communicator as comm=")
+            raise errors.KindError("Win: the third argument is info, as in mpi4py; give the communicator as comm=")
         checked = options.pop("checked", False)
         context = Context(_world() if comm is None else comm, **options)
         try:
@@ -148,6 +148,8 @@ class Win:
 
     def Flush(self, timeout: float | None = None) -> None:
         """Completes at this end: arrays put may be changed, arrays got may be read."""
+        if self.context.handle == ffi.NULL:
+            raise errors.FreedError(f"Flush on rank {self.context.rank}: the window was freed")
         while self._running:
             self._finish_oldest(timeout)
 
@@ -165,6 +167,7 @@ class Win:
                 plan.free()
             self._idle.clear()
         self.context.__exit__(None)
+        self.context.ended = "of the window was closed by Free"
 
     def _unnumbered(self, what: str, notify: int, count: int) -> errors.RangeError:
         who = f"{what} on rank {self.context.rank}"
@@ -311,7 +314,7 @@ def _whole(value: Any, least: int, what: str) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{what} {value!r} is not an integer") from None
+        raise errors.KindError(f"{what} {value!r} is not an integer") from None
     if number < least:
         raise errors.RangeError(f"{what} {number}, must be at least {least}")
     return number
