@@ -98,7 +98,9 @@ class Exchange:
 
     def _check(self, who: str) -> None:
         if len(self.sources) != 2 or len(self.memories) != 2:
-            raise errors.RangeError(f"{who}: needs two sets, got {len(self.sources)} sources, {len(self.memories)} memories")
+            raise errors.RangeError(
+                f"{who}: needs two sets, got {len(self.sources)} sources, {len(self.memories)} memories"
+            )
         for memory in self.memories:
             if not isinstance(memory, Memory):
                 raise errors.KindError(
@@ -212,5 +214,7 @@ def _check_parts(parts: Sequence[Part], size: int, who: str) -> None:
         if not 0 <= part.tag < CREDIT:
             raise errors.RangeError(f"{who}: tag {part.tag}, must be from 0 to {CREDIT - 1}")
         if (part.rank, part.tag) in seen:
-            raise errors.RangeError(f"{who}: two parts with tag {part.tag} for rank {part.rank}; give each a tag of its own")
+            raise errors.RangeError(
+                f"{who}: two parts with tag {part.tag} for rank {part.rank}; give each a tag of its own"
+            )
         seen.add((part.rank, part.tag))
