@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
+
+from topocomm.errors import Error
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -42,6 +46,20 @@ def launched_rank() -> int | None:
         if value.isdigit():
             return int(value)
     return None
+
+
+@contextlib.contextmanager
+def whole_job() -> Iterator[None]:
+    """What no rank expected ends the whole job, as the others would wait for this one. An Error all raise alike."""
+    from mpi4py.run import set_abort_status
+
+    try:
+        yield
+    except Error:
+        raise
+    except BaseException:
+        set_abort_status(1)
+        raise
 
 
 def refuse(program: str, message: str) -> int:

@@ -20,16 +20,17 @@ LARGEST = 2**64 - 1
 SLICE = 0.2  # seconds in C between chances for Python to notice an interrupt
 
 
-def whole(value: Any, name: str, low: int, high: int, who: str) -> int:
-    """``value`` as an integer; errors: RangeError naming it, KindError if it is no integer."""
-    if type(value) is int and low <= value <= high:
+def whole(value: Any, name: str, low: int, high: int | None, who: str) -> int:
+    """``value`` as an integer within these bounds; errors: RangeError naming it, KindError if it is no integer."""
+    if type(value) is int and low <= value and (high is None or value <= high):
         return value
     try:
         number = operator.index(value)
     except TypeError:
         raise errors.KindError(f"{who}: {name} is {value!r}, needs a whole number") from None
-    if not low <= number <= high:
-        raise errors.RangeError(f"{who}: {name} is {number}, needs a whole number from {low} to {high}")
+    if number < low or (high is not None and number > high):
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise errors.RangeError(f"{who}: {name} is {number}, needs a whole number {bounds}")
     return number
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from itertools import pairwise, product
 from typing import Any
@@ -15,6 +14,7 @@ from topocomm.rma.context import Context
 from topocomm.rma.exchange import Exchange, Part
 from topocomm.rma.layout import Array, as_array
 from topocomm.rma.memory import Memory
+from topocomm.rma.options import whole
 from topocomm.rma.together import together
 
 __all__ = ["alltoallv", "halo", "neighbour_alltoall", "sendrecv"]
@@ -42,25 +42,14 @@ def _pair(context: Context, shape: int | Sequence[int], dtype: DTypeLike) -> lis
         raise
 
 
-def _whole(value: Any, least: int, what: str) -> int:
-    """An integer of at least ``least``."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise errors.KindError(f"{what} {value!r} is not an integer") from None
-    if number < least:
-        raise errors.RangeError(f"{what} {number}, must be at least {least}")
-    return number
-
-
 def _chunks(counts: Sequence[int], displacements: Sequence[int] | None, size: int, who: str) -> list[Part]:
     """The parts of a one-dimensional array that its counts and displacements give to each rank."""
     if len(counts) != size or (displacements is not None and len(displacements) != size):
         starts = "" if displacements is None else f" and {len(displacements)} displacements"
         raise errors.RangeError(f"{who}: {len(counts)} counts{starts}, needs one for each of {size} ranks")
-    lengths = [_whole(count, 0, f"{who}: count for rank {r}:") for r, count in enumerate(counts)]
+    lengths = [whole(count, f"count for rank {r}", 0, None, who) for r, count in enumerate(counts)]
     places = np.concatenate(([0], np.cumsum(lengths)[:-1])).tolist() if displacements is None else displacements
-    firsts = [_whole(place, 0, f"{who}: displacement for rank {r}:") for r, place in enumerate(places)]
+    firsts = [whole(place, f"displacement for rank {r}", 0, None, who) for r, place in enumerate(places)]
     return [Part(r, 0, slice(first, first + n)) for r, (n, first) in enumerate(zip(lengths, firsts, strict=True)) if n]
 
 
@@ -132,7 +121,7 @@ def sendrecv(
     who = f"sendrecv on rank {context.rank}"
 
     def make() -> Made:
-        array, n = as_array(source, who), _whole(count, 0, f"{who}: count")
+        array, n = as_array(source, who), whole(count, "count", 0, None, who)
         sends = [Part(dest, 0, slice(None))] if dest >= 0 else []
         receives = [Part(origin, 0, slice(0, n))] if origin >= 0 else []
         return [array, array], sends, _pair(context, max(n, 1), dtype or array.dtype), receives
@@ -163,7 +152,7 @@ def _check_halo(context: Context, memories: Sequence[Memory], cart: Any, width: 
             f"{who}: is rank {cart.rank} of {cart.size} in the Cartesian communicator, but rank {context.rank} of "
             f"{context.size} in the context; open the context on the Cartesian communicator"
         )
-    _whole(width, 1, f"{who}: width")
+    whole(width, "width", 1, None, who)
     dimensions = len(cart.Get_topo()[0])
     for memory in memories:
         if not isinstance(memory, Memory):

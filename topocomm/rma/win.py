@@ -11,7 +11,6 @@ in docs/notified-rma.md.
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from topocomm.rma.context import Context
 from topocomm.rma.datatypes import buffer_bytes
 from topocomm.rma.layout import Array, address, flat_bytes
 from topocomm.rma.memory import BlockHandle, Memory, Target
+from topocomm.rma.options import whole
 from topocomm.rma.plan import Plan
 from topocomm.rma.together import together
 
@@ -74,7 +74,7 @@ class Win:
     def Allocate(cls, size: int, disp_unit: int = 1, info: Any = None, comm: Any = None, notifications: int = 4,
                  **options: Any) -> Win:  # fmt: skip
         """A window of ``size`` bytes here, which may differ between ranks; displacements count ``disp_unit`` bytes."""
-        room = lambda context: context.allocate(_whole(size, 0, "Win: size"), np.uint8)  # noqa: E731
+        room = lambda context: context.allocate(whole(size, "size", 0, None, "Win"), np.uint8)  # noqa: E731
         return cls._make(room, disp_unit, info, comm, notifications, options)
 
     @classmethod
@@ -203,12 +203,12 @@ class Win:
 
     def _place(self, data: Array, target: int, disp: int, notify: int, who: str) -> int:
         """The first byte of the target's window that is meant, if everything is within it."""
-        if not 0 <= _whole(notify, 0, f"{who}: notification") < self.notifications:
+        if not 0 <= whole(notify, "notification", 0, None, who) < self.notifications:
             raise errors.RangeError(f"{who}: notification {notify}, the window has 0 to {self.notifications - 1}")
-        if not 0 <= _whole(target, -(2**31), f"{who}: target") < self.context.size:
+        if not 0 <= whole(target, "target", -(2**31), None, who) < self.context.size:
             raise errors.RangeError(f"{who}: target rank {target}, the communicator has {self.context.size}")
         unit, room = self.units[target], self.targets[target][notify].nbytes
-        first = _whole(disp, 0, f"{who}: target_disp") * unit
+        first = whole(disp, "target_disp", 0, None, who) * unit
         if first + data.nbytes > room:
             raise errors.RangeError(
                 f"{who}: {data.nbytes} bytes at displacement {disp} in units of {unit} bytes reach outside "
@@ -305,19 +305,8 @@ def _check(disp_unit: int, notifications: int, checked: bool) -> None:
             "Win: checked=True would check nothing: notifications of a window are counted without epochs, so no "
             "message proves that data was read; use rma.Exchange, or blocks and plans"
         )
-    _whole(disp_unit, 1, "Win: disp_unit")
-    _whole(notifications, 1, "Win: notifications")
-
-
-def _whole(value: Any, least: int, what: str) -> int:
-    """An integer of at least ``least``."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise errors.KindError(f"{what} {value!r} is not an integer") from None
-    if number < least:
-        raise errors.RangeError(f"{what} {number}, must be at least {least}")
-    return number
+    whole(disp_unit, "disp_unit", 1, None, "Win")
+    whole(notifications, "notifications", 1, None, "Win")
 
 
 def _world() -> Any:

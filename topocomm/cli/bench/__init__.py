@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from topocomm.cli.bench.options import Options, add_arguments, options_of
-from topocomm.cli.console import launched_rank, version
-from topocomm.errors import Error
+from topocomm.cli.console import launched_rank, version, whole_job
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -24,15 +23,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(options: Options) -> int:
-    """Measure and print. What no rank expected ends the whole job, as the others would wait for this rank."""
-    from mpi4py.run import set_abort_status
-
+    """Measure and print."""
     from topocomm.cli.bench.report import report
 
-    try:
+    with whole_job():
         return report(options)
-    except Error:
-        raise
-    except BaseException:
-        set_abort_status(1)
-        raise

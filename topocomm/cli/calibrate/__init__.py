@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from topocomm.cli.console import PROGRAM, launched_rank
+from topocomm.cli.console import PROGRAM, launched_rank, whole_job
 from topocomm.cli.progress import Progress
 from topocomm.errors import Error
 from topocomm.topology.measured import MEASURED
@@ -49,15 +49,9 @@ def run(args: argparse.Namespace) -> int:
     if launched_rank() is None:
         raise Error(f"measures between ranks: start it under mpiexec -n RANKS {PROGRAM} calibrate")
     from mpi4py import MPI
-    from mpi4py.run import set_abort_status
 
-    try:
+    with whole_job():
         return _calibrate(MPI.COMM_WORLD, args)
-    except Error:
-        raise
-    except BaseException:  # the other ranks would wait for this one
-        set_abort_status(1)
-        raise
 
 
 def _calibrate(world: MPI.Intracomm, args: argparse.Namespace) -> int:

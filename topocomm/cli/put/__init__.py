@@ -11,7 +11,7 @@ that UCX could use, and OMPI_MCA_osc=^ucx in the environment keeps it from askin
 
 from __future__ import annotations
 
-from topocomm.cli.console import PROGRAM, Parser, refuse
+from topocomm.cli.console import PROGRAM, Parser, refuse, whole_job
 from topocomm.cli.put.options import Options, add_arguments, options_of
 from topocomm.errors import Error
 
@@ -30,15 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(options: Options) -> int:
-    """What no rank expected ends the whole job, as the other would wait for this rank."""
-    from mpi4py.run import set_abort_status
-
     from topocomm.cli.put.report import report
 
-    try:
+    with whole_job():
         return report(options)
-    except Error:
-        raise
-    except BaseException:
-        set_abort_status(1)
-        raise

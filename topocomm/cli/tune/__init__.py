@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from topocomm.algorithms.table import COLLECTIVES, TABLE, find, parse_name
+from topocomm.cli.console import whole_job
 from topocomm.cli.simulate import sizes_of
 from topocomm.errors import AlgorithmError, Error
 from topocomm.tuning.entries import NATIVE, REDUCTIONS
@@ -154,15 +155,7 @@ def _check(name: str, collectives: Sequence[str]) -> None:
 
 
 def _measure(options: Options) -> int:
-    """Measure. What no rank expected ends the whole job, as the others would wait for this rank."""
-    from mpi4py.run import set_abort_status
-
     from topocomm.cli.tune.session import tune
 
-    try:
+    with whole_job():
         return tune(options)
-    except Error:
-        raise
-    except BaseException:
-        set_abort_status(1)
-        raise
