@@ -58,7 +58,8 @@ def builder() -> cffi.FFI:
         '#include "topocomm.h"\n',
         sources=[f"csrc/{name}" for name in sources(flags is not None)],
         include_dirs=["csrc"],
-        extra_compile_args=["-std=gnu11", "-O2", *(flags or [])],
+        # hidden: a name seen outside could be taken over by any library that was loaded RTLD_GLOBAL before
+        extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden", *(flags or [])],
         extra_link_args=["-pthread"],
         py_limited_api=True,
     )

@@ -1,11 +1,14 @@
 """The C core alone: its test programs under the address, undefined-behaviour and thread sanitizers."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from launching import ROOT, run
+
+from topocomm.rma import _core
 
 sys.path.insert(0, str(ROOT / "csrc"))
 import build_cffi
@@ -86,6 +89,16 @@ def build_and_run(name: str, sanitizer: str, objects, tmp_path: Path, arguments:
     env = {"TSAN_OPTIONS": "halt_on_error=1", "LSAN_OPTIONS": f"suppressions={leaks}:print_suppressions=0"}
     code, output = run([str(program), *arguments], limit=120, env=env)
     assert code == 0, output
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm, which comes with a compiler")
+def test_extension_exports_no_other_name() -> None:
+    """Export PyInit_* and, for callers in C, tc_*: any other name could be taken over by another library."""
+    code, output = run(["nm", "-D", "--defined-only", str(_core.__file__)])
+    assert code == 0, output
+    names = {line.split()[-1] for line in output.splitlines()}
+    assert "PyInit__core" in names
+    assert sorted(name for name in names if not re.match(r"(tc_|PyInit_)", name)) == []
 
 
 def test_functions_are_short_and_know_no_mpi() -> None:
