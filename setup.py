@@ -4,5 +4,5 @@ from setuptools import setup
 
 setup(
     cffi_modules=["csrc/build_cffi.py:ffibuilder"],
-    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Record:
             "version": VERSION,
             "benchmark": self.benchmark.name,
             "unit": self.benchmark.unit,
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": shlex.join(["python", "-m", "topocomm", *sys.argv[1:]]),
             "machine": {
                 "cpu": machine.cpu_model(),
