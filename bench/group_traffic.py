@@ -17,8 +17,8 @@ import numpy as np
 
 from topocomm.algorithms import bine, circulant, direct, rabenseifner
 from topocomm.algorithms.folding import Fold
-from topocomm.compose import Flat
-from topocomm.topology.topology import IntArray
+from topocomm.arrays import IntArray
+from topocomm.schedule.compose import Flat
 
 __all__ = ["ALGORITHMS", "COLLECTIVES", "least_busiest", "traffic"]
 

@@ -28,7 +28,7 @@ LINK = "40mbit"
 PROGRAM = """
 import json, sys
 from mpi4py import MPI
-from topocomm.topology.probe import measure
+from topocomm.topology.live.probe import measure
 m = measure(MPI.COMM_WORLD, seconds=float(sys.argv[1]))
 if MPI.COMM_WORLD.rank == 0:
     print(json.dumps({

@@ -23,11 +23,11 @@ from cluster import Cluster, place, tidy_up_on_signals
 from netns import ClusterError
 from record import keep
 
-from topocomm.choice import Chooser
+from topocomm.choose.measured import Entry, Tuning, read_tuning
+from topocomm.choose.modelled import Chooser
+from topocomm.choose.rule import decide
 from topocomm.model import parse_machine
-from topocomm.select import decide
 from topocomm.topology import Topology
-from topocomm.tuning import Entry, Tuning, read_tuning
 
 RACKS, HOSTS, LINK = 4, 4, "40mbit"
 ORDERS = ("block", "cyclic")

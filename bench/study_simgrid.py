@@ -36,7 +36,7 @@ from simgrid_replay import REPLAY, level, zone
 from study_simgrid_report import report
 
 from topocomm.algorithms import TABLE, make_schedule
-from topocomm.choice import K_TREES_UP_TO
+from topocomm.choose.modelled import K_TREES_UP_TO
 from topocomm.model import Level, Machine, Network, Transfers, schedule_time, time_bound, transfers
 from topocomm.model.export import simgrid_options, simgrid_platform, simgrid_trace
 from topocomm.model.leveled import promising

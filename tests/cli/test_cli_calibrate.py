@@ -17,7 +17,7 @@ HERE = """
 import sys
 from mpi4py import MPI
 from topocomm import Comm, TopologyError
-from topocomm.topology.probe import measure
+from topocomm.topology.live.probe import measure
 world = MPI.COMM_WORLD
 shares = []
 found = measure(world, seconds=2, progress=shares.append)

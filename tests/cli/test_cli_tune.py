@@ -12,9 +12,9 @@ from jobs import several
 from launch import environment, launch
 
 from topocomm.algorithms import TABLE
-from topocomm.choice import Chooser
+from topocomm.choose.measured import dumps_tuning, read_tuning
+from topocomm.choose.modelled import Chooser
 from topocomm.topology import Topology
-from topocomm.tuning import dumps_tuning, read_tuning
 
 PLACES = json.dumps({"format": "topocomm-placement", "version": 1, "levels": ["rack"], "ranks": [["a"], ["b"], ["a"]]})
 

@@ -11,8 +11,9 @@ import pytest
 from launch import environment, launch
 
 from topocomm.algorithms import TABLE
+from topocomm.choose.export import mpich, openmpi
+from topocomm.choose.measured import Entry, Timing, Tuning, class_of, dumps_tuning
 from topocomm.cli import main
-from topocomm.tuning import Entry, Timing, Tuning, class_of, dumps_tuning, mpich, openmpi
 
 RANKS = 5
 PROGRAM = str(Path(__file__).with_name("exported_rules.py"))

@@ -14,7 +14,7 @@ from mpi4py import MPI
 
 import topocomm
 from topocomm.algorithms import COLLECTIVES, TABLE
-from topocomm.choice import Chooser
+from topocomm.choose.modelled import Chooser
 from topocomm.model import Level, Machine, dumps_machine
 
 SLOW = Machine("levels", tuple(Level(name, 5e6, 5e6) for name in ("group", "node")))

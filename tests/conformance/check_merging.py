@@ -10,9 +10,9 @@ from harness import check, raised, wrap
 from mpi4py import MPI
 
 import topocomm
+from topocomm.choose.measured import Tuning
 from topocomm.model.machine import Level, levels
 from topocomm.topology import Placement, Topology
-from topocomm.tuning import Tuning
 
 
 @check(2)

@@ -15,8 +15,8 @@ import topocomm.algorithms
 from topocomm import AlgorithmError, Topology
 from topocomm.algorithms import COLLECTIVES, TABLE, find, make_schedule
 from topocomm.model import list_messages
+from topocomm.schedule.verify import verify
 from topocomm.topology import groups_of, reorder_ranks
-from topocomm.verify import verify
 
 ENTRIES = [a for collective in COLLECTIVES for a in TABLE[collective].values()]
 

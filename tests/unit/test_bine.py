@@ -4,8 +4,8 @@ import pytest
 
 from topocomm.algorithms import bine
 from topocomm.algorithms.table import TABLE, make_schedule
+from topocomm.schedule.verify import verify
 from topocomm.topology import Topology
-from topocomm.verify import verify
 
 SIZES = [*range(1, 18), *range(18, 66, 2), 96, 100, 126, 128]
 

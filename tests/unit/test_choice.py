@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from places import topologies
 
 from topocomm.algorithms import TABLE, make_schedule
-from topocomm.choice import MOST_RANKS, TIE, Chooser, Memory, rounded
+from topocomm.choose.modelled import MOST_RANKS, TIE, Chooser, Memory, rounded
+from topocomm.choose.rule import NATIVE, decide, has_distance
 from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model import Level, Machine
-from topocomm.select import NATIVE, decide, has_distance
 from topocomm.topology import Topology, reorder_ranks
 
 RACKS = Topology(("rack", "node"), [(f"r{i // 4}", f"h{i}") for i in range(16)])
@@ -79,7 +79,7 @@ def test_with_one_memory_nothing_is_worked_out_twice(monkeypatch):
     def again(*_):
         raise AssertionError("modelled again")
 
-    monkeypatch.setattr("topocomm.choice.schedule_time", again)
+    monkeypatch.setattr("topocomm.choose.modelled.schedule_time", again)
     for topology in (racks, renamed):
         assert Chooser(topology, SLOW, memory=memory).choose("allreduce", 1001) is choice
     assert renamed.signature == turned.signature

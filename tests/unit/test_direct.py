@@ -9,8 +9,8 @@ from topocomm import ScheduleError
 from topocomm.algorithms import direct
 from topocomm.algorithms.table import TABLE, make_schedule
 from topocomm.model import list_messages
+from topocomm.schedule.verify import verify
 from topocomm.topology import Topology, groups_of, reorder_ranks
-from topocomm.verify import verify
 
 COLLECTIVES = ("allgather", "allreduce", "reduce_scatter")
 placements = st.integers(1, 3).flatmap(

@@ -2,10 +2,10 @@
 
 import pytest
 
+from topocomm.choose.measured import parse_tuning
 from topocomm.errors import Error, TopologyError
 from topocomm.model import parse_machine
 from topocomm.topology import parse_placement
-from topocomm.tuning import parse_tuning
 
 READERS = [(parse_placement, TopologyError), (parse_machine, TopologyError), (parse_tuning, Error)]
 

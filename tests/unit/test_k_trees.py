@@ -10,10 +10,10 @@ from test_model_transfers import same
 from topocomm import Topology
 from topocomm.algorithms import make_schedule
 from topocomm.algorithms.k_trees import TREES, forest
-from topocomm.choice import Chooser
+from topocomm.choose.modelled import Chooser
 from topocomm.model import Network, default_machine, schedule_time, transfers
+from topocomm.schedule.verify import verify
 from topocomm.topology import fat_tree, groups_of, reorder_ranks
-from topocomm.verify import verify
 
 ROOTED = ("bcast", "reduce")
 

@@ -11,10 +11,10 @@ from places import topologies
 
 from topocomm import Topology
 from topocomm.algorithms import make_schedule
-from topocomm.layout import bit_reversed, near_first_layout
 from topocomm.model import Traffic, list_messages
+from topocomm.schedule.layout import bit_reversed, near_first_layout
+from topocomm.schedule.tree import Tree
 from topocomm.topology import groups_of, random_places, reorder_ranks, two_level
-from topocomm.tree import Tree
 
 ONCE = [("allgather", n) for n in ("recursive_doubling", "bruck", "recursive_doubling:direct", "bruck:direct")]
 ONCE += [("reduce_scatter", n) for n in ("recursive_halving", "circulant", "pairwise", "recursive_halving:direct")]

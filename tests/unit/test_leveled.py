@@ -23,8 +23,8 @@ from topocomm.model import (
     transfers,
 )
 from topocomm.model.leveled import patterns, promising
+from topocomm.schedule.verify import verify
 from topocomm.topology import fat_tree, groups_of, in_label_order, reorder_ranks, torus
-from topocomm.verify import verify
 
 COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "bcast", "reduce")
 ROOTED = ("bcast", "reduce")

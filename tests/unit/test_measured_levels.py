@@ -9,8 +9,8 @@ from places import topologies
 from topocomm import Topology, TopologyError
 from topocomm.topology import fat_tree, groups_of, reorder_ranks
 from topocomm.topology.files import parse_placement
-from topocomm.topology.levels import Found, Level, find_levels, join, leaders_of, level_names
-from topocomm.topology.measured import Effort, Measured, placement_of
+from topocomm.topology.live.levels import Found, Level, find_levels, join, leaders_of, level_names
+from topocomm.topology.live.measured import Effort, Measured, placement_of
 
 ONE_LEVEL = [groups_of([4, 4, 4, 4]), groups_of([5, 3, 2]), groups_of([8, 8]), groups_of([2, 2]), groups_of([6, 1, 1])]
 

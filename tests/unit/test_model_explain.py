@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from topocomm.algorithms import TABLE
-from topocomm.choice import Chooser
+from topocomm.choose.modelled import Chooser
+from topocomm.choose.rule import decide
 from topocomm.cli import main
 from topocomm.model import machine
 from topocomm.model.explain import candidates_of, explain, pair_loads
 from topocomm.model.machine_files import dumps_machine
 from topocomm.model.sweep import sweep
-from topocomm.select import decide
 from topocomm.topology import Topology, dragonfly, dumps_placement, fat_tree, groups_of, reorder_ranks, two_level
 
 KEYS = ["collective", "bytes", "ranks", "levels", "bound", "candidates", "chosen"]

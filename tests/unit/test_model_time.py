@@ -21,7 +21,7 @@ from topocomm.model import (
     transfers,
 )
 from topocomm.model.sharing import fair_rates
-from topocomm.model.transfers import Transfers
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology, dragonfly, fat_tree, reorder_ranks, torus, two_level
 
 LINK = Level("node", 1e9, 1e9, 1e-6)

@@ -8,7 +8,7 @@ from places import topologies
 from topocomm.algorithms import TABLE
 from topocomm.algorithms.table import make_schedule
 from topocomm.model import Traffic, bytes_between, list_transfers, transfers
-from topocomm.model.transfers import Transfers
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology, fat_tree, groups_of, reorder_ranks, two_level
 
 ROOTED = ("bcast", "reduce", "gather", "scatter")

@@ -8,8 +8,8 @@ from test_algorithms import ENTRIES, NAMES, ROOTED
 
 from topocomm import ScheduleError, Topology
 from topocomm.algorithms import make_schedule
+from topocomm.schedule.verify import verify
 from topocomm.topology import groups_of, reorder_ranks
-from topocomm.verify import verify
 
 EACH = 5
 MACHINES = {

@@ -11,7 +11,7 @@ from topocomm.topology import groups_of, reorder_ranks
 
 started = mpi4py.rc.initialize
 mpi4py.rc.initialize = False
-from topocomm.topology import probe  # noqa: E402
+from topocomm.topology.live import probe  # noqa: E402
 
 mpi4py.rc.initialize = started
 

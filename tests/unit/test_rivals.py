@@ -8,8 +8,8 @@ from topocomm.algorithms import bine, make_schedule, multilane, pat, recexch, sp
 from topocomm.algorithms.forms import radices_of
 from topocomm.model import Traffic, list_messages
 from topocomm.schedule import Combine, RankSchedule, Schedule, exchange
+from topocomm.schedule.verify import verify
 from topocomm.topology import dragonfly, fat_tree, groups_of, reorder_ranks, two_level
-from topocomm.verify import verify
 
 
 @pytest.mark.parametrize("p", [2, 4, 6, 8, 12, 48, 64])

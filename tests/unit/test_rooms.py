@@ -1,43 +1,35 @@
-"""The rooms without MPI import without mpi4py, in order, and ``import topocomm`` does not start MPI."""
+"""The rooms of the package import each other only as ``docs/architecture.md`` draws it, lazy imports included."""
 
+import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import topocomm.topology
+import topocomm
+
+ROOT = Path(topocomm.__path__[0])
+ARCHITECTURE = ROOT.parent / "docs" / "architecture.md"
 
 WITHOUT_MPI = (
     "topology",
     "schedule",
-    "tree",
-    "layout",
-    "compose",
-    "reorder",
+    "schedule.verify",
     "algorithms",
     "model",
-    "verify",
     "plan",
-    "choice",
-    "select",
-    "tuning",
+    "choose.rule",
+    "choose.measured",
+    "choose.export.mpich",
     "engines.local",
     "cli.list",
     "cli.verify",
     "cli.explain",
     "cli.simulate",
     "cli.tune.rules",
-)
-
-ORDER = (
-    ("errors", "topology", "schedule"),
-    ("layout", "tree", "compose", "reorder", "algorithms", "model"),
-    ("verify", "tuning"),
-    ("plan", "choice", "select"),
-    ("engines", "rma"),
-    ("comm", "calls", "buffers", "runtime", "config", "given"),
-    ("cli",),
 )
 
 BLOCK = """
@@ -50,10 +42,82 @@ sys.meta_path.insert(0, Block())
 """
 
 
+def arrows() -> dict[str, set[str]]:
+    """The arrows of the document: each room with the rooms that it may import."""
+    text = ARCHITECTURE.read_text(encoding="utf-8").split("## Arrows\n")[1].split("\n## ")[0]
+    found = re.findall(r"^    (\w+) +→ +(.+)$", text, re.MULTILINE)
+    return {room: {name.strip() for name in names.split(",")} - {"nothing"} for room, names in found}
+
+
+def room_of(module: str) -> str:
+    """The room of ``topocomm.x.y``: x; of the package itself ``door``."""
+    parts = module.split(".")
+    if len(parts) == 1:
+        return "door"
+    return parts[1]
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """The topocomm modules that a file imports anywhere, with their lines."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, a.name) for a in node.names if a.name.split(".")[0] == "topocomm")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "topocomm":
+            for a in node.names:
+                inner = f"{node.module}.{a.name}"
+                is_module = (ROOT.parent / Path(*inner.split("."))).with_suffix(".py").exists()
+                is_package = (ROOT.parent / Path(*inner.split("."))).is_dir()
+                yield node.lineno, inner if is_module or is_package else str(node.module)
+
+
+def crossings(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Every import across rooms: (file:line, its room, the other room)."""
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).parts
+        room = "door" if parts[0] in ("__init__.py", "__main__.py") else parts[0].removesuffix(".py")
+        for line, module in imported(path):
+            if room_of(module) != room:
+                yield f"{path.relative_to(root)}:{line}", room, room_of(module)
+
+
 def python(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_every_room_is_in_the_document_and_no_other():
+    rooms = {p.name.removesuffix(".py") for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert set(arrows()) == rooms - {"__init__", "__main__"} | {"door"}
+
+
+def test_rooms_import_only_along_the_arrows():
+    allowed = arrows()
+    wrong = [f"{at}: {room} → {other}" for at, room, other in crossings(ROOT) if other not in allowed[room]]
+    assert wrong == []
+
+
+def test_the_arrows_have_no_circle_and_at_most_nine_floors():
+    allowed = arrows()
+    floors: dict[str, int] = {}
+
+    def floor(room: str, above: tuple[str, ...] = ()) -> int:
+        assert room not in above, f"circle: {' → '.join((*above, room))}"
+        if room not in floors:
+            floors[room] = 1 + max((floor(r, (*above, room)) for r in allowed[room] - {"door"}), default=0)
+        return floors[room]
+
+    assert max(floor(room) for room in allowed if room != "door") <= 9
+
+
+@pytest.mark.parametrize("room", sorted(set(arrows()) - {"cli", "door"}))
+def test_a_forbidden_import_is_found(room, tmp_path):
+    """The check is red when a room imports what it must not: tried for each, with a lazy import."""
+    forbidden = sorted(set(arrows()) - arrows()[room] - {room})[-1]
+    (tmp_path / room).mkdir()
+    (tmp_path / room / "bad.py").write_text(f"def f():\n    from topocomm.{forbidden} import x\n")
+    assert [(mine, other) for _, mine, other in crossings(tmp_path)] == [(room, forbidden)]
+    assert forbidden not in arrows()[room]
 
 
 def test_rooms_import_without_mpi4py():
@@ -65,26 +129,15 @@ def test_rooms_import_without_mpi4py():
 
 
 def test_the_block_blocks():
-    code = f"{BLOCK}\ntry:\n    import topocomm.runtime\nexcept ImportError as e:\n    print(e)"
+    code = f"{BLOCK}\ntry:\n    import topocomm.comm.state\nexcept ImportError as e:\n    print(e)"
     assert python(code) == "mpi4py is blocked\n"
 
 
 def test_of_the_topology_room_three_files_know_mpi():
-    folder = Path(topocomm.topology.__path__[0])
+    folder = ROOT / "topology"
     knowing = {str(p.relative_to(folder)) for p in folder.rglob("*.py") if "mpi4py" in p.read_text(encoding="utf-8")}
-    assert knowing == {"discover.py", "meeting.py", "probe.py"}
+    assert knowing == {"live/discover.py", "live/meeting.py", "live/probe.py"}
 
 
 def test_import_topocomm_does_not_start_mpi():
     assert python("import sys, topocomm; print([m for m in sys.modules if m.startswith('mpi4py')])") == "[]\n"
-
-
-@pytest.mark.parametrize("room", [room for row in ORDER[:5] for room in row if room not in ("rma", "engines")])
-def test_a_room_imports_no_later_room(room):
-    code = f"import sys, topocomm.{room}; print(*(m for m in sys.modules if m.startswith('topocomm.')))"
-    loaded = {name.split(".")[1] for name in python(code).split()}
-    mine = next(i for i, row in enumerate(ORDER) if room in row)
-    known = {other: i for i, row in enumerate(ORDER) for other in row}
-    assert room in loaded
-    assert loaded <= set(known), f"rooms that this test does not know: {loaded - set(known)}"
-    assert {other for other in loaded if known[other] > mine} == set()

@@ -11,10 +11,20 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from topocomm.algorithms.table import COLLECTIVES
+from topocomm.choose.measured import (
+    Entry,
+    Timing,
+    Tuning,
+    class_of,
+    dumps_tuning,
+    files,
+    merge,
+    parse_tuning,
+    read_tuning,
+)
+from topocomm.choose.measured.entries import winner
 from topocomm.cli.tune.report import words
 from topocomm.errors import Error
-from topocomm.tuning import Entry, Timing, Tuning, class_of, dumps_tuning, files, merge, parse_tuning, read_tuning
-from topocomm.tuning.entries import winner
 
 HERE, THERE = "0123456789abcdef", "f" * 16
 MPI = "MPICH 5.0.2"

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from topocomm.algorithms import TABLE
+from topocomm.choose.export import mpich, openmpi
+from topocomm.choose.measured import Entry, Timing, Tuning, class_of, dumps_tuning
+from topocomm.choose.measured.spans import Span, entries_of, spans_of
 from topocomm.cli import main
 from topocomm.errors import Error
-from topocomm.tuning import Entry, Timing, Tuning, class_of, dumps_tuning, mpich, openmpi
-from topocomm.tuning.spans import Span, entries_of, spans_of
 
 FAST, SLOW = Timing(1.0, 9, 0.1), Timing(2.0, 9, 0.1)
 

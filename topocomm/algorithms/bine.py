@@ -30,6 +30,7 @@ from functools import lru_cache
 import numpy as np
 
 from topocomm.algorithms.forms import Options
+from topocomm.arrays import IntArray
 from topocomm.schedule import (
     Combine,
     RankSchedule,
@@ -43,7 +44,6 @@ from topocomm.schedule import (
     reverse_rounds,
 )
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
 
 __all__ = [
     "allgather",

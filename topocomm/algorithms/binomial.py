@@ -21,7 +21,7 @@ leaves a place once.
 from __future__ import annotations
 
 from topocomm.schedule import Combine, Recv, Round, Send, Slots
-from topocomm.tree import Tree
+from topocomm.schedule.tree import Tree
 
 __all__ = ["gather", "reduce"]
 

@@ -34,8 +34,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from topocomm.arrays import IntArray
 from topocomm.schedule import Recv, Round, Send, Slots, compact
-from topocomm.topology.topology import IntArray
 
 __all__ = ["Hop", "alltoall", "alltoall_hops", "textbook_allgather"]
 

@@ -27,8 +27,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from topocomm.arrays import IntArray
 from topocomm.schedule import Combine, Recv, Round, Send, shift_slots
-from topocomm.topology.topology import IntArray
 
 __all__ = ["decompose", "reduce_scatter", "skips"]
 

@@ -34,11 +34,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from topocomm import reorder
 from topocomm.algorithms import rabenseifner
 from topocomm.algorithms.forms import Options
-from topocomm.compose import reduce_scatter_rounds
-from topocomm.layout import Layout, near_first_layout
+from topocomm.arrays import IntArray
 from topocomm.schedule import (
     Combine,
     RankSchedule,
@@ -50,10 +48,12 @@ from topocomm.schedule import (
     compact,
     refine,
     relabel,
+    reorder,
     reverse_rounds,
 )
+from topocomm.schedule.compose import reduce_scatter_rounds
+from topocomm.schedule.layout import Layout, near_first_layout
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
 
 __all__ = ["allgather", "allreduce", "allreduce_pieces", "collectors", "loads", "pieces", "reduce_scatter", "shares"]
 

@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from topocomm import reorder
 from topocomm.algorithms import (
     binomial,
     bruck,
@@ -23,12 +22,12 @@ from topocomm.algorithms import (
     recursive_doubling,
     ring,
 )
-from topocomm.compose import Flat, reduce_scatter_rounds
-from topocomm.layout import Layout, near_first_layout
-from topocomm.schedule import RankSchedule, Round, Schedule, Slots, compact, relabel, reverse_rounds
+from topocomm.arrays import IntArray
+from topocomm.schedule import RankSchedule, Round, Schedule, Slots, compact, relabel, reorder, reverse_rounds
+from topocomm.schedule.compose import Flat, reduce_scatter_rounds
+from topocomm.schedule.layout import Layout, near_first_layout
+from topocomm.schedule.tree import Tree
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
-from topocomm.tree import Tree
 
 NONE = range(0)
 WHOLE = range(1)

@@ -34,10 +34,10 @@ import numpy as np
 from topocomm.algorithms.forms import Options
 from topocomm.algorithms.rooted import chain_order
 from topocomm.algorithms.two_trees import Forest, along
-from topocomm.reorder import inverse
+from topocomm.arrays import IntArray
 from topocomm.schedule import Schedule
+from topocomm.schedule.reorder import inverse
 from topocomm.topology import Topology, in_label_order
-from topocomm.topology.topology import IntArray
 
 __all__ = ["SEGMENTS", "TREES", "forest", "reduce", "rounds"]
 

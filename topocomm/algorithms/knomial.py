@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from topocomm.schedule import Combine, Recv, Round, Send, Slots
-from topocomm.tree import Tree
+from topocomm.schedule.tree import Tree
 
 __all__ = ["RADIX", "children_of_root", "reduce", "rounds"]
 

@@ -35,16 +35,15 @@ from types import MappingProxyType
 
 import numpy as np
 
-from topocomm import reorder
 from topocomm.algorithms import binomial, pairwise, rabenseifner, recursive_doubling, ring
 from topocomm.algorithms.folding import Fold
 from topocomm.algorithms.forms import Options, by_virtual_rank
-from topocomm.compose import Flat, by_owner, merge_stage
 from topocomm.errors import AlgorithmError
-from topocomm.layout import Layout, near_first_layout
-from topocomm.schedule import RankSchedule, Recv, Round, Schedule, Send, Slots, relabel, reverse_rounds
+from topocomm.schedule import RankSchedule, Recv, Round, Schedule, Send, Slots, relabel, reorder, reverse_rounds
+from topocomm.schedule.compose import Flat, by_owner, merge_stage
+from topocomm.schedule.layout import Layout, near_first_layout
+from topocomm.schedule.tree import Tree
 from topocomm.topology import Topology, in_label_order
-from topocomm.tree import Tree
 
 __all__ = ["FLATS", "allgather", "allreduce", "pattern", "reduce", "reduce_scatter"]
 

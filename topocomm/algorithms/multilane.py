@@ -30,10 +30,10 @@ import numpy as np
 
 from topocomm.algorithms import binomial, forms, rabenseifner
 from topocomm.algorithms.forms import NONE, Options, one
-from topocomm.layout import near_first_layout
 from topocomm.schedule import RankSchedule, Round, Schedule, relabel, reverse_rounds
+from topocomm.schedule.layout import near_first_layout
+from topocomm.schedule.tree import Tree
 from topocomm.topology import Topology
-from topocomm.tree import Tree
 
 __all__ = ["allgather", "allreduce", "bcast", "lanes", "nodes", "reduce_scatter"]
 

@@ -30,9 +30,9 @@ from functools import lru_cache
 import numpy as np
 
 from topocomm.algorithms.forms import Options, one
+from topocomm.arrays import IntArray
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send, reverse_rounds
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
 
 __all__ = ["allgather", "exchanges", "reduce_scatter", "rounds", "sent"]
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from topocomm import reorder
 from topocomm.algorithms import binomial, knomial, pipeline, rabenseifner, recursive_halving, scatter_allgather
 from topocomm.algorithms.forms import NONE, WHOLE, Builder, Options, by_virtual_rank, one, rank_order
-from topocomm.compose import reduce_scatter_rounds
-from topocomm.layout import near_first_layout
-from topocomm.schedule import RankSchedule, Recv, Round, Schedule, Send, Slots, compact, relabel, reverse_rounds
+from topocomm.arrays import IntArray
+from topocomm.schedule import (
+    RankSchedule,
+    Recv,
+    Round,
+    Schedule,
+    Send,
+    Slots,
+    compact,
+    relabel,
+    reorder,
+    reverse_rounds,
+)
+from topocomm.schedule.compose import reduce_scatter_rounds
+from topocomm.schedule.layout import near_first_layout
+from topocomm.schedule.tree import Tree
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
-from topocomm.tree import Tree
 
 
 def _at_root(slots: Slots, r: int, root: int) -> Slots:

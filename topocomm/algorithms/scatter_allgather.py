@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from topocomm.algorithms import binomial, ring
 from topocomm.schedule import Round, reverse_rounds
-from topocomm.tree import Tree
+from topocomm.schedule.tree import Tree
 
 __all__ = ["textbook_bcast"]
 

@@ -23,9 +23,9 @@ import numpy as np
 
 from topocomm.algorithms import pairwise
 from topocomm.algorithms.forms import Options
+from topocomm.arrays import IntArray
 from topocomm.schedule import RankSchedule, Schedule, relabel
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
 
 __all__ = ["alltoall", "circle"]
 

@@ -26,8 +26,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from topocomm.arrays import IntArray
 from topocomm.schedule import Combine, Recv, Round, Send, reverse_rounds, shift_slots
-from topocomm.topology.topology import IntArray
 
 __all__ = ["Step", "allgather", "reduce_along", "steps"]
 

@@ -34,9 +34,9 @@ import numpy as np
 
 from topocomm.algorithms import bine
 from topocomm.algorithms.forms import Options
+from topocomm.arrays import IntArray
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send, compact, reverse_rounds
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
 
 __all__ = ["allreduce", "last_meets", "reduce_scatter", "rounds", "sent"]
 

@@ -37,8 +37,8 @@ from topocomm.algorithms import (
 )
 from topocomm.algorithms.forms import Builder, Options
 from topocomm.errors import AlgorithmError
-from topocomm.reorder import WAYS
 from topocomm.schedule import Schedule
+from topocomm.schedule.reorder import WAYS
 from topocomm.topology import Topology
 
 __all__ = ["COLLECTIVES", "TABLE", "Algorithm", "Options", "find", "make_schedule", "parse_name"]

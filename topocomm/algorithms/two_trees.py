@@ -35,9 +35,9 @@ import numpy as np
 
 from topocomm.algorithms.forms import Options
 from topocomm.algorithms.rooted import chain_order
+from topocomm.arrays import IntArray
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
 from topocomm.topology import Topology, in_label_order
-from topocomm.topology.topology import IntArray
 
 __all__ = ["SEGMENTS", "Forest", "along", "forest", "in_order_parents", "reduce", "rounds"]
 

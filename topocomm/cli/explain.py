@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from topocomm.algorithms import TABLE
-from topocomm.choice import Chooser
+from topocomm.choose.modelled import Chooser
+from topocomm.choose.rule import Decision, decide
 from topocomm.cli.console import log
 from topocomm.cli.places import ORDERS, add_json, amount, machine_of, placement_of, size_of, write_json
 from topocomm.cli.plot import KINDS, require_matplotlib
 from topocomm.errors import AlgorithmError, Error
 from topocomm.model.explain import Explanation
-from topocomm.select import Decision, decide
 from topocomm.topology import reorder_ranks
 
 __all__ = ["HELP", "add_arguments", "check_picture", "decision_of", "run", "table"]

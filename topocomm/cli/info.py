@@ -11,7 +11,7 @@ from pathlib import Path
 from topocomm.cli import machine
 from topocomm.cli.console import launched_rank, version
 from topocomm.errors import Error
-from topocomm.topology.measured import MEASURED
+from topocomm.topology.live.measured import MEASURED
 
 __all__ = ["HELP", "add_arguments", "run"]
 

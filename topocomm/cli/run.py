@@ -119,10 +119,10 @@ def _algorithm(text: str | None) -> str | dict[str, str] | None:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Read the files once before MPI starts. Raises TopologyError, a ValueError."""
+    from topocomm.choose.measured import read_tuning
     from topocomm.model import read_machine
     from topocomm.topology import read_site
-    from topocomm.topology.measured import MEASURED
-    from topocomm.tuning import read_tuning
+    from topocomm.topology.live.measured import MEASURED
 
     topology = args.topology if args.topology != MEASURED else None
     for name, read in ((topology, read_site), (args.machine, read_machine), (args.tuning, read_tuning)):

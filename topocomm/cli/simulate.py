@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from topocomm.algorithms.table import TABLE, parse_name
-from topocomm.choice import Chooser
+from topocomm.choose.modelled import Chooser
 from topocomm.cli.console import log
 from topocomm.cli.explain import check_picture, decision_of
 from topocomm.cli.places import ORDERS, add_json, machine_of, placement_of, size_of, write_json

@@ -24,8 +24,8 @@ from topocomm.algorithms import COLLECTIVES, TABLE, Algorithm, find, make_schedu
 from topocomm.algorithms.forms import Options
 from topocomm.errors import AlgorithmError, ScheduleError
 from topocomm.schedule import Schedule
+from topocomm.schedule.verify import verify
 from topocomm.topology import Topology, random_places, read_site
-from topocomm.verify import verify
 
 __all__ = ["HELP", "Finding", "Task", "add_arguments", "plan_tasks", "prove", "prove_all", "run"]
 

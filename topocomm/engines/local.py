@@ -9,8 +9,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from topocomm.arrays import Bytes
 from topocomm.errors import BufferError, ScheduleError
-from topocomm.plan import Bytes, Message, Plan, PlanRound, Regions, block_cuts, make_plan
+from topocomm.plan import Message, Plan, PlanRound, block_cuts, make_plan
+from topocomm.plan.bind import Regions
 from topocomm.schedule import Combine, Schedule
 
 __all__ = ["run"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from mpi4py import MPI
 
 from topocomm.errors import Error
-from topocomm.plan import Message, Plan, PlanRound, Reduction, Regions
+from topocomm.plan import Message, Plan, PlanRound, Reduction
+from topocomm.plan.bind import Regions
 from topocomm.schedule import Combine
 
 __all__ = ["TAG", "run"]

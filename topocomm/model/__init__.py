@@ -7,8 +7,8 @@ from topocomm.model.machine_files import dumps_machine, parse_machine, read_mach
 from topocomm.model.network import Network
 from topocomm.model.optimum import Optimum, time_bound
 from topocomm.model.time import Loads, link_loads, schedule_time
-from topocomm.model.traffic import Messages, Traffic, list_messages
-from topocomm.model.transfers import Transfers, list_transfers
+from topocomm.model.traffic import Traffic, list_messages
+from topocomm.schedule.transfers import Messages, Transfers, list_transfers
 
 __all__ = [
     "Level",

@@ -20,9 +20,9 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from topocomm.arrays import IntArray
 from topocomm.errors import AlgorithmError
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
 
 __all__ = ["bytes_across", "bytes_between"]
 

@@ -1,8 +1,8 @@
 """The transfers of the table's algorithms, made for all ranks at once.
 
-Each function gives exactly what :func:`topocomm.model.transfers.list_transfers` reads from the schedule (rounds may be
-numbered otherwise, with the same order on every rank; the rounds of a ring are one entry that repeats). Names that
-are not listed here, or carry options, are read from the schedule.
+Each function gives exactly what :func:`topocomm.schedule.transfers.list_transfers` reads from the schedule
+(rounds may be numbered otherwise, with the same order on every rank; the rounds of a ring are one entry that repeats).
+Names that are not listed here, or carry options, are read from the schedule.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from topocomm.algorithms.forms import Options, regular_extents
 from topocomm.algorithms.recursive_doubling import allreduce as doubling
 from topocomm.algorithms.rooted import chain_order
 from topocomm.algorithms.table import find, make_schedule
-from topocomm.compose import Flat
-from topocomm.layout import near_first_layout
+from topocomm.arrays import IntArray
 from topocomm.model import rivals
 from topocomm.model.composed import composed_reduce_scatter
 from topocomm.model.leveled import leveled_transfers
 from topocomm.model.listing import SAMPLED, all_pairs, chain_up, make, ring, scattered, tree_up, trees_up
-from topocomm.model.transfers import Transfers, chain, list_transfers
 from topocomm.schedule import RankSchedule, Schedule
+from topocomm.schedule.compose import Flat
+from topocomm.schedule.layout import near_first_layout
+from topocomm.schedule.transfers import Transfers, chain, list_transfers
+from topocomm.schedule.tree import Tree
 from topocomm.topology import Topology, in_label_order
-from topocomm.topology.topology import IntArray
-from topocomm.tree import Tree
 
 __all__ = ["transfers"]
 

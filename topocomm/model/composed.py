@@ -1,8 +1,8 @@
 """The transfers of a reduce-scatter composed over levels, for all ranks at once.
 
-The same messages as :func:`topocomm.compose.reduce_scatter_rounds` gives rank by rank. Where the children of a place
-are alike, member i of a child talks to member i of another; where they are not, the vector is cut at every end of an
-owned interval and each piece is followed from owner to owner.
+The same messages as :func:`topocomm.schedule.compose.reduce_scatter_rounds` gives rank by rank. Where the children of
+a place are alike, member i of a child talks to member i of another; where they are not, the vector is cut at each end
+of an owned interval and each piece is followed from owner to owner.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from types import MappingProxyType
 import numpy as np
 
 from topocomm.algorithms import circulant, leveled, pairwise, rabenseifner, recursive_halving, ring
-from topocomm.compose import Flat
-from topocomm.layout import Layout
+from topocomm.arrays import IntArray
 from topocomm.model.listing import LISTED, SAMPLE
-from topocomm.model.transfers import Transfers
-from topocomm.topology.topology import IntArray
+from topocomm.schedule.compose import Flat
+from topocomm.schedule.layout import Layout
+from topocomm.schedule.transfers import Transfers
 
 __all__ = ["composed_reduce_scatter"]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from topocomm.algorithms import TABLE
+from topocomm.arrays import IntArray
 from topocomm.errors import AlgorithmError
 from topocomm.model.bounds import bytes_between
 from topocomm.model.bulk import transfers
@@ -20,9 +21,8 @@ from topocomm.model.network import FloatArray, Network
 from topocomm.model.optimum import Optimum, time_bound
 from topocomm.model.time import link_loads, schedule_time
 from topocomm.model.traffic import Traffic
-from topocomm.model.transfers import Transfers
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
 
 __all__ = ["Candidate", "Explanation", "candidates_of", "explain", "pair_loads", "price"]
 
@@ -163,7 +163,7 @@ def price(
 def explain(
     collective: str, nbytes: int, topology: Topology, machine: Machine | None = None, root: int = 0
 ) -> Explanation:
-    """Price every algorithm of ``collective`` for a vector of ``nbytes`` bytes (as ``topocomm.select`` counts them).
+    """Price every algorithm of ``collective`` for a vector of ``nbytes`` bytes, counted as ``choose.rule`` does.
 
     Without ``machine`` that of :func:`default_machine`. Raises AlgorithmError for an unknown collective or size,
     TopologyError if the machine does not fit the placement.

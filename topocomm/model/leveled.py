@@ -15,16 +15,16 @@ import numpy as np
 from topocomm.algorithms.folding import Fold
 from topocomm.algorithms.leveled import FLATS, pattern
 from topocomm.algorithms.recursive_doubling import allreduce as doubling
-from topocomm.layout import Layout, near_first_layout
+from topocomm.arrays import IntArray
 from topocomm.model.composed import composed_reduce_scatter
 from topocomm.model.listing import tree_up
 from topocomm.model.network import Network
 from topocomm.model.time import schedule_time
-from topocomm.model.transfers import Transfers, chain, list_transfers
 from topocomm.schedule import RankSchedule, Schedule
+from topocomm.schedule.layout import Layout, near_first_layout
+from topocomm.schedule.transfers import Transfers, chain, list_transfers
+from topocomm.schedule.tree import Tree
 from topocomm.topology import Topology, in_label_order
-from topocomm.topology.topology import IntArray
-from topocomm.tree import Tree
 
 __all__ = ["leveled_transfers", "promising"]
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from topocomm.algorithms import pairwise, pipeline
 from topocomm.algorithms.two_trees import Forest
-from topocomm.model.transfers import Transfers
-from topocomm.topology.topology import IntArray
-from topocomm.tree import Tree
+from topocomm.arrays import IntArray
+from topocomm.schedule.transfers import Transfers
+from topocomm.schedule.tree import Tree
 
 __all__ = ["LISTED", "SAMPLE", "SAMPLED", "all_pairs", "chain_up", "make", "ring", "scattered", "tree_up", "trees_up"]
 

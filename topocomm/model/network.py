@@ -20,10 +20,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from topocomm.arrays import IntArray
 from topocomm.errors import TopologyError
 from topocomm.model.machine import PAIRED, Level, Machine
 from topocomm.topology import Topology, label_numbers
-from topocomm.topology.topology import IntArray
 
 __all__ = ["Cut", "FloatArray", "Network"]
 

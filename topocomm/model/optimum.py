@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from topocomm.arrays import IntArray
 from topocomm.model.bounds import bytes_across, bytes_between
 from topocomm.model.network import Cut, FloatArray, Network
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
 
 __all__ = ["Optimum", "time_bound"]
 

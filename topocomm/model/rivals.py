@@ -6,14 +6,14 @@ import numpy as np
 
 from topocomm.algorithms import bine, direct, multilane, pat, rabenseifner, recexch, sparbit, swing
 from topocomm.algorithms.direct import collectors
-from topocomm.layout import Layout, near_first_layout
+from topocomm.arrays import IntArray
 from topocomm.model.composed import composed_reduce_scatter
 from topocomm.model.listing import make, tree_up
-from topocomm.model.transfers import Transfers, chain, list_transfers
 from topocomm.schedule import RankSchedule, Schedule
+from topocomm.schedule.layout import Layout, near_first_layout
+from topocomm.schedule.transfers import Transfers, chain, list_transfers
+from topocomm.schedule.tree import Tree
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
-from topocomm.tree import Tree
 
 __all__ = [
     "bine_reduce_scatter",

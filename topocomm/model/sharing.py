@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from topocomm.arrays import IntArray
 from topocomm.model.network import FloatArray
-from topocomm.topology.topology import IntArray
 
 __all__ = ["fair_rates"]
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from topocomm.arrays import IntArray
 from topocomm.model.network import FloatArray, Network
 from topocomm.model.sharing import fair_rates
-from topocomm.model.transfers import Transfers
-from topocomm.topology.topology import IntArray
+from topocomm.schedule.transfers import Transfers
 
 __all__ = ["Loads", "link_loads", "schedule_time"]
 

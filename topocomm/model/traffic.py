@@ -22,52 +22,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from topocomm.arrays import IntArray
 from topocomm.errors import ScheduleError, TopologyError
 from topocomm.schedule import RankSchedule, Schedule
+from topocomm.schedule.transfers import Messages, sum_by
 from topocomm.topology import Topology
-from topocomm.topology.topology import IntArray
 
-__all__ = ["Messages", "Pairs", "Traffic", "list_messages"]
-
-
-@dataclass(frozen=True)
-class Messages:
-    """All messages between different ranks, one entry each, sender by sender in the order of its rounds.
-
-    ``round`` counts the sender's rounds; ``blocks`` are the blocks in a message and ``nbytes`` their bytes;
-    ``vector`` is what a whole vector has: the result of an allgather or gather, the input of a reduction, broadcast
-    or scatter, and all a rank sends in an all-to-all.
-    """
-
-    size: int
-    vector: int
-    round: IntArray
-    source: IntArray
-    target: IntArray
-    blocks: IntArray
-    nbytes: IntArray
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def where(self, mask: npt.NDArray[np.bool_]) -> Messages:
-        """Only the messages that ``mask`` picks."""
-        picked = (a[mask] for a in (self.round, self.source, self.target, self.blocks, self.nbytes))
-        return Messages(self.size, self.vector, *picked)
-
-    def sent(self) -> IntArray:
-        """Bytes that every rank sends."""
-        return _sum_by(self.source, self.nbytes, self.size)
-
-    def received(self) -> IntArray:
-        """Bytes that every rank receives."""
-        return _sum_by(self.target, self.nbytes, self.size)
-
-
-def _sum_by(index: IntArray, values: IntArray, count: int) -> IntArray:
-    out = np.zeros(count, np.int64)
-    np.add.at(out, index, values)
-    return out
+__all__ = ["Pairs", "Traffic", "list_messages"]
 
 
 class _Sizes:
@@ -183,7 +144,7 @@ class Traffic:
     def crossing(self) -> dict[str | None, tuple[int, int]]:
         """Level → (bytes, messages) of what crosses just it; None: what stays inside the innermost places."""
         names: tuple[str | None, ...] = (*self.topology.levels, None)
-        nbytes = _sum_by(self.crossed, self.messages.nbytes, len(names))
+        nbytes = sum_by(self.crossed, self.messages.nbytes, len(names))
         count = np.bincount(self.crossed, minlength=len(names))
         return {name: (int(b), int(c)) for name, b, c in zip(names, nbytes, count, strict=True)}
 
@@ -197,18 +158,18 @@ class Traffic:
         """What every directed pair of places carries."""
         m, source, target, places = self._places(level)
         keys, which = np.unique(source * places + target, return_inverse=True)
-        nbytes = _sum_by(which, m.nbytes, len(keys))
+        nbytes = sum_by(which, m.nbytes, len(keys))
         return Pairs(keys // places, keys % places, nbytes, np.bincount(which, minlength=len(keys)))
 
     def egress(self, level: str) -> IntArray:
         """Bytes that leave each place of ``level``."""
         m, source, _, places = self._places(level)
-        return _sum_by(source, m.nbytes, places)
+        return sum_by(source, m.nbytes, places)
 
     def ingress(self, level: str) -> IntArray:
         """Bytes that enter each place of ``level``."""
         m, _, target, places = self._places(level)
-        return _sum_by(target, m.nbytes, places)
+        return sum_by(target, m.nbytes, places)
 
     def busiest_place(self, level: str) -> Fraction:
         """The most that leaves or enters one place of ``level``, in units of the vector."""

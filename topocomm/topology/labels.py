@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from topocomm.topology.topology import IntArray, Topology
+from topocomm.arrays import IntArray
+from topocomm.topology.topology import Topology
 
 __all__ = ["in_label_order", "label_numbers"]
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from topocomm.arrays import IntArray
 from topocomm.errors import TopologyError
 
-__all__ = ["IntArray", "Topology"]
-
-IntArray = npt.NDArray[np.int64]
+__all__ = ["Topology"]
 
 
 def _number_by_first_appearance(keys: npt.NDArray[Any]) -> IntArray:

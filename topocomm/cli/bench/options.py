@@ -12,7 +12,7 @@ from topocomm.cli.bench.osu import BENCHMARKS, DATATYPES, MEMORY_FLOOR, MEMORY_L
 from topocomm.cli.console import log
 from topocomm.cli.put.options import BENCHMARKS as PUTS
 from topocomm.errors import Error
-from topocomm.reorder import WAYS
+from topocomm.schedule.reorder import WAYS
 
 __all__ = ["Options", "UsageError", "add_arguments", "options_of"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mpi4py import MPI
 
+from topocomm.choose.rule import Decision
 from topocomm.cli import machine
 from topocomm.cli.bench.contenders import NATIVE, Contender, Plan, contenders, plan_of
 from topocomm.cli.bench.data import MOST_CHARACTERS
@@ -23,7 +24,6 @@ from topocomm.cli.console import log, version
 from topocomm.cli.plot import draw
 from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError
-from topocomm.select import Decision
 
 __all__ = ["report"]
 

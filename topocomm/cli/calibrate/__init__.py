@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from topocomm.cli.console import PROGRAM, launched_rank, whole_job
 from topocomm.cli.progress import Progress
 from topocomm.errors import Error
-from topocomm.topology.measured import MEASURED
+from topocomm.topology.live.measured import MEASURED
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -84,8 +84,8 @@ def _calibrate(world: MPI.Intracomm, args: argparse.Namespace) -> int:
 
 def _topology(world: MPI.Intracomm, name: str, seconds: float, shows: bool) -> tuple[Topology, str, str | None]:
     """The topology, lines about it, and the placement document if it was measured. Collective."""
-    from topocomm import given
-    from topocomm.topology.probe import measure
+    from topocomm.comm import given
+    from topocomm.topology.live.probe import measure
 
     if name != MEASURED:
         topology, _ = given.topology(world, name, given.settings(world, None, None))

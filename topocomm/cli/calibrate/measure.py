@@ -11,7 +11,7 @@ from mpi4py import MPI
 
 from topocomm.model.calibration import Crossing, LevelFigures, crossings
 from topocomm.topology import Topology
-from topocomm.topology.meeting import Progress, quiet_barrier
+from topocomm.topology.live.meeting import Progress, quiet_barrier
 
 __all__ = ["Figures", "measure_figures"]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from topocomm.algorithms.table import COLLECTIVES, TABLE, find, parse_name
+from topocomm.choose.measured.entries import NATIVE, REDUCTIONS
 from topocomm.cli.console import whole_job
 from topocomm.cli.simulate import sizes_of
 from topocomm.errors import AlgorithmError, Error
-from topocomm.tuning.entries import NATIVE, REDUCTIONS
 
 __all__ = ["HELP", "Options", "add_arguments", "run"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from topocomm.choose.measured.entries import NATIVE, Timing
 from topocomm.cli.bench.measure import slowest, verify
 from topocomm.cli.bench.workloads import Workload
-from topocomm.tuning.entries import NATIVE, Timing
 
 __all__ = ["measure_point"]
 

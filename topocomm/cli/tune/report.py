@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from topocomm.tuning import Entry, Tuning
-from topocomm.tuning.entries import NATIVE, winner
+from topocomm.choose.measured import Entry, Tuning
+from topocomm.choose.measured.entries import NATIVE, winner
 
 __all__ = ["table", "words"]
 

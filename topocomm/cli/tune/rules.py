@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 
+from topocomm.choose.export import mpich, openmpi
+from topocomm.choose.measured import Tuning, dumps_tuning, merge, read_tuning
+from topocomm.choose.measured.files import write_text
+from topocomm.choose.measured.spans import entries_of, spans_of
 from topocomm.cli.console import log
 from topocomm.errors import Error
-from topocomm.tuning import Tuning, dumps_tuning, merge, mpich, openmpi, read_tuning
-from topocomm.tuning.files import write_text
-from topocomm.tuning.spans import entries_of, spans_of
 
 __all__ = ["export", "merge_files"]
 

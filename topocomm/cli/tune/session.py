@@ -12,6 +12,9 @@ from mpi4py import MPI
 
 from topocomm.algorithms import make_schedule
 from topocomm.algorithms.table import find
+from topocomm.choose.measured import Entry, Tuning, class_of, dumps_tuning, read_tuning
+from topocomm.choose.measured.entries import NATIVE
+from topocomm.choose.measured.files import write_text
 from topocomm.cli import machine
 from topocomm.cli.bench.measure import VerificationError, able
 from topocomm.cli.bench.osu import BENCHMARKS, Datatype, datatype_of
@@ -24,9 +27,6 @@ from topocomm.cli.tune.report import table, words
 from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
-from topocomm.tuning import Entry, Tuning, class_of, dumps_tuning, read_tuning
-from topocomm.tuning.entries import NATIVE
-from topocomm.tuning.files import write_text
 
 __all__ = ["tune"]
 

@@ -1,0 +1,1 @@
+"""Which algorithm runs a collective, and why: named, measured or modelled."""

@@ -1,0 +1,1 @@
+"""Rules for the tuning mechanisms of MPI libraries, made of what was measured under them."""

@@ -1,0 +1,169 @@
+"""Which algorithm runs a collective, and why. The rule looks only at what all ranks know alike.
+
+The automatic rule, in this order:
+
+1. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the interpreter adds
+   more between two rounds than near peers save.
+2. What was measured: the entry of the tuning file for this topology, MPI library and size
+   (:mod:`topocomm.choose.measured`).
+3. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
+   knows shared memory best, and there is no distance to save.
+4. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
+   library at its best among them (:mod:`topocomm.choose.modelled`).
+5. More ranks than can be modelled in a moment: ``native`` for small vectors, for large ones the algorithm with the
+   fewest bytes between places (:data:`RULES`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from types import MappingProxyType
+from typing import Any
+
+from topocomm.algorithms.table import find
+from topocomm.choose.modelled import MOST_RANKS, Chooser
+from topocomm.errors import AlgorithmError
+from topocomm.model.explain import Explanation, explain
+from topocomm.topology import Topology
+
+__all__ = ["ENGINES", "NATIVE", "Decision", "asks_model", "decide", "has_distance"]
+
+NATIVE = "native"
+ENGINES = ("p2p",)
+TINY = 512
+
+LARGE = 1 << 18
+RULES: Mapping[str, str] = MappingProxyType(
+    {
+        "allreduce": "rabenseifner",
+        "allgather": "recursive_doubling",
+        "reduce_scatter": "recursive_halving",
+        "reduce_scatter_block": "recursive_halving",
+        "alltoall": "scattered",
+        "bcast": "scatter_allgather",
+        "reduce": "rabenseifner",
+        "gather": "binomial",
+        "scatter": "binomial",
+    }
+)
+"""Where nothing is modelled: fewest bytes between places from :data:`LARGE` bytes of the vector on, else native."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What runs a collective and why; ``reordering`` is filled in when the schedule is made."""
+
+    collective: str
+    nbytes: int | None
+    """Bytes of the whole vector; None if the decision is for any."""
+    algorithm: str
+    engine: str
+    why: str
+    reordering: str = "none"
+    root: int = field(default=0, compare=False)
+    chooser: Chooser | None = field(default=None, repr=False, compare=False)
+    """What decided, with the topology and machine it knows."""
+
+    def __str__(self) -> str:
+        how = f"{self.algorithm} on engine {self.engine}, reordering {self.reordering}"
+        what = "the MPI library's own" if self.algorithm == NATIVE else how
+        size = "any size" if self.nbytes is None else f"{self.nbytes} bytes"
+        return f"{self.collective}, {size}: {what}; {self.why}"
+
+    @cached_property
+    def figures(self) -> Explanation:
+        """Rounds, modelled time, bytes per level and busiest link of every candidate, beside the bounds.
+
+        A second or two for 1024 ranks. Raises AlgorithmError where the decision is for any size.
+        """
+        if self.chooser is None or self.nbytes is None:
+            raise AlgorithmError(f"{self.collective}: figures need a number of bytes")
+        return explain(self.collective, self.nbytes, self.chooser.topology, self.chooser.machine, self.root)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The decision as the JSON document has it; under ``model`` the fastest schedule where that is another one."""
+        choice: dict[str, Any] = {"algorithm": self.algorithm, "why": self.why}
+        fastest = self.figures.fastest
+        if fastest.algorithm != self.algorithm:
+            mine = next((c for c in self.figures.candidates if c.algorithm == self.algorithm), None)
+            why = f"shortest time without the interpreter, {fastest.seconds * 1e6:.1f} us"
+            if mine and fastest.seconds:
+                why += f"; {self.algorithm} takes {mine.seconds / fastest.seconds:.2f} times as long"
+            choice["model"] = {"algorithm": fastest.algorithm, "why": why}
+        return choice
+
+    def document(self) -> dict[str, Any]:
+        """What ``python -m topocomm explain --json`` prints."""
+        return self.figures.document(self.chosen)
+
+
+def has_distance(topology: Topology) -> bool:
+    """Whether some ranks are nearer to each other than others, beyond the inside of one node."""
+    one_node = "node" in topology.levels and len(topology.counts("node")) == 1
+    return len(topology.nesting) > 2 and not one_node
+
+
+def asks_model(collective: str, nbytes: int, chooser: Chooser, named: str | None, commutative: bool) -> bool:
+    """Whether the model decides: nobody named an algorithm, none was measured, and there is something to weigh."""
+    return (
+        named is None
+        and collective != "barrier"
+        and nbytes > TINY
+        and has_distance(chooser.topology)
+        and chooser.topology.size <= MOST_RANKS
+        and chooser.measured(collective, nbytes, commutative) is None
+    )
+
+
+def decide(
+    collective: str,
+    nbytes: int,
+    chooser: Chooser,
+    *,
+    named: str | None = None,
+    named_by: str = "",
+    commutative: bool = True,
+    root: int = 0,
+) -> Decision:
+    """Choose the algorithm for a vector of ``nbytes`` bytes on the chooser's topology and machine.
+
+    The vector is that of an allreduce, bcast or reduce; of an allgather or gather the result; of a reduce_scatter,
+    scatter or all-to-all what a rank (the root) sends. ``named`` is the user's word and ``named_by`` where it was said;
+    it is taken or refused, never replaced. Raises AlgorithmError if the named algorithm is unknown or cannot run here.
+    """
+    topology = chooser.topology
+    decision = partial(Decision, collective, nbytes, root=root, chooser=chooser)
+    if named == NATIVE:
+        return decision(NATIVE, NATIVE, f"named by {named_by}")
+    if named is not None:
+        find(collective, named)[0].check(topology.size)
+        return decision(named, "p2p", f"named by {named_by}")
+    if nbytes <= TINY or collective == "barrier":
+        return decision(NATIVE, NATIVE, f"automatic: at most {TINY} bytes, latency decides")
+    reason = "automatic" if commutative else "automatic, not commutative"
+    measured = chooser.measured(collective, nbytes, commutative)
+    if measured is not None:
+        name, why = measured
+        return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
+    name, why = _modelled(collective, nbytes, chooser, commutative)
+    if chooser.tuning is not None:
+        why += f"; {chooser.tuning.source} has nothing for this size, topology and MPI library"
+    return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
+
+
+def _modelled(collective: str, nbytes: int, chooser: Chooser, commutative: bool) -> tuple[str, str]:
+    """The algorithm, and why, where nobody named one and nothing was measured."""
+    topology = chooser.topology
+    if not has_distance(topology):
+        what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near or on one node"
+        return NATIVE, f"{what}, no distance to save"
+    if topology.size > MOST_RANKS:
+        reason = f"more than {MOST_RANKS} ranks are not modelled"
+        if nbytes < LARGE or not commutative:
+            return NATIVE, reason
+        return RULES[collective], f"{reason}; fewest bytes between {int(topology.nesting[1][-1]) + 1} places"
+    choice = chooser.choose(collective, nbytes, ordered=not commutative)
+    return choice.algorithm if choice.is_ours else NATIVE, choice.why

@@ -1,0 +1,404 @@
+"""The drop-in communicator: mpi4py's calls with mpi4py's arguments, on topocomm's schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from mpi4py import MPI
+
+from topocomm.algorithms import COLLECTIVES
+from topocomm.choose.rule import NATIVE, Decision
+from topocomm.comm import given, readers
+from topocomm.comm import settings as config
+from topocomm.comm.state import Runtime
+from topocomm.errors import AlgorithmError, Error
+from topocomm.topology import Topology
+
+__all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
+
+
+_MPI = MPI.Comm
+
+
+class Comm(MPI.Intracomm):
+    """An intracommunicator whose collectives follow the machine.
+
+    Parameters
+    ----------
+    comm
+        The communicator to wrap; the same communicator, not a copy. Its private traffic goes over one duplicate, made
+        when first needed and freed with it.
+    algorithm
+        Name for every collective that knows it, or mapping from collective to name; ``"native"`` is the MPI library's
+        own. None: as the environment says, else automatic. A communicator derived from this one takes it over; if the
+        algorithm cannot run on so many ranks, the call raises AlgorithmError on every rank: it is never replaced.
+    engine
+        ``"p2p"``, or None for the default.
+    topology
+        A :class:`~topocomm.topology.Topology` of these ranks, a placement, the path of a placement file, or
+        ``"measured"``: probed with messages, in some seconds (:func:`topocomm.topology.live.probe.measure`). None: as
+        ``TOPOCOMM_TOPOLOGY`` says, else discovered.
+    machine
+        A :class:`~topocomm.model.Machine`, or the path of a machine file: how fast the links of each level are. None:
+        as ``TOPOCOMM_MACHINE`` says, else assumed (:func:`topocomm.model.default_machine`).
+    tuning
+        A :class:`~topocomm.choose.measured.Tuning`, or the path of a tuning file: what was measured here. None: as
+        ``TOPOCOMM_TUNING`` says, else nothing.
+
+    Collective over ``comm``. Everything that is not overridden here is mpi4py's own.
+
+    Raises
+    ------
+    AlgorithmError, TopologyError, Error
+        On every rank alike, for unknown names, an algorithm that cannot run on so many ranks, a topology that does not
+        fit.
+    TypeError
+        If ``comm`` is no intracommunicator.
+    """
+
+    _runtime: Runtime | None = None
+    _native: Mapping[str, bool] = MappingProxyType({})
+    """Whether a collective always goes to the MPI library; filled in as collectives are called."""
+
+    def __new__(
+        cls,
+        comm: MPI.Comm | None = None,
+        *,
+        algorithm: config.Algorithms = None,
+        engine: str | None = None,
+        topology: given.TopologyLike = None,
+        machine: given.MachineLike = None,
+        tuning: given.TuningLike = None,
+    ) -> Comm:
+        """Wrap ``comm``; see the class."""
+        if comm is None:
+            return MPI.Intracomm.__new__(cls)
+        if comm == MPI.COMM_NULL:
+            raise Error("topocomm.Comm cannot wrap MPI.COMM_NULL")
+        if not isinstance(comm, MPI.Intracomm):
+            raise TypeError(f"topocomm.Comm wraps intracommunicators, found {type(comm).__name__}; use it as it is")
+        plain = MPI.Intracomm(comm)
+        settings = given.settings(plain, algorithm, engine)
+        told = comm._runtime if isinstance(comm, Comm) else None
+        where, origin = given.topology(plain, told.topology if told and topology is None else topology, settings)
+        if told is not None:  # wrapped already: what was said of the machine stays
+            origin = told.origin if topology is None else origin
+            machine = told.machine if machine is None else machine
+            tuning = told.tuning if tuning is None else tuning
+        how = given.machine(plain, machine, settings, where)
+        measured = given.tuning(plain, tuning, settings)
+        kind = cls
+        if cls is Comm:  # a Cartesian communicator keeps its calls
+            kind = next((_WRAPPED[shaped] for shaped in _SHAPED if isinstance(comm, shaped)), cls)
+        self = kind._of(comm)
+        memory = told.memory if told else None
+        self._runtime = Runtime(plain, lambda: where, settings, origin, how, measured, memory)
+        return self
+
+    # -- what it does and why ----------------------------------------------------------------------------------
+
+    @property
+    def machine_topology(self) -> Topology:
+        """Where the ranks of this communicator sit in the machine."""
+        return self._state.topology
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What has been decided so far, in order: one entry for every new kind of call."""
+        return tuple(self._state.decisions)
+
+    def explain(
+        self,
+        collective: str,
+        nbytes: int,
+        *,
+        op: MPI.Op | None = None,
+        root: int = 0,
+        algorithm: str | None = None,
+    ) -> Decision:
+        """What a call would run and why. Not collective, moves no data.
+
+        The answer's ``figures`` are what the model says of every candidate, its ``document()`` the same as JSON.
+
+        ``nbytes`` counts the whole vector: of an allreduce, bcast or reduce the vector itself; of an allgather or
+        gather the result; of a reduce_scatter, scatter or all-to-all what a rank (the root) sends.
+        Raises AlgorithmError as the call itself would.
+        """
+        return self._state.explain(collective, nbytes, op is None or op.Is_commutative(), root, algorithm)
+
+    @property
+    def _state(self) -> Runtime:
+        if self._runtime is None:
+            raise Error("this communicator was freed, or not made by topocomm.Comm(comm)")
+        return self._runtime
+
+    def _is_native(self, collective: str, algorithm: str | None) -> bool:
+        """Whether a call goes to the MPI library whatever its other arguments."""
+        if algorithm is not None:
+            if algorithm == NATIVE and self._runtime is not None:
+                self._runtime.agree_on_native(collective)
+            return algorithm == NATIVE
+        known = self._native.get(collective)
+        return self._first_call(collective) if known is None else known
+
+    def _first_call(self, collective: str) -> bool:
+        rt = self._runtime
+        native = rt is None or rt.always_native(collective)
+        if native and rt is not None:
+            rt.note_native(collective)
+        self._native = {**self._native, collective: native}
+        return native
+
+    # -- collectives: mpi4py's arguments, and ``algorithm`` for this call alone ---------------------------------
+
+    def Allgather(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
+        """MPI_Allgather."""
+        if self._is_native("allgather", algorithm) or not readers.allgather(self._state, sendbuf, recvbuf, algorithm):
+            _MPI.Allgather(self, sendbuf, recvbuf)
+
+    def Alltoall(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
+        """MPI_Alltoall."""
+        if self._is_native("alltoall", algorithm) or not readers.alltoall(self._state, sendbuf, recvbuf, algorithm):
+            _MPI.Alltoall(self, sendbuf, recvbuf)
+
+    def Allreduce(self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None) -> None:
+        """MPI_Allreduce."""
+        if self._is_native("allreduce", algorithm) or not readers.allreduce(
+            self._state, sendbuf, recvbuf, op, algorithm
+        ):
+            _MPI.Allreduce(self, sendbuf, recvbuf, op)
+
+    def Reduce_scatter(
+        self, sendbuf: Any, recvbuf: Any, recvcounts: Any = None, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
+    ) -> None:
+        """MPI_Reduce_scatter."""
+        if self._is_native("reduce_scatter", algorithm) or not readers.reduce_scatter(
+            self._state, sendbuf, recvbuf, recvcounts, op, algorithm
+        ):
+            _MPI.Reduce_scatter(self, sendbuf, recvbuf, recvcounts, op)
+
+    def Reduce_scatter_block(
+        self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
+    ) -> None:
+        """MPI_Reduce_scatter_block."""
+        if self._is_native("reduce_scatter_block", algorithm) or not readers.reduce_scatter_block(
+            self._state, sendbuf, recvbuf, op, algorithm
+        ):
+            _MPI.Reduce_scatter_block(self, sendbuf, recvbuf, op)
+
+    def Bcast(self, buf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
+        """MPI_Bcast."""
+        if self._is_native("bcast", algorithm) or not readers.bcast(self._state, buf, root, algorithm):
+            _MPI.Bcast(self, buf, root)
+
+    def Reduce(
+        self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, root: int = 0, *, algorithm: str | None = None
+    ) -> None:
+        """MPI_Reduce."""
+        if self._is_native("reduce", algorithm) or not readers.reduce(
+            self._state, sendbuf, recvbuf, op, root, algorithm
+        ):
+            _MPI.Reduce(self, sendbuf, recvbuf, op, root)
+
+    def Gather(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
+        """MPI_Gather."""
+        if self._is_native("gather", algorithm) or not readers.gather(self._state, sendbuf, recvbuf, root, algorithm):
+            _MPI.Gather(self, sendbuf, recvbuf, root)
+
+    def Scatter(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
+        """MPI_Scatter."""
+        if self._is_native("scatter", algorithm) or not readers.scatter(self._state, sendbuf, recvbuf, root, algorithm):
+            _MPI.Scatter(self, sendbuf, recvbuf, root)
+
+    def Barrier(self, *, algorithm: str | None = None) -> None:
+        """MPI_Barrier."""
+        if self._is_native("barrier", algorithm) or not readers.barrier(self._state, algorithm):
+            _MPI.Barrier(self)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def Free(self) -> None:
+        """MPI_Comm_free, of the private communicator too."""
+        _MPI.Free(self)
+        self._forget()
+
+    def Disconnect(self) -> None:
+        """MPI_Comm_disconnect."""
+        _MPI.Disconnect(self)
+        self._forget()
+
+    def Set_errhandler(self, errhandler: MPI.Errhandler) -> None:
+        """MPI_Comm_set_errhandler, for the private communicator too."""
+        _MPI.Set_errhandler(self, errhandler)
+        if self._runtime is not None:
+            self._runtime.set_errhandler(errhandler)
+
+    def _forget(self) -> None:
+        """After the end every call is the MPI library's, which refuses it."""
+        self._runtime, self._native = None, dict.fromkeys(COLLECTIVES, True)
+
+    # -- communicators made from this one stay wrapped, with their settings --------------------------------------
+
+    @property
+    def _plain(self) -> Any:
+        """The same communicator as mpi4py's own class."""
+        base = next(base for base in type(self).__mro__ if base.__module__ == MPI.__name__)
+        return base(self)
+
+    def _wrap(self, made: Any) -> Any:
+        """``made``, an mpi4py communicator derived from this one, wrapped with the same settings."""
+        kind = _WRAPPED.get(type(made))
+        if kind is None or made == MPI.COMM_NULL or self._runtime is None:
+            return made
+        wrapped = kind._of(made)
+        wrapped._runtime = self._runtime.derive(MPI.Intracomm(made))
+        return wrapped
+
+    @classmethod
+    def _of(cls, made: MPI.Intracomm) -> Comm:
+        return MPI.Intracomm.__new__(cls, made)
+
+    def Dup(self, info: MPI.Info | None = None) -> Any:
+        """MPI_Comm_dup."""
+        return self._wrap(self._plain.Dup(info))
+
+    def Dup_with_info(self, info: MPI.Info) -> Any:
+        """MPI_Comm_dup_with_info."""
+        return self._wrap(self._plain.Dup_with_info(info))
+
+    def Idup(self, info: MPI.Info | None = None) -> Any:
+        """MPI_Comm_idup."""
+        made, request = self._plain.Idup(info)
+        return self._wrap(made), request
+
+    def Idup_with_info(self, info: MPI.Info) -> Any:
+        """MPI_Comm_idup_with_info."""
+        made, request = self._plain.Idup_with_info(info)
+        return self._wrap(made), request
+
+    def Clone(self) -> Any:
+        """mpi4py's name for a duplicate."""
+        return self._wrap(self._plain.Clone())
+
+    def Split(self, color: int = 0, key: int = 0) -> Any:
+        """MPI_Comm_split."""
+        return self._wrap(self._plain.Split(color, key))
+
+    def Split_type(self, split_type: int, key: int = 0, info: MPI.Info = MPI.INFO_NULL) -> Any:
+        """MPI_Comm_split_type."""
+        return self._wrap(self._plain.Split_type(split_type, key, info))
+
+    def Create(self, group: MPI.Group) -> Any:
+        """MPI_Comm_create."""
+        return self._wrap(self._plain.Create(group))
+
+    def Create_group(self, group: MPI.Group, tag: int = 0) -> Any:
+        """MPI_Comm_create_group."""
+        return self._wrap(self._plain.Create_group(group, tag))
+
+    def Create_cart(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Cart_create."""
+        return self._wrap(self._plain.Create_cart(*args, **kwargs))
+
+    def Create_graph(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Graph_create."""
+        return self._wrap(self._plain.Create_graph(*args, **kwargs))
+
+    def Create_dist_graph(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Dist_graph_create."""
+        return self._wrap(self._plain.Create_dist_graph(*args, **kwargs))
+
+    def Create_dist_graph_adjacent(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Dist_graph_create_adjacent."""
+        return self._wrap(self._plain.Create_dist_graph_adjacent(*args, **kwargs))
+
+    def Create_intercomm(self, *args: Any, **kwargs: Any) -> Any:
+        """MPI_Intercomm_create. What is merged from it is wrapped again."""
+        made = Intercomm(self._plain.Create_intercomm(*args, **kwargs))
+        made._side = self._runtime
+        return made
+
+
+class Cartcomm(MPI.Cartcomm, Comm):
+    """A wrapped Cartesian communicator."""
+
+    def __new__(cls, comm: Any = None) -> Cartcomm:
+        """A handle; made by :meth:`Comm.Create_cart`."""
+        return MPI.Cartcomm.__new__(cls, comm)
+
+    _of = classmethod(lambda cls, made: cls(made))
+
+    def Sub(self, remain_dims: Any) -> Any:
+        """MPI_Cart_sub."""
+        return self._wrap(self._plain.Sub(remain_dims))
+
+
+class Graphcomm(MPI.Graphcomm, Comm):
+    """A wrapped graph communicator."""
+
+    def __new__(cls, comm: Any = None) -> Graphcomm:
+        """A handle; made by :meth:`Comm.Create_graph`."""
+        return MPI.Graphcomm.__new__(cls, comm)
+
+    _of = classmethod(lambda cls, made: cls(made))
+
+
+class Distgraphcomm(MPI.Distgraphcomm, Comm):
+    """A wrapped distributed graph communicator."""
+
+    def __new__(cls, comm: Any = None) -> Distgraphcomm:
+        """A handle; made by :meth:`Comm.Create_dist_graph`."""
+        return MPI.Distgraphcomm.__new__(cls, comm)
+
+    _of = classmethod(lambda cls, made: cls(made))
+
+
+class Intercomm(MPI.Intercomm):
+    """An intercommunicator made from a wrapped communicator. All its calls are the MPI library's."""
+
+    _side: Runtime | None = None
+    """What stands behind the communicator that this rank came with."""
+
+    def Merge(self, high: bool = False) -> Any:
+        """MPI_Intercomm_merge: wrapped, with what both sides were told.
+
+        The topology of two parts of one wrapped communicator is its own. Else both are placed by the description by
+        node that they were given, and without one as ``TOPOCOMM_TOPOLOGY`` says or as is discovered.
+
+        Both sides must have been wrapped. Raises AlgorithmError on every rank if their settings differ, TopologyError
+        if their descriptions, machines or tunings do, or the machine lacks a level that is found.
+        """
+        merged, side = MPI.Intercomm(self).Merge(high), self._side
+        if side is None:
+            return merged
+        try:
+            everyone = merged.allgather(side.settings)
+            if any(settings != everyone[0] for settings in everyone):
+                raise AlgorithmError("the two sides of the intercommunicator are wrapped with different settings")
+            where, origin = given.joined(merged, side.origin, side.topology, side.rank, side.settings)
+            machine = given.machine(merged, side.machine, side.settings, where)
+            tuning = given.tuning(merged, side.tuning, side.settings)
+        except Error:
+            merged.Free()
+            raise
+        wrapped = Comm._of(merged)
+        wrapped._runtime = Runtime(merged, lambda: where, side.settings, origin, machine, tuning, side.memory)
+        return wrapped
+
+    def Dup(self, info: MPI.Info | None = None) -> Any:
+        """MPI_Comm_dup."""
+        made = Intercomm(MPI.Intercomm(self).Dup(info))
+        made._side = self._side
+        return made
+
+
+_WRAPPED: dict[type, type[Comm]] = {
+    MPI.Intracomm: Comm,
+    MPI.Cartcomm: Cartcomm,
+    MPI.Graphcomm: Graphcomm,
+    MPI.Distgraphcomm: Distgraphcomm,
+}
+
+_SHAPED = (MPI.Cartcomm, MPI.Graphcomm, MPI.Distgraphcomm)

@@ -1,0 +1,146 @@
+"""What a communicator is told by arguments, environment and files: settings, topology, machine, tuning.
+
+All functions are collective; rank 0 reads files and environment, and every rank gets the same or raises the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+
+from topocomm.choose.measured import Tuning, parse_tuning
+from topocomm.comm import settings as config
+from topocomm.comm.settings import Settings
+from topocomm.errors import AlgorithmError, TopologyError
+from topocomm.model.machine import Machine, complete
+from topocomm.model.machine_files import parse_machine
+from topocomm.topology import Placement, Topology, in_label_order
+from topocomm.topology.live.discover import discover, placed, text_of
+from topocomm.topology.live.measured import MEASURED
+from topocomm.topology.sites import parse_site
+
+__all__ = ["MachineLike", "Origin", "TopologyLike", "TuningLike", "joined", "machine", "settings", "topology", "tuning"]
+
+TopologyLike = Topology | Placement | str | os.PathLike[str] | None
+MachineLike = Machine | str | os.PathLike[str] | None
+TuningLike = Tuning | str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a topology is from; kept by all communicators that are made of its ranks."""
+
+    mark: str
+    """Of the communicator that was wrapped: where it is the same, the same label means the same place."""
+    by_node: Placement | None
+    """What placed the ranks by their nodes, and so places others, too."""
+
+
+def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | None) -> Settings:
+    """Settings from the arguments and rank 0's environment. Collective; raises alike on every rank."""
+    env, asked = comm.bcast((config.environment(), (algorithm, engine)))
+    mine = (algorithm, engine)
+    differs = np.array([asked != mine], np.int8)
+    comm.Allreduce(MPI.IN_PLACE, differs, MPI.MAX)
+    if differs[0]:
+        everyone = comm.allgather(mine)
+        raise AlgorithmError(
+            f"ranks ask for different algorithms or engines: {sorted({repr(x) for x in everyone})}; all must ask alike"
+        )
+    return config.make_settings(algorithm, engine, env, comm.Get_size())
+
+
+def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tuple[Topology, Origin]:
+    """The topology of ``comm``: given, by a file, measured, or discovered. Collective; raises alike on every rank."""
+    what = str(told)
+    if isinstance(told, Topology):  # the order of its labels counts, too: some schedules follow it
+        what = f"{told.signature} {in_label_order(told).signature}"
+    everyone = comm.allgather((type(told).__name__, what, uuid.uuid4().hex if comm.Get_rank() == 0 else ""))
+    kinds = sorted({found[:2] for found in everyone})
+    if len(kinds) > 1:
+        raise TopologyError(f"ranks give different topologies: {kinds[:4]}; all must give the same")
+    found, placement = _found(comm, told, settings)
+    return found, Origin(everyone[0][2], placement if placement is not None and placement.nodes is not None else None)
+
+
+def _found(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tuple[Topology, Placement | None]:
+    """The topology, and the placement that says it if one does."""
+    if isinstance(told, Topology):
+        if told.size != comm.Get_size():
+            raise TopologyError(f"topology is for {told.size} ranks, the communicator has {comm.Get_size()}")
+        return told, None
+    if isinstance(told, Placement):
+        return placed(comm, told), told
+    if told is not None and not isinstance(told, (str, os.PathLike)):
+        raise TypeError(f"topology must be a Topology, a Placement or a path, found {type(told).__name__}")
+    path = told if told is not None else settings.topology_file
+    if path is None:
+        return discover(comm), None
+    if path == MEASURED:
+        return _measured(comm, settings), None
+    placement = parse_site(text_of(comm, str(path)), str(path))
+    return placed(comm, placement), placement
+
+
+def joined(
+    comm: MPI.Intracomm, origin: Origin, side: Topology, rank: int, settings: Settings
+) -> tuple[Topology, Origin]:
+    """The topology of ``comm``, merged of two communicators; this process was rank ``rank`` of ``side``.
+
+    Of parts of one wrapped communicator it is known. What placed the ranks by node places those of both; what did so
+    rank by rank says nothing of the others, and the topology is found anew. Collective; raises alike on every rank.
+    """
+    everyone = comm.allgather((origin.mark, side.labels[rank].tolist()))
+    if len({mark for mark, _ in everyone}) == 1:
+        return Topology(side.levels, [row for _, row in everyone]), origin
+    return topology(comm, origin.by_node, settings)
+
+
+def _measured(comm: MPI.Intracomm, settings: Settings) -> Topology:
+    """The topology of ``comm`` as probing finds it; shown if decisions are."""
+    from topocomm.topology.live.probe import measure
+
+    found = measure(comm)
+    if settings.trace and comm.Get_rank() == 0:
+        print(*(f"topocomm: measured: {line}" for line in found.describe().split("\n")), sep="\n", file=sys.stderr)
+    return found.topology
+
+
+def _alike(comm: MPI.Intracomm, what: str, told: object) -> None:
+    """Raise TopologyError on every rank unless all give the same."""
+    everyone = set(comm.allgather(repr(told)))
+    if len(everyone) > 1:
+        raise TopologyError(
+            f"ranks give different {what}: {sorted(text[:80] for text in everyone)[:4]}; all must give the same"
+        )
+
+
+def machine(comm: MPI.Intracomm, told: MachineLike, settings: Settings, topology: Topology) -> Machine | None:
+    """The machine: as given or as the file says. Collective; raises TopologyError alike on every rank."""
+    _alike(comm, "machines", told)
+    if told is None:
+        told = settings.machine_file
+    if told is None:
+        return None
+    if not isinstance(told, (Machine, str, os.PathLike)):
+        raise TypeError(f"machine must be a Machine or a path, found {type(told).__name__}")
+    machine = told if isinstance(told, Machine) else parse_machine(text_of(comm, str(told)), str(told))
+    complete(machine, topology).covers(topology)
+    return machine
+
+
+def tuning(comm: MPI.Intracomm, told: TuningLike, settings: Settings) -> Tuning | None:
+    """What was measured: as given or as the file says. Collective; raises TopologyError alike on every rank."""
+    _alike(comm, "tunings", told)
+    if told is None:
+        told = settings.tuning_file
+    if told is None or isinstance(told, Tuning):
+        return told
+    if not isinstance(told, (str, os.PathLike)):
+        raise TypeError(f"tuning must be a Tuning or a path, found {type(told).__name__}")
+    return parse_tuning(text_of(comm, str(told)), str(told))

@@ -1,0 +1,116 @@
+"""What the user said: constructor arguments and environment variables, read in one place.
+
+=============================  ====================================================================================
+``TOPOCOMM_<COLLECTIVE>``      algorithm of a collective: ``TOPOCOMM_ALLREDUCE=rabenseifner``, ``…=native``
+``TOPOCOMM_ENGINE``            engine of all collectives: ``p2p``
+``TOPOCOMM_TOPOLOGY``          placement file that describes the machine or the job, or ``measured``: probe it
+``TOPOCOMM_MACHINE``           machine file: how fast the links of each level are
+``TOPOCOMM_TUNING``            tuning file: what was measured
+``TOPOCOMM_TRACE``             ``1``: rank 0 writes every new decision to standard error
+``TOPOCOMM_CHECK``             ``first`` (default): ranks compare arguments when a call is new; ``always``: every call
+=============================  ====================================================================================
+
+The environment of rank 0 counts, for all ranks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from topocomm.algorithms.table import COLLECTIVES, TABLE, find, parse_name
+from topocomm.choose.rule import ENGINES, NATIVE
+from topocomm.errors import AlgorithmError, Error
+
+__all__ = ["Settings", "environment", "make_settings"]
+
+_WORDS = ("ENGINE", "TOPOLOGY", "MACHINE", "TUNING", "TRACE", "CHECK")
+Algorithms = str | Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a communicator: the algorithm named for a collective, and who named it."""
+
+    named: dict[str, str] = field(default_factory=dict)
+    named_by: dict[str, str] = field(default_factory=dict)
+    engine: str = "p2p"
+    topology_file: str | None = None
+    machine_file: str | None = None
+    tuning_file: str | None = None
+    trace: bool = False
+    check_always: bool = False
+
+
+def environment() -> dict[str, str]:
+    """The variables of this process that are read here; those of notified RMA and of the build are not."""
+    others = ("TOPOCOMM_RMA_", "TOPOCOMM_LIBFABRIC")
+    return {k: v for k, v in os.environ.items() if k.startswith("TOPOCOMM_") and not k.startswith(others)}
+
+
+def _engine(name: str, by: str) -> str:
+    if name not in ENGINES:
+        raise AlgorithmError(f"unknown engine {name!r} ({by}); this build has {', '.join(ENGINES)}")
+    return name
+
+
+def _one_name(name: str, size: int) -> dict[str, str]:
+    """A name for all collectives that know it. Raises AlgorithmError if none does, or one cannot run on ``size``."""
+    base, _ = parse_name(name)
+    known = [c for c in COLLECTIVES if base in TABLE[c] or base == NATIVE]
+    if not known:
+        raise AlgorithmError(f"unknown algorithm {name!r}; 'python -m topocomm list' shows those of every collective")
+    return {c: _valid(c, name, size) for c in known}
+
+
+def _valid(collective: str, name: str, size: int) -> str:
+    if name != NATIVE:
+        find(collective, name)[0].check(size)
+    return name
+
+
+def named_algorithms(algorithm: Algorithms, size: int) -> dict[str, str]:
+    """The algorithm of each collective from the argument: a name, or a mapping from collective to name."""
+    if algorithm is None:
+        return {}
+    if isinstance(algorithm, str):
+        return _one_name(algorithm, size)
+    if not isinstance(algorithm, Mapping):
+        raise AlgorithmError(f"algorithm must be a name or a mapping from collective to name, found {algorithm!r}")
+    for collective in algorithm:
+        if collective not in TABLE:
+            raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(COLLECTIVES)}")
+    return {collective: _valid(collective, name, size) for collective, name in algorithm.items()}
+
+
+def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, str], size: int) -> Settings:
+    """Settings from arguments and environment; arguments win.
+
+    Raises AlgorithmError for an unknown algorithm or engine or one that cannot run on ``size`` ranks, Error for an
+    unknown variable or value.
+    """
+    by_collective = {f"TOPOCOMM_{collective.upper()}": collective for collective in COLLECTIVES}
+    known = {*by_collective, *(f"TOPOCOMM_{word}" for word in _WORDS)}
+    for key in env:
+        if key not in known:
+            raise Error(f"unknown environment variable {key}; known are {', '.join(sorted(known))}")
+    check = env.get("TOPOCOMM_CHECK", "first")
+    if check not in ("first", "always"):
+        raise Error(f"TOPOCOMM_CHECK must be 'first' or 'always', found {check!r}")
+    named, named_by = {}, {}
+    for key, collective in by_collective.items():
+        if key in env:
+            named[collective], named_by[collective] = _valid(collective, env[key], size), f"environment {key}"
+    for collective, name in named_algorithms(algorithm, size).items():
+        named[collective], named_by[collective] = name, "communicator argument"
+    return Settings(
+        named,
+        named_by,
+        _engine(engine or env.get("TOPOCOMM_ENGINE", "p2p"), "argument" if engine else "environment"),
+        env.get("TOPOCOMM_TOPOLOGY") or None,
+        env.get("TOPOCOMM_MACHINE") or None,
+        env.get("TOPOCOMM_TUNING") or None,
+        env.get("TOPOCOMM_TRACE", "0") not in ("", "0"),
+        check == "always",
+    )

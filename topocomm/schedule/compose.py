@@ -1,0 +1,82 @@
+"""Hierarchical composition: an algorithm over equals becomes one over the nested places of a machine.
+
+An algorithm file knows m children and m blocks, child c the home of block c. Here the children are places, every
+block is the share of the vector whose home lies in that place, and each message between two children becomes the
+messages between the ranks that own the same slots in them (:mod:`topocomm.schedule.layout`). Reductions go from the
+innermost level out, so that most data travels between the nearest ranks; gathering is the same in reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from topocomm.arrays import IntArray
+from topocomm.schedule.layout import Layout
+from topocomm.schedule.rounds import Combine, Recv, Round, Send, Slots, compact
+
+__all__ = ["Flat", "by_owner", "merge_stage", "reduce_scatter_rounds"]
+
+Flat: TypeAlias = Callable[[int, int], tuple[Round, ...]]
+"""``flat(m, c)``: the rounds of child c in a reduce-scatter over m children whose slots are the children themselves."""
+
+
+def _members(mask: IntArray, homes: Slots, size: int) -> IntArray:
+    """Those entries of ``mask`` (home child of each owned slot) that are in ``homes``, as positions."""
+    wanted = np.zeros(size, bool)
+    if isinstance(homes, range):
+        wanted[homes.start : homes.stop : homes.step] = True
+    else:
+        wanted[homes] = True
+    return np.flatnonzero(wanted[mask])
+
+
+def by_owner(layout: Layout, d: int, place: int, slots: IntArray) -> list[tuple[int, Slots]]:
+    """Part ``slots`` (ascending) by the rank that owns them in ``place``: (virtual rank, its slots)."""
+    if len(slots) == 0:
+        return []
+    owners = layout.owners(d, place, slots)
+    cuts = np.flatnonzero(np.diff(owners)) + 1
+    heads = [0, *cuts.tolist()]
+    return [(int(owners[h]), compact(part)) for h, part in zip(heads, np.split(slots, cuts), strict=True)]
+
+
+def merge_stage(layout: Layout, flat: Flat, v: int, d: int) -> list[Round]:
+    """Virtual rank v's rounds while the places of depth d + 1 inside v's place of depth d reduce among each other."""
+    place, child = int(layout.places[d][v]), int(layout.places[d + 1][v])
+    children = layout.children(d, place)
+    if len(children) == 1:
+        return []
+    mine = np.arange(layout.start[d + 1][v], layout.stop[d + 1][v])
+    home = layout.places[d + 1][layout.owners(d, place, mine)] - children.start
+    rounds = []
+    for flat_round in flat(len(children), child - children.start):
+        sends = [
+            Send(owner, slots)
+            for s in flat_round.sends
+            for owner, slots in by_owner(
+                layout, d + 1, children.start + s.peer, mine[_members(home, s.slots, len(children))]
+            )
+        ]
+        recvs = [
+            Recv(owner, slots, Combine.BEFORE)
+            for r in flat_round.recvs
+            for owner, slots in by_owner(
+                layout, d + 1, children.start + r.peer, mine[_members(home, r.slots, len(children))]
+            )
+        ]
+        rounds.append(Round(tuple(sends), tuple(recvs)))
+    return rounds
+
+
+def reduce_scatter_rounds(layout: Layout, flat: Flat, v: int, outermost: int = 0) -> tuple[Round, ...]:
+    """Virtual rank v's rounds of a reduce-scatter from everybody owning everything up to depth ``outermost``.
+
+    Peers are virtual ranks, slots are home slots of the layout. Reversed, it is an allgather.
+    """
+    rounds: list[Round] = []
+    for d in range(layout.depth - 1, outermost - 1, -1):
+        rounds += merge_stage(layout, flat, v, d)
+    return tuple(rounds)
