@@ -30,14 +30,14 @@ BOUND_COPY = "1048576"
 
 def core_sources() -> list[str]:
     """The C core without libfabric: only shared memory is measured here."""
-    names = (ROOT / "csrc").glob("*.c")
+    names = (ROOT / "csrc" / "core").rglob("*.c")
     return sorted(str(path) for path in names if not path.name.startswith("ofi") or path.name == "ofi_absent.c")
 
 
 def build(compiler: Sequence[str], source: str, output: Path, env: Mapping[str, str]) -> None:
     """Compiles a benchmark together with the core."""
-    command = [*compiler, "-std=gnu11", "-O2", "-pthread", "-o", str(output), str(ROOT / "bench" / source)]
-    subprocess.run([*command, *core_sources()], check=True, env=env)
+    command = [*compiler, "-std=gnu11", "-O2", "-pthread", f"-I{ROOT / 'csrc' / 'core'}", "-o", str(output)]
+    subprocess.run([*command, str(ROOT / "bench" / source), *core_sources()], check=True, env=env)
 
 
 def run(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:

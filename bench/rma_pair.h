@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../csrc/topocomm.h"
+#include "topocomm.h"
 
 #define MAX_ROUNDS 201
 #define AREA (8u << 20)

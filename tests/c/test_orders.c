@@ -2,7 +2,7 @@
  * it may happen, and with every piece repeated at every moment: walked as a graph of states, so that all orders are
  * covered. In every state the signal must say exactly what a plain set of arrived pieces says.
  */
-#include "../../csrc/internal.h"
+#include "internal.h"
 #include "expect.h"
 
 #define EPOCHS 2

@@ -1,7 +1,7 @@
 /* What libfabric refuses, late or for a while, its functions replaced one by one; arguments: provider, interface. Nothing
  * that is out is forgotten, a peer that died is named, also when the library's error says nothing of it. */
 #include "expect.h"
-#include "ofi.h"
+#include "transport/ofi.h"
 
 static tc_options options;
 static tc_context *group[3];

@@ -10,7 +10,7 @@ from launching import ROOT, run
 
 from topocomm.rma import _core
 
-sys.path.insert(0, str(ROOT / "csrc"))
+sys.path.insert(0, str(ROOT / "csrc" / "python"))
 import build_cffi
 
 TESTS = {
@@ -38,7 +38,8 @@ NETWORK = {  # over libfabric: test and sanitizer, arguments
 SANITIZERS = ("address,undefined", "thread")
 COMPILER = shutil.which("clang") or shutil.which("gcc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a compiler")
-FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
+CSRC = build_cffi.CSRC
+FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{CSRC / 'core'}", f"-I{CSRC / 'coll'}"]
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +51,14 @@ def objects(tmp_path_factory: pytest.TempPathFactory):
     def compile_core(sanitizer: str) -> list[str]:
         if sanitizer not in made:
             folder = tmp_path_factory.mktemp(sanitizer.replace(",", "-"))
-            sources = [ROOT / "csrc" / name for name in build_cffi.sources(libfabric is not None)]
-            for source in sources:
-                target = str(folder / f"{source.stem}.o")
+            made[sanitizer] = []
+            for source in build_cffi.sources(libfabric is not None):
+                target = str(folder / f"{source.parent.name}-{source.stem}.o")
                 command = [str(COMPILER), *FLAGS, *(libfabric or []), f"-fsanitize={sanitizer}", "-c", str(source)]
                 command.append("-DCROSSING=50")  # cross-memory attach in many short calls
                 code, output = run([*command, "-o", target])
                 assert code == 0, output
-            made[sanitizer] = [str(folder / f"{source.stem}.o") for source in sources]
+                made[sanitizer].append(target)
         return made[sanitizer]
 
     return compile_core
@@ -82,7 +83,7 @@ def test_program_over_libfabric(name: str, objects, tmp_path: Path) -> None:
 def build_and_run(name: str, sanitizer: str, objects, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     program = tmp_path / name
     source = str(ROOT / "tests" / "c" / f"test_{name}.c")
-    command = [str(COMPILER), *FLAGS, f"-fsanitize={sanitizer}", f"-I{ROOT / 'csrc'}", source, *objects(sanitizer)]
+    command = [str(COMPILER), *FLAGS, f"-fsanitize={sanitizer}", source, *objects(sanitizer)]
     code, output = run([*command, "-o", str(program), "-pthread", "-ldl"])
     assert code == 0, output
     leaks = ROOT / "tests" / "c" / "leaks.txt"
@@ -102,7 +103,7 @@ def test_extension_exports_no_other_name() -> None:
 
 
 def test_functions_are_short_and_know_no_mpi() -> None:
-    for path in sorted((ROOT / "csrc").glob("*.[ch]")):
+    for path in sorted(CSRC.rglob("*.[ch]")):
         lines = path.read_text().splitlines()
         assert not any("mpi.h" in line for line in lines), path
         start = 0
