@@ -1,7 +1,6 @@
 /* Blocks: issued by the receiver, shipped as bytes, opened as targets by the one rank they were issued to. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "internal.h"
 
@@ -61,10 +60,12 @@ static void reset_shared(tc_block *block, const tc_memory *memory, const tc_sign
     block->generation = atomic_fetch_add(&s->generation, 1) + 1;
 }
 
-/* Will this peer's puts come through libfabric? One that is not connected yet may turn out so. */
+/* Will this peer's puts come over a network? Those of one that is not connected yet may. */
 static bool by_network(const tc_context *context, uint32_t rank) {
     const peer *p = &context->peers[rank];
-    return context->ofi && (!p->connected || p->inner == context->ofi);
+    bool some = false;
+    for (uint32_t i = 0; i < TRANSPORTS; i++) some |= context->transports[i] && context->transports[i]->network;
+    return p->connected ? p->inner->network : some;
 }
 
 static int issue(tc_memory *memory, const tc_layout *layout, tc_signal *signal, uint32_t source, uint32_t tag,
@@ -139,7 +140,10 @@ int tc_block_export(tc_block *block, void *bytes, size_t capacity, size_t *lengt
     wire.layout = block->layout;
     wire.landing = block->landing != NULL;
     wire.index_bits = index_bits(context);
-    ofi_wire(block, &wire);
+    for (uint32_t i = 0; i < TRANSPORTS; i++) {
+        tc_transport *t = context->transports[i];
+        if (t && t->describe) t->describe(t, block, &wire);
+    }
     wire.check = checksum(&wire, offsetof(wire_block, check));
     memcpy(bytes, &wire, sizeof wire);
     *length = sizeof wire;
@@ -184,24 +188,6 @@ static int read_wire(tc_context *context, const void *bytes, size_t length, wire
     return wire->source == context->options.rank ? TC_OK : TC_ERR_NOT_YOURS;
 }
 
-/* Shared memory of a peer is mapped here; private memory is not, except in the same process. */
-static int map_target(const peer *p, tc_target *target) {
-    const wire_block *wire = &target->wire;
-    void *base = NULL;
-    target->block = &p->view.blocks[wire->block];
-    target->signal = &p->view.signals[wire->signal];
-    if (p->here) {
-        base = (void *)(uintptr_t)wire->base;
-    } else if (wire->memory_kind == TC_SHARED) {
-        int status = map_descriptor(p->address.pid, wire->descriptor, wire->memory_bytes, &base);
-        if (status) return status;
-    } else if (!p->cma) {
-        return TC_ERR_DENIED;
-    }
-    target->mapped = base;
-    return TC_OK;
-}
-
 /* A target counts the epochs, so a block has one at a time, and never another once it was put to. */
 static int check_opened(peer *p, const wire_block *wire) {
     if (wire->block >= BLOCKS_AT_MOST) return TC_ERR_BLOCK;
@@ -221,7 +207,7 @@ static int check_opened(peer *p, const wire_block *wire) {
 static int open_target(tc_context *context, const wire_block *wire, tc_target **out) {
     peer *p = &context->peers[wire->owner];
     if (was_freed(p, wire)) return TC_ERR_STALE;
-    if (p->inner == context->ofi) live_dial(context, wire->owner);
+    if (p->inner->network) live_dial(context, wire->owner);
     int status = check_opened(p, wire);
     if (status) return status;
     tc_target *target = context->free_targets;
@@ -233,7 +219,7 @@ static int open_target(tc_context *context, const wire_block *wire, tc_target **
     target->peer = wire->owner;
     target->wire = *wire;
     target->epoch = wire->epoch;
-    status = p->inner->kind == TC_SHM ? map_target(p, target) : TC_OK;
+    status = p->inner->map ? p->inner->map(p->inner, target) : TC_OK;
     if (status) {
         target->next = context->free_targets;
         context->free_targets = target;
@@ -281,7 +267,8 @@ int tc_target_close(tc_target *target) {
     uint32_t *opened = &context->peers[target->peer].opened[target->wire.block];
     if (*opened == target->wire.generation && target->epoch == target->wire.epoch) --*opened; /* as if never opened */
     leave(context);
-    if (target->mapped && !context->peers[target->peer].here) munmap(target->mapped, target->wire.memory_bytes);
+    tc_transport *inner = context->peers[target->peer].inner;
+    if (inner->unmap) inner->unmap(inner, target);
     target->live = false;
     target->next = context->free_targets;
     context->free_targets = target;

@@ -1,33 +1,29 @@
 /* What each transport really offers here. */
 #include <stdio.h>
-#include <string.h>
 
 #include "internal.h"
+
+/* What there is to say of a transport that this context does not have. */
+static tc_capability absent(const tc_context *context, uint32_t at) {
+    tc_capability ofi = {.transport = "ofi", .provider = "absent"};
+    tc_capability msg = {.transport = "mpi", .provider = "messages", .notify_bits = 64, .value_bits = 64,
+                         .max_message = UINT64_MAX,
+                         .note = "no message functions given (an mpi4py communicator brings them)"};
+    snprintf(ofi.note, sizeof ofi.note, "%s", context->note[0] ? context->note : "not asked for");
+    return at == AT_OFI ? ofi : msg;
+}
 
 int tc_capabilities(tc_context *context, tc_capability *list, uint32_t capacity, uint32_t *count) {
     if (!context || !list || !count || capacity < 3 + TC_MAX_RAILS) return TC_ERR_ARGUMENT;
     uint32_t n = 0;
-    bool cma = true, others = false;
-    for (uint32_t i = 0; i < context->options.size; i++) {
-        const peer *p = &context->peers[i];
-        if (!p->mapped || p->here) continue;
-        others = true;
-        cma = cma && p->cma;
+    for (uint32_t at = AT_SHM; at < TRANSPORTS; at++) {
+        tc_transport *t = context->transports[at];
+        uint32_t more = 1;
+        int status = t ? t->capabilities(t, list + n, capacity - n, &more) : TC_OK;
+        if (status) return status;
+        if (!t) list[n] = absent(context, at);
+        n += more;
     }
-    tc_capability shm = {.transport = "shm", .provider = "stores + C11 atomics", .present = 1, .notify_bits = 64,
-                         .value_bits = 64, .native = 1, .auto_progress = 1, .ordered = 1, .max_message = UINT64_MAX};
-    snprintf(shm.note, sizeof shm.note, "registered arrays by cross-memory attach: %s",
-             !others ? "not tried, no other process" : cma ? "yes" : "forbidden by the kernel");
-    list[n++] = shm;
-    uint32_t rails = 0;
-    int status = ofi_capabilities(context, list + n, capacity - n - 1, &rails);
-    if (status) return status;
-    n += rails;
-    tc_capability msg = {.transport = "mpi", .provider = "messages", .present = context->msg != NULL,
-                         .notify_bits = 64, .value_bits = 64, .max_message = UINT64_MAX};
-    snprintf(msg.note, sizeof msg.note, "%s", context->msg ? "emulated: the target copies when it calls in"
-                                                           : "no message functions given (an mpi4py communicator brings them)");
-    list[n++] = msg;
     *count = n;
     return TC_OK;
 }

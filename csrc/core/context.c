@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -78,6 +79,17 @@ static void *drive(void *user) {
     return NULL;
 }
 
+/* That it is absent is no error while other transports are allowed. */
+static int open_network(tc_context *context) {
+#ifdef TOPOCOMM_LIBFABRIC
+    int status = ofi_open_transport(context, &context->transports[AT_OFI]);
+#else
+    int status = TC_ERR_UNSUPPORTED;
+    snprintf(context->note, sizeof context->note, "built without libfabric (its headers were not found)");
+#endif
+    return status == TC_ERR_UNSUPPORTED && context->options.transports != TC_OFI ? TC_OK : status;
+}
+
 static int open_parts(tc_context *context) {
     const tc_options *o = &context->options;
     if (getrandom(&context->nonce, sizeof context->nonce, 0) != sizeof context->nonce) return TC_ERR_NO_MEMORY;
@@ -88,12 +100,8 @@ static int open_parts(tc_context *context) {
     if (!context->peers || !context->signals || !context->blocks) return TC_ERR_NO_MEMORY;
     for (uint32_t i = 0; i < o->size; i++) context->peers[i].pidfd = context->peers[i].live = -1;
     int status = seg_create(context);
-    if (status == TC_OK) status = shm_open_transport(context, &context->shm);
-    if (status == TC_OK && (o->transports & TC_OFI)) {
-        status = ofi_open_transport(context, &context->ofi); /* absent is no error while others are allowed */
-        if (status == TC_ERR_UNSUPPORTED && o->transports != TC_OFI) status = TC_OK;
-    }
-    if (status == TC_OK && context->ofi) status = live_open(context);
+    if (status == TC_OK) status = shm_open_transport(context, &context->transports[AT_SHM]);
+    if (status == TC_OK && (o->transports & TC_OFI)) status = open_network(context);
     if (status == TC_OK && o->progress_thread) {
         context->threaded = pthread_create(&context->thread, NULL, drive, context) == 0;
         if (!context->threaded) status = TC_ERR_NO_MEMORY;
@@ -134,16 +142,18 @@ int tc_context_address(tc_context *context, void *address, size_t capacity, size
     wire.descriptor = context->descriptor;
     wire.checked = context->options.checked;
     if (sched_getaffinity(0, sizeof wire.cores, (cpu_set_t *)(void *)wire.cores) < 0) wire.cores[0] = ~0ull;
-    int status = context->ofi ? ofi_address(context->ofi, &wire) : TC_OK;
-    if (status == TC_OK && context->ofi) status = live_address(context, &wire);
-    if (status) return status;
+    for (uint32_t i = 0; i < TRANSPORTS; i++) {
+        tc_transport *t = context->transports[i];
+        int status = t && t->address ? t->address(t, &wire) : TC_OK;
+        if (status) return status;
+    }
     memcpy(address, &wire, sizeof wire);
     *bytes = sizeof wire;
     return TC_OK;
 }
 
 /* May this process write into that one? Asked by reading a number only the right process has. */
-static bool may_cross(const wire_address *a) {
+bool may_cross(const wire_address *a) {
     uint64_t nonce = 0;
     struct iovec here = {&nonce, sizeof nonce}, there = {(void *)(uintptr_t)a->probe, sizeof nonce};
     return process_vm_readv(a->pid, &here, 1, &there, 1, 0) == sizeof nonce && nonce == a->nonce;
@@ -153,18 +163,13 @@ static int choose(tc_context *context, peer *p) {
     const wire_address *a = &p->address;
     uint32_t allowed = context->options.transports & a->kinds;
     p->here = a->pid == (int32_t)getpid() && a->node == context->node && may_cross(a);
-    if ((allowed & TC_SHM) && a->node == context->node && seg_attach(p) == TC_OK) {
-        p->inner = context->shm;
-        p->cma = p->here || may_cross(a);
-    } else if ((allowed & TC_OFI) && context->ofi && a->rails && ofi_connect(context->ofi, p) == TC_OK) {
-        p->inner = context->ofi;
-    } else if ((allowed & TC_MSG) && context->msg) {
-        p->inner = context->msg;
-    } else {
-        return TC_ERR_UNREACHABLE;
+    for (uint32_t i = AT_SHM; i < TRANSPORTS && !p->inner; i++) {
+        tc_transport *t = context->transports[i];
+        if (t && (allowed & t->kind) && t->connect(t, p) == TC_OK) p->inner = t;
     }
-    p->transport = context->sim ? context->sim : p->inner;
-    if (p->transport != context->shm) context->driven = true;
+    if (!p->inner) return TC_ERR_UNREACHABLE;
+    p->transport = context->transports[AT_SIM] ? context->transports[AT_SIM] : p->inner;
+    if (p->transport->progress) context->driven = true;
     if (a->node == context->node) {
         uint32_t cores = 0;
         for (uint32_t i = 0; i < CORE_WORDS; i++)
@@ -195,31 +200,31 @@ int tc_context_connect(tc_context *context, uint32_t rank, const void *address, 
 
 int tc_context_messages(tc_context *context, tc_send_function send, tc_poll_function poll, void *user) {
     if (!context || !send || !poll) return TC_ERR_ARGUMENT;
-    if (context->msg) return TC_ERR_BUSY;
+    if (context->transports[AT_MSG]) return TC_ERR_BUSY;
     enter(context);
-    int status = msg_open_transport(context, send, poll, user, &context->msg);
+    int status = msg_open_transport(context, send, poll, user, &context->transports[AT_MSG]);
     leave(context);
     return status;
 }
 
 int tc_context_faults(tc_context *context, const tc_faults *faults) {
     if (!context || !faults || faults->pieces > TC_MAX_PIECES) return TC_ERR_ARGUMENT;
-    if (context->sim) return TC_ERR_BUSY;
+    if (context->transports[AT_SIM]) return TC_ERR_BUSY;
     for (uint32_t i = 0; i < context->options.size; i++)
         if (context->peers[i].connected) return TC_ERR_BUSY; /* before any peer is connected */
     enter(context);
-    int status = sim_open_transport(context, faults, &context->sim);
+    int status = sim_open_transport(context, faults, &context->transports[AT_SIM]);
     leave(context);
     return status;
 }
 
 int progress(tc_context *context) {
     if (pthread_mutex_trylock(&context->lock)) return TC_OK;
-    tc_transport *const all[] = {context->sim, context->ofi, context->msg};
     int status = TC_OK;
     bool found = false;
-    for (size_t i = 0; i < 3 && status >= 0; i++) {
-        if (all[i]) status = all[i]->progress(all[i]);
+    for (uint32_t i = 0; i < TRANSPORTS && status >= 0; i++) {
+        tc_transport *t = context->transports[i];
+        if (t && t->progress) status = t->progress(t);
         found |= status > 0;
     }
     if (found) context->looked = now();
@@ -232,11 +237,12 @@ int tc_context_progress(tc_context *context) {
 }
 
 static bool idle(tc_context *context) {
-    tc_transport *const all[] = {context->sim, context->ofi, context->msg};
     bool quiet = true;
     enter(context);
-    for (size_t i = 0; i < 3; i++)
-        if (all[i] && !all[i]->idle(all[i])) quiet = false;
+    for (uint32_t i = 0; i < TRANSPORTS; i++) {
+        tc_transport *t = context->transports[i];
+        if (t && t->idle && !t->idle(t)) quiet = false;
+    }
     leave(context);
     return quiet;
 }
@@ -287,20 +293,16 @@ int tc_context_close(tc_context *context) {
     if (context->threaded) pthread_join(context->thread, NULL);
     if (context->view.head) atomic_store(&context->view.head->closed, 1);
     free_handles(context);
-    tc_transport *const all[] = {context->sim, context->msg};
-    for (size_t i = 0; i < 2; i++)
-        if (all[i]) all[i]->close(all[i]);
     live_close(context);
     for (uint32_t i = 0; context->peers && i < context->options.size; i++) {
-        seg_detach(&context->peers[i]);
-        if (context->peers[i].pidfd >= 0) close(context->peers[i].pidfd);
-        ofi_disconnect(&context->peers[i]);
-        free(context->peers[i].freed);
-        free(context->peers[i].opened);
+        peer *p = &context->peers[i];
+        if (p->inner && p->inner->disconnect) p->inner->disconnect(p->inner, p);
+        if (p->pidfd >= 0) close(p->pidfd);
+        free(p->freed);
+        free(p->opened);
     }
-    if (context->ofi) context->ofi->close(context->ofi);
-    context->ofi = NULL;
-    if (context->shm) context->shm->close(context->shm);
+    for (uint32_t i = 0; i < TRANSPORTS; i++)
+        if (context->transports[i]) context->transports[i]->close(context->transports[i]);
     if (context->view.head) munmap(context->view.head, context->view.bytes);
     if (context->descriptor >= 0) close(context->descriptor);
     free(context->peers);
@@ -339,7 +341,7 @@ int tc_peer_alive(tc_context *context, uint32_t rank) {
     if (p->lost) return TC_ERR_PEER_LOST;
     if (p->mapped) return atomic_load(&p->view.head->closed) || process_gone(p) ? TC_ERR_PEER_LOST : TC_OK;
     if (p->address.node == context->node && process_gone(p)) return TC_ERR_PEER_LOST;
-    if (p->inner != context->ofi) return TC_OK;
+    if (!p->inner->network) return TC_OK;
     enter(context);
     bool lives = live_check(context, rank);
     leave(context);

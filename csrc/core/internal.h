@@ -101,6 +101,7 @@ _Static_assert(sizeof(wire_address) <= TC_ADDRESS_BYTES, "TC_ADDRESS_BYTES too s
 
 /* --- handles ---------------------------------------------------------------------------------------------- */
 typedef struct tc_transport tc_transport;
+typedef struct peer peer;
 
 struct tc_memory {
     tc_context *context;
@@ -194,19 +195,37 @@ typedef struct tc_op {
     bool get, track, remote; /* track: note each piece, so that one coming twice is seen */
 } tc_op;
 
-/* A transport: what it takes to bring a piece and its notification to a peer. */
+/* A transport brings pieces and their notifications to peers. Only this interface is known outside its files. A function
+ * may be NULL where a transport has nothing to do, but for connect, post, capabilities and close. */
 struct tc_transport {
+    tc_context *context;
     uint32_t kind, value_bits;
     uint64_t longest; /* bytes of one piece at most; 0: no limit */
-    int (*post)(tc_transport *, const tc_op *); /* 0 done · TC_AGAIN: op_done() follows · TC_FULL · error */
-    int (*progress)(tc_transport *);            /* above 0: something came, or went, by it */
+    bool network;     /* strided blocks need a landing (memory.c), and live.c watches its peers */
+
+    /* peers */
+    int (*address)(tc_transport *, wire_address *); /* adds what peers need to connect */
+    int (*connect)(tc_transport *, peer *);         /* TC_OK: it leads to this peer */
+    void (*disconnect)(tc_transport *, peer *);
+
+    /* memory, blocks, targets */
+    int (*enrol)(tc_transport *, tc_memory *);
+    void (*withdraw)(tc_transport *, tc_memory *); /* also of memory that it did not enrol */
+    void (*describe)(tc_transport *, const tc_block *, wire_block *); /* adds what holders need to reach the block */
+    int (*map)(tc_transport *, tc_target *);
+    void (*unmap)(tc_transport *, tc_target *);
+
+    /* transfers */
+    int (*post)(tc_transport *, const tc_op *); /* TC_OK: done · TC_AGAIN: op_done() follows · TC_FULL · error */
+    int (*progress)(tc_transport *);            /* > 0: something came or went · TC_OK · error */
     bool (*idle)(tc_transport *);
     int (*tell)(tc_transport *, uint32_t peer, char *message, size_t bytes); /* of message.c; frees it unless TC_FULL */
+
+    int (*capabilities)(tc_transport *, tc_capability *list, uint32_t capacity, uint32_t *count);
     void (*close)(tc_transport *);
-    tc_context *context;
 };
 
-typedef struct peer {
+struct peer {
     bool connected, mapped, here, cma; /* here: in this very process */
     bool known;      /* a process of its number was there when it was connected */
     bool met;        /* its probe connection (live.c) was there once */
@@ -221,7 +240,10 @@ typedef struct peer {
     uint32_t opened_room;
     uint64_t sent, observed; /* checked: messages sent to it; the latest of its messages that was seen to arrive */
     void *network;
-} peer;
+};
+
+/* A context's transports: the simulated one in front of all others, then in the order of preference. */
+enum { AT_SIM, AT_SHM, AT_OFI, AT_MSG, TRANSPORTS };
 
 struct tc_context {
     tc_options options;
@@ -241,7 +263,7 @@ struct tc_context {
     uint32_t signal_count, block_count, queue_used;
     _Atomic double next_check; /* when somebody who polls looks at the peers again */
     bool queue_taken[256];
-    tc_transport *shm, *ofi, *msg, *sim;
+    tc_transport *transports[TRANSPORTS]; /* NULL where one is absent */
     bool driven; /* some transport needs progress calls */
     double looked; /* when progress last found something */
     pthread_mutex_t lock;
@@ -324,6 +346,7 @@ double now(void);
 void enter(tc_context *context);
 void leave(tc_context *context);
 int progress(tc_context *context);
+bool may_cross(const wire_address *a);
 int lose(tc_context *context, uint32_t peer_rank);
 void op_done(tc_plan *plan, int status);
 int live_open(tc_context *context);
@@ -368,11 +391,4 @@ int msg_open_transport(tc_context *context, tc_send_function send, tc_poll_funct
                        tc_transport **transport);
 int sim_open_transport(tc_context *context, const tc_faults *faults, tc_transport **transport);
 int ofi_open_transport(tc_context *context, tc_transport **transport);
-int ofi_address(tc_transport *transport, wire_address *address);
-int ofi_connect(tc_transport *transport, peer *p);
-void ofi_disconnect(peer *p);
-int ofi_register(tc_transport *transport, tc_memory *memory);
-void ofi_unregister(tc_memory *memory);
-void ofi_wire(const tc_block *block, wire_block *wire);
-int ofi_capabilities(tc_context *context, tc_capability *list, uint32_t capacity, uint32_t *count);
 #endif

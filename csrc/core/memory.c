@@ -29,10 +29,27 @@ static void unmap(tc_memory *memory) {
     if (memory->descriptor >= 0) close(memory->descriptor);
 }
 
+static void withdraw(tc_memory *memory) {
+    for (uint32_t i = 0; i < TRANSPORTS; i++) {
+        tc_transport *t = memory->context->transports[i];
+        if (t && t->withdraw) t->withdraw(t, memory);
+    }
+}
+
+static int enrol(tc_memory *memory) {
+    int status = TC_OK;
+    for (uint32_t i = 0; i < TRANSPORTS && status == TC_OK; i++) {
+        tc_transport *t = memory->context->transports[i];
+        if (t && t->enrol) status = t->enrol(t, memory);
+    }
+    if (status) withdraw(memory);
+    return status;
+}
+
 static int finish(tc_memory *memory, tc_memory **out) {
     tc_context *context = memory->context;
     enter(context);
-    int status = context->ofi ? ofi_register(context->ofi, memory) : TC_OK;
+    int status = enrol(memory);
     leave(context);
     if (status) {
         unmap(memory);
@@ -91,7 +108,7 @@ int tc_memory_free(tc_memory *memory) {
     while (*link && *link != memory) link = &(*link)->next;
     if (*link) *link = memory->next;
     enter(context);
-    ofi_unregister(memory);
+    withdraw(memory);
     leave(context);
     unmap(memory);
     put_handle(memory);

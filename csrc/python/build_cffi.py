@@ -27,7 +27,7 @@ def declarations(header: str) -> str:
 
 
 def libfabric_flags() -> list[str] | None:
-    """Return the compiler arguments for libfabric's headers, or None to build without it.
+    """Return the compiler arguments for libfabric's headers and its transport, or None to build without it.
 
     The library itself is opened at run time.
     """
@@ -36,10 +36,11 @@ def libfabric_flags() -> list[str] | None:
         return None
     try:
         command = ["pkg-config", "--cflags", "libfabric"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        return ["-DTOPOCOMM_LIBFABRIC", *found]
     except (OSError, subprocess.CalledProcessError):
         if Path("/usr/include/rdma/fabric.h").exists():
-            return []
+            return ["-DTOPOCOMM_LIBFABRIC"]
         if wish == "1":
             message = "TOPOCOMM_LIBFABRIC=1, but neither pkg-config nor /usr/include knows libfabric"
             raise RuntimeError(message) from None
@@ -52,12 +53,9 @@ def headers() -> list[Path]:
 
 
 def sources(libfabric: bool) -> list[Path]:
-    """Return all C files, with libfabric's transport or with what stands in for it."""
+    """Return all C files, those of the transport over libfabric only with it."""
     files = [path for folder in FOLDERS for path in sorted((CSRC / folder).glob("*.c"))]
-    part = {path for path in files if path.name.startswith("ofi_")}
-    absent = {path for path in part if path.name == "ofi_absent.c"}
-    left_out = absent if libfabric else part - absent
-    return [path for path in files if path not in left_out]
+    return [path for path in files if libfabric or not path.name.startswith("ofi_")]
 
 
 def builder() -> cffi.FFI:

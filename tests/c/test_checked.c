@@ -76,7 +76,7 @@ static void rounds(uint32_t count, uint64_t epoch, uint64_t sent, int times) {
         OK(tc_signal_rearm(back.signal));
         drive(20);
     }
-    if (group[0]->ofi) tells_once();
+    if (group[0]->transports[AT_OFI]) tells_once();
     EXPECT(atomic_load(&to.signal->shared->epoch) == epoch + (uint64_t)times);
     OK(tc_plan_free(to.plan));
     OK(tc_plan_free(back.plan));

@@ -63,7 +63,7 @@ static void round_of(goal *g, uint32_t size) {
 
 static void open_all(uint32_t size) {
     open_group(size, &options, NULL, group);
-    net = (ofi_transport *)group[0]->ofi;
+    net = (ofi_transport *)group[0]->transports[AT_OFI];
 }
 
 static void close_all(void) {
@@ -238,7 +238,7 @@ static void long_messages(void) {
     tc_plan *plan;
     tc_layout layout = plain(0, 8000), over = plain(0, 8001), flow = plain(0, 1001);
     open_all(2);
-    net->longest = group[0]->ofi->longest = 1000;
+    net->longest = net->base.longest = 1000;
     goal g = aim(1, 8000, TC_LOCAL, 1);
     OK(tc_context_stats(group[0], &before));
     round_of(&g, 2);

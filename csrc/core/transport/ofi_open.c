@@ -15,22 +15,8 @@ static void *start_of(const ofi_transport *t, const tc_memory *memory) {
     return memory->bytes ? memory->base : (void *)(uintptr_t)t->nothing;
 }
 
-int ofi_register(tc_transport *transport, tc_memory *memory) {
-    ofi_transport *t = (ofi_transport *)transport;
-    uint64_t access = FI_REMOTE_WRITE | FI_REMOTE_READ | FI_WRITE | FI_READ | FI_SEND | FI_RECV;
-    uint64_t bytes = memory->bytes ? memory->bytes : sizeof t->nothing;
-    for (uint32_t r = 0; r < t->rails; r++) {
-        struct fid_mr *mr;
-        if (fi_mr_reg(t->rail[r].domain, start_of(t, memory), bytes, access, 0, ++t->keys, 0, &mr, NULL)) {
-            ofi_unregister(memory);
-            return TC_ERR_TRANSPORT;
-        }
-        memory->rail[r] = mr;
-    }
-    return TC_OK;
-}
-
-void ofi_unregister(tc_memory *memory) {
+static void ofi_withdraw(tc_transport *transport, tc_memory *memory) {
+    (void)transport;
     for (uint32_t r = 0; r < TC_MAX_RAILS; r++) {
         struct fid_mr *mr = memory->rail[r];
         if (mr) fi_close(&mr->fid);
@@ -38,18 +24,92 @@ void ofi_unregister(tc_memory *memory) {
     }
 }
 
+static int ofi_enrol(tc_transport *transport, tc_memory *memory) {
+    ofi_transport *t = (ofi_transport *)transport;
+    uint64_t access = FI_REMOTE_WRITE | FI_REMOTE_READ | FI_WRITE | FI_READ | FI_SEND | FI_RECV;
+    uint64_t bytes = memory->bytes ? memory->bytes : sizeof t->nothing;
+    for (uint32_t r = 0; r < t->rails; r++) {
+        struct fid_mr *mr;
+        if (fi_mr_reg(t->rail[r].domain, start_of(t, memory), bytes, access, 0, ++t->keys, 0, &mr, NULL))
+            return TC_ERR_TRANSPORT;
+        memory->rail[r] = mr;
+    }
+    return TC_OK;
+}
+
 static wire_rail reach(const rail *r, const void *start, struct fid_mr *mr) {
     return (wire_rail){wants(r, FI_MR_VIRT_ADDR) ? (uint64_t)(uintptr_t)start : 0, fi_mr_key(mr)};
 }
 
-void ofi_wire(const tc_block *block, wire_block *wire) {
-    const ofi_transport *t = (const ofi_transport *)block->context->ofi;
+static void ofi_describe(tc_transport *transport, const tc_block *block, wire_block *wire) {
+    const ofi_transport *t = (const ofi_transport *)transport;
     const tc_memory *memory = block->landing ? block->landing : block->memory;
-    for (uint32_t r = 0; t && r < t->rails && memory->rail[r]; r++) {
+    for (uint32_t r = 0; r < t->rails && memory->rail[r]; r++) {
         wire->rail[r] = reach(&t->rail[r], start_of(t, memory), memory->rail[r]);
         wire->rails = r + 1;
     }
     if (block->landing) wire->direct = reach(&t->rail[0], block->memory->base, block->memory->rail[0]);
+}
+
+/* --- peers ---------------------------------------------------------------------------------------------------------- */
+static int ofi_address(tc_transport *transport, wire_address *address) {
+    ofi_transport *t = (ofi_transport *)transport;
+    for (uint32_t r = 0; r < t->rails; r++) {
+        size_t bytes = RAIL_NAME_BYTES;
+        if (fi_getname(&t->rail[r].ep->fid, address->rail[r], &bytes) || bytes > RAIL_NAME_BYTES)
+            return TC_ERR_TRANSPORT;
+        address->rail_bytes[r] = (uint32_t)bytes;
+    }
+    address->rails = t->rails;
+    if (t->rail[0].info->addr_format == FI_SOCKADDR_IN) {
+        address->live_bytes = address->rail_bytes[0];
+        memcpy(address->live, address->rail[0], sizeof address->live);
+    }
+    return live_address(transport->context, address);
+}
+
+static int ofi_connect(tc_transport *transport, peer *p) {
+    ofi_transport *t = (ofi_transport *)transport;
+    if (!p->address.rails) return TC_ERR_UNREACHABLE;
+    links *l = calloc(1, sizeof *l);
+    if (!l) return TC_ERR_NO_MEMORY;
+    l->rails = t->rails < p->address.rails ? t->rails : p->address.rails;
+    for (uint32_t r = 0; r < l->rails; r++) {
+        if (fi_av_insert(t->rail[r].av, p->address.rail[r], 1, &l->address[r], 0, NULL) == 1) continue;
+        free(l);
+        return TC_ERR_UNREACHABLE;
+    }
+    p->network = l;
+    tc_context *context = transport->context;
+    if (context->options.size <= SMALL_JOB) live_dial(context, (uint32_t)(p - context->peers));
+    return TC_OK;
+}
+
+static void ofi_disconnect(tc_transport *transport, peer *p) {
+    (void)transport;
+    free(p->network);
+    p->network = NULL;
+}
+
+static int ofi_capabilities(tc_transport *transport, tc_capability *list, uint32_t capacity, uint32_t *count) {
+    const ofi_transport *t = (const ofi_transport *)transport;
+    if (t->rails > capacity) return TC_ERR_ARGUMENT;
+    for (uint32_t r = 0; r < t->rails; r++) {
+        const struct fi_info *i = t->rail[r].info;
+        tc_capability *c = &list[r];
+        *c = (tc_capability){.transport = "ofi", .present = 1, .notify_bits = (uint32_t)(8 * i->domain_attr->cq_data_size),
+                             .value_bits = 8, .native = 1, .max_message = i->ep_attr->max_msg_size};
+        snprintf(c->provider, sizeof c->provider, "%s", i->fabric_attr->prov_name);
+        snprintf(c->nic, sizeof c->nic, "%s", i->domain_attr->name);
+        c->auto_progress = i->domain_attr->data_progress == FI_PROGRESS_AUTO;
+        c->ordered = (i->rx_attr->msg_order & FI_ORDER_WAW) != 0;
+        bool watched = i->addr_format == FI_SOCKADDR_IN && transport->context->listener >= 0;
+        snprintf(c->note, sizeof c->note, "libfabric %u.%u; 32 bits used; weight %.3g; dead peers %s",
+                 FI_MAJOR(t->library.version()), FI_MINOR(t->library.version()), t->rail[r].weight,
+                 watched ? "noticed by a connection" : "noticed on the same node only");
+    }
+    *count = t->rails;
+    return TC_OK;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -208,8 +268,11 @@ static void ofi_close(tc_transport *transport) {
 int ofi_open_transport(tc_context *context, tc_transport **out) {
     ofi_transport *t = calloc(1, sizeof *t);
     if (!t) return TC_ERR_NO_MEMORY;
-    t->base = (tc_transport){.kind = TC_OFI, .value_bits = 8, .post = ofi_post, .progress = ofi_progress,
-                             .idle = ofi_idle, .tell = ofi_tell, .close = ofi_close, .context = context};
+    t->base = (tc_transport){.context = context, .kind = TC_OFI, .value_bits = 8, .network = true,
+                             .address = ofi_address, .connect = ofi_connect, .disconnect = ofi_disconnect,
+                             .enrol = ofi_enrol, .withdraw = ofi_withdraw, .describe = ofi_describe, .post = ofi_post,
+                             .progress = ofi_progress, .idle = ofi_idle, .tell = ofi_tell,
+                             .capabilities = ofi_capabilities, .close = ofi_close};
     t->longest = UINT64_MAX;
     t->ops = calloc(slots(context), sizeof *t->ops);
     for (uint32_t i = 0; t->ops && i < slots(context); i++) {
@@ -220,76 +283,11 @@ int ofi_open_transport(tc_context *context, tc_transport **out) {
     if (status == TC_ERR_UNSUPPORTED)
         snprintf(context->note, sizeof context->note, "libfabric.so.1 is not there, or older than it was at build time");
     if (status == TC_OK) status = open_rails(t);
+    if (status == TC_OK) status = live_open(context);
     if (status) {
         ofi_close(&t->base);
         return status;
     }
     *out = &t->base;
-    return TC_OK;
-}
-
-/* --- peers ---------------------------------------------------------------------------------------------------------- */
-int ofi_address(tc_transport *transport, wire_address *address) {
-    ofi_transport *t = (ofi_transport *)transport;
-    for (uint32_t r = 0; r < t->rails; r++) {
-        size_t bytes = RAIL_NAME_BYTES;
-        if (fi_getname(&t->rail[r].ep->fid, address->rail[r], &bytes) || bytes > RAIL_NAME_BYTES)
-            return TC_ERR_TRANSPORT;
-        address->rail_bytes[r] = (uint32_t)bytes;
-    }
-    address->rails = t->rails;
-    if (t->rail[0].info->addr_format == FI_SOCKADDR_IN) {
-        address->live_bytes = address->rail_bytes[0];
-        memcpy(address->live, address->rail[0], sizeof address->live);
-    }
-    return TC_OK;
-}
-
-int ofi_connect(tc_transport *transport, peer *p) {
-    ofi_transport *t = (ofi_transport *)transport;
-    links *l = calloc(1, sizeof *l);
-    if (!l) return TC_ERR_NO_MEMORY;
-    l->rails = t->rails < p->address.rails ? t->rails : p->address.rails;
-    for (uint32_t r = 0; r < l->rails; r++) {
-        if (fi_av_insert(t->rail[r].av, p->address.rail[r], 1, &l->address[r], 0, NULL) == 1) continue;
-        free(l);
-        return TC_ERR_UNREACHABLE;
-    }
-    p->network = l;
-    tc_context *context = transport->context;
-    if (context->options.size <= SMALL_JOB) live_dial(context, (uint32_t)(p - context->peers));
-    return TC_OK;
-}
-
-void ofi_disconnect(peer *p) {
-    free(p->network);
-    p->network = NULL;
-}
-
-int ofi_capabilities(tc_context *context, tc_capability *list, uint32_t capacity, uint32_t *count) {
-    const ofi_transport *t = (const ofi_transport *)context->ofi;
-    uint32_t rails = t ? t->rails : 1;
-    if (rails > capacity) return TC_ERR_ARGUMENT;
-    for (uint32_t r = 0; r < rails; r++) {
-        tc_capability *c = &list[r];
-        *c = (tc_capability){.transport = "ofi", .provider = "absent", .present = t != NULL};
-        if (!t) {
-            snprintf(c->note, sizeof c->note, "%s", context->note[0] ? context->note : "not asked for");
-            continue;
-        }
-        const struct fi_info *i = t->rail[r].info;
-        snprintf(c->provider, sizeof c->provider, "%s", i->fabric_attr->prov_name);
-        snprintf(c->nic, sizeof c->nic, "%s", i->domain_attr->name);
-        c->notify_bits = (uint32_t)(8 * i->domain_attr->cq_data_size);
-        c->value_bits = 8;
-        c->native = 1;
-        c->auto_progress = i->domain_attr->data_progress == FI_PROGRESS_AUTO;
-        c->ordered = (i->rx_attr->msg_order & FI_ORDER_WAW) != 0;
-        c->max_message = i->ep_attr->max_msg_size;
-        snprintf(c->note, sizeof c->note, "libfabric %u.%u; 32 bits used; weight %.3g; dead peers %s",
-                 FI_MAJOR(t->library.version()), FI_MINOR(t->library.version()), t->rail[r].weight,
-                 i->addr_format == FI_SOCKADDR_IN && context->listener >= 0 ? "noticed by a connection" : "noticed on the same node only");
-    }
-    *count = rails;
     return TC_OK;
 }

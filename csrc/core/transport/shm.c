@@ -2,8 +2,10 @@
  * Memory that is mapped here is copied to; the private memory of another process is reached by cross-memory attach. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -127,6 +129,60 @@ static int notify(const tc_op *op, seg_signal *signal, seg_block *block, uint32_
     return TC_OK;
 }
 
+/* Shared memory of a peer is mapped here; private memory is not, except in the same process. */
+static int shm_map(tc_transport *transport, tc_target *target) {
+    const peer *p = &transport->context->peers[target->peer];
+    const wire_block *wire = &target->wire;
+    void *base = NULL;
+    target->block = &p->view.blocks[wire->block];
+    target->signal = &p->view.signals[wire->signal];
+    if (p->here) {
+        base = (void *)(uintptr_t)wire->base;
+    } else if (wire->memory_kind == TC_SHARED) {
+        int status = map_descriptor(p->address.pid, wire->descriptor, wire->memory_bytes, &base);
+        if (status) return status;
+    } else if (!p->cma) {
+        return TC_ERR_DENIED;
+    }
+    target->mapped = base;
+    return TC_OK;
+}
+
+static void shm_unmap(tc_transport *transport, tc_target *target) {
+    bool here = transport->context->peers[target->peer].here;
+    if (target->mapped && !here) munmap(target->mapped, target->wire.memory_bytes);
+}
+
+static int shm_connect(tc_transport *transport, peer *p) {
+    if (p->address.node != transport->context->node) return TC_ERR_UNREACHABLE;
+    int status = seg_attach(p);
+    if (status == TC_OK) p->cma = p->here || may_cross(&p->address);
+    return status;
+}
+
+static void shm_disconnect(tc_transport *transport, peer *p) {
+    (void)transport;
+    seg_detach(p);
+}
+
+static int shm_capabilities(tc_transport *transport, tc_capability *list, uint32_t capacity, uint32_t *count) {
+    const tc_context *context = transport->context;
+    bool cma = true, others = false;
+    if (!capacity) return TC_ERR_ARGUMENT;
+    for (uint32_t i = 0; i < context->options.size; i++) {
+        const peer *p = &context->peers[i];
+        if (!p->mapped || p->here) continue;
+        others = true;
+        cma = cma && p->cma;
+    }
+    *list = (tc_capability){.transport = "shm", .provider = "stores + C11 atomics", .present = 1, .notify_bits = 64,
+                            .value_bits = 64, .native = 1, .auto_progress = 1, .ordered = 1, .max_message = UINT64_MAX};
+    snprintf(list->note, sizeof list->note, "registered arrays by cross-memory attach: %s",
+             !others ? "not tried, no other process" : cma ? "yes" : "forbidden by the kernel");
+    *count = 1;
+    return TC_OK;
+}
+
 static int shm_post(tc_transport *transport, const tc_op *op) {
     const tc_target *target = op->target;
     seg_signal *signal = target->signal;
@@ -160,8 +216,9 @@ static void shm_close(tc_transport *transport) {
 int shm_open_transport(tc_context *context, tc_transport **out) {
     shm_transport *transport = calloc(1, sizeof *transport);
     if (!transport) return TC_ERR_NO_MEMORY;
-    transport->base = (tc_transport){.kind = TC_SHM, .value_bits = 64, .post = shm_post, .close = shm_close,
-                                     .context = context};
+    transport->base = (tc_transport){.context = context, .kind = TC_SHM, .value_bits = 64, .connect = shm_connect,
+                                     .disconnect = shm_disconnect, .map = shm_map, .unmap = shm_unmap, .post = shm_post,
+                                     .capabilities = shm_capabilities, .close = shm_close};
     transport->string_moves = has_string_moves();
     *out = &transport->base;
     return TC_OK;

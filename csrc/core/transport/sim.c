@@ -125,8 +125,8 @@ int sim_open_transport(tc_context *context, const tc_faults *faults, tc_transpor
         free(t);
         return TC_ERR_NO_MEMORY;
     }
-    t->base = (tc_transport){.kind = TC_SIM, .value_bits = 64, .post = sim_post, .progress = sim_progress,
-                             .idle = sim_idle, .close = sim_close, .context = context};
+    t->base = (tc_transport){.context = context, .kind = TC_SIM, .value_bits = 64, .post = sim_post,
+                             .progress = sim_progress, .idle = sim_idle, .close = sim_close};
     t->faults = *faults;
     t->state = (faults->seed + 1 + context->options.rank) * 0x9e3779b97f4a7c15ull | 1;
     *out = &t->base;
