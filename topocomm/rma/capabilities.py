@@ -1,4 +1,4 @@
-"""What each transport and NIC really offers here."""
+"""The transports of a context, or those that this process would have alone."""
 
 from __future__ import annotations
 
@@ -6,54 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from topocomm.rma import errors
-from topocomm.rma._lib import check, ffi, lib
-
-if TYPE_CHECKING:
-    from topocomm.rma.context import Context
-    from topocomm.rma.options import Settings
+from topocomm.rma.context import Context
+from topocomm.rma.transports import Capability, offered
 
 __all__ = ["Capability", "capabilities", "report"]
-
-
-@dataclass(frozen=True)
-class Capability:
-    """One transport, or one NIC of it.
-
-    ``notify_bits``: of immediate data; ``value_bits``: of those, left for the value of an identified notification;
-    ``native``: notified by the medium itself, not by messages; ``auto_progress``: the target need not call in;
-    ``ordered``: the medium promises order (never relied upon); ``max_message`` in bytes.
-    """
-
-    transport: str
-    provider: str
-    nic: str
-    present: bool
-    notify_bits: int
-    value_bits: int
-    native: bool
-    auto_progress: bool
-    ordered: bool
-    max_message: int
-    note: str
-
-
-def why_absent(handle: Any, settings: Settings) -> str:
-    """Why a context opened with ``settings``, or not opened (NULL), has no libfabric; empty if it has."""
-    options = settings.options
-    probe = ffi.new("tc_options *", options[0])
-    probe.transports, probe.progress_thread = lib.TC_SHM | lib.TC_OFI, 0
-    opened = ffi.new("tc_context **", handle)
-    if not handle:
-        check(lib.tc_context_open(probe, opened), "looking for libfabric")
-    try:
-        return "; ".join(c.note for c in _list(opened[0]) if c.transport == "ofi" and not c.present)
-    finally:
-        if not handle:
-            lib.tc_context_close(opened[0])
 
 
 class _Alone:
@@ -74,8 +32,7 @@ def _in_a_child() -> list[Capability]:
     """Asked in another process: loading libfabric here could hide the one that an MPI library brings along."""
     code = (
         "import dataclasses, json, sys; del sys.path[0]; "
-        "from topocomm.rma.capabilities import _Alone, capabilities; "
-        "from topocomm.rma.context import Context; "
+        "from topocomm.rma.capabilities import _Alone, Context, capabilities; "
         "print(json.dumps([dataclasses.asdict(c) for c in capabilities(Context(_Alone(), transports=('shm', 'ofi')))]))"
     )
     paths = os.pathsep.join(p for p in sys.path if p)
@@ -91,36 +48,12 @@ def _in_a_child() -> list[Capability]:
 def capabilities(context: Context | None = None) -> list[Capability]:
     """The transports of ``context``, or those this process would have alone; absent ones say why."""
     if context is None and _mpi_runs():
-        from topocomm.rma.context import Context
-
         with Context(_Alone(), transports=("shm", "ofi")) as alone:
             return capabilities(alone)
     if context is None:
         return _in_a_child()
     context.usable("capabilities")
-    return _list(context.handle)
-
-
-def _list(handle: Any) -> list[Capability]:
-    room, count = ffi.new("tc_capability[]", 3 + lib.TC_MAX_RAILS), ffi.new("uint32_t *")
-    check(lib.tc_capabilities(handle, room, 3 + lib.TC_MAX_RAILS, count), "capabilities")
-    return [_read(entry) for entry in room[0 : count[0]]]
-
-
-def _read(c: object) -> Capability:
-    def word(name: str) -> str:
-        return str(ffi.string(getattr(c, name)).decode())
-
-    def flag(name: str) -> bool:
-        return bool(getattr(c, name))
-
-    def number(name: str) -> int:
-        return int(getattr(c, name))
-
-    return Capability(
-        word("transport"), word("provider"), word("nic"), flag("present"), number("notify_bits"), number("value_bits"),
-        flag("native"), flag("auto_progress"), flag("ordered"), number("max_message"), word("note"),
-    )  # fmt: skip
+    return offered(context.handle)
 
 
 def report(context: Context | None = None) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from time import monotonic
@@ -15,24 +13,24 @@ from numpy.typing import DTypeLike
 
 from topocomm.rma import errors
 from topocomm.rma._lib import CARRIED, check, ffi, lib, text
-from topocomm.rma.handles import Dropped, Handle
+from topocomm.rma.handles import Dropped, Owner
 from topocomm.rma.layout import Array, as_array
 from topocomm.rma.leaving import OPEN, Meetings, mpi_ended
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target, tickets_for
-from topocomm.rma.options import SLICE, TRANSPORTS, Faults, Limits, Settings, Stats, difference, seconds, whole
+from topocomm.rma.options import SLICE, Faults, Limits, Settings, Stats, difference, seconds, whole
 from topocomm.rma.overlap import Issued
 from topocomm.rma.plan import Plan
 from topocomm.rma.signal import Signal
+from topocomm.rma.transports import offered, why_absent
 
 __all__ = ["Context", "Faults", "Limits", "Stats"]
 
 LARGEST_MEMORY = 2**46  # bytes
 LOST = 1.0  # seconds after which a flush that does not end looks at all peers
 USUAL = Limits()
-SERIAL = itertools.count()
 
 
-class Context:
+class Context(Owner):
     """Opened by all ranks of ``comm`` together; ``comm`` needs ``rank``, ``size`` and ``allgather``, like mpi4py's.
 
     ``transports``: those allowed, in any order, of ``shm``, ``ofi``, ``mpi``; each peer gets the first of that list
@@ -64,21 +62,8 @@ class Context:
         stripe_from: int = 65536,
         progress_thread: bool = False,
     ) -> None:
-        try:
-            self.rank, self.size = int(comm.rank), int(comm.size)
-        except Exception as error:
-            raise errors.KindError(f"Context: {comm!r} is no communicator with rank and size ({error})") from error
-        self.comm = comm
-        self.checked = bool(checked)
-        self.limits = limits
-        self.handle: Any = ffi.NULL
-        self.ended = "was closed"
+        super().__init__(comm, limits, bool(checked))
         self.messages: Any = None
-        self.serial = next(SERIAL)
-        self.signal_numbers = itertools.count(1)
-        self.dropped = Dropped()
-        self.issued = Issued()
-        self._children: weakref.WeakSet[Any] = weakref.WeakSet()
         who = f"Context on rank {self.rank}"
         problem: errors.RmaError | None = None
         settings: Settings | None = None
@@ -133,8 +118,6 @@ class Context:
 
     def _without_ofi(self, settings: Settings) -> str:
         """Why ofi is absent, where that is the end: nothing else is allowed, or a provider or NIC is named."""
-        from topocomm.rma.capabilities import why_absent
-
         if self.handle and not settings.provider and not settings.nics:
             return ""
         why = why_absent(self.handle, settings)
@@ -148,9 +131,7 @@ class Context:
         return ""
 
     def _absent(self) -> str:
-        from topocomm.rma.capabilities import capabilities
-
-        return "; ".join(f"{c.transport}: {c.note}" for c in capabilities(self) if not c.present)
+        return "; ".join(f"{c.transport}: {c.note}" for c in offered(self.handle) if not c.present)
 
     def _agree(self, problems: Sequence[str]) -> None:
         found = [p for p in problems if p]
@@ -240,16 +221,6 @@ class Context:
         return {owner: [self.open(t) for t in mine] for owner, (_, mine) in enumerate(received) if mine}
 
     # --- driving -----------------------------------------------------------------------------------------------
-    def progress(self) -> None:
-        """Lets transports that need it move data; waits and tests do so by themselves."""
-        status = lib.tc_context_progress(self.handle)
-        if self.dropped.waiting:
-            self.dropped.sweep()
-        if status < 0:
-            who = f"progress on rank {self.rank}"
-            self.usable(who)
-            check(status, who)
-
     def flush(self, timeout: float | None = None) -> None:
         """Waits until nothing this rank started is under way. Errors: PeerLost, WaitTimeout."""
         who = f"flush on rank {self.rank}"
@@ -279,7 +250,7 @@ class Context:
     def _owners_under_way(self) -> set[int]:
         """The ranks whose blocks running plans put to or get from; hands over what was held back."""
         self.dropped.sweep()
-        running = [c for c in list(self._children) if isinstance(c, Plan) and c.under_way()]
+        running = [c for c in list(self.children) if isinstance(c, Plan) and c.under_way()]
         owners = {t.owner for plan in running for t in plan.targets}
         for _, _, needs, _ in list(self.dropped.waiting):
             if isinstance(needs, tuple):  # a plan's arrays and targets
@@ -295,35 +266,6 @@ class Context:
         check(lib.tc_context_stats(self.handle, s), who)
         return Stats(*(int(getattr(s, f.name)) for f in fields(Stats)))
 
-    def transport(self, peer: int) -> str:
-        """The name of the transport chosen for ``peer``. Errors: RangeError, FreedError."""
-        kind, who = ffi.new("uint32_t *"), f"transport on rank {self.rank}"
-        self.usable(who)
-        check(lib.tc_peer_transport(self.handle, whole(peer, "peer", 0, self.size - 1, who), kind), who)
-        return next(name for name, number in TRANSPORTS.items() if number == kind[0])
-
-    def alive(self, peer: int) -> bool:
-        """False once ``peer`` is known to have died or to have closed its context. Errors: RangeError, FreedError."""
-        who = f"alive on rank {self.rank}"
-        self.usable(who)
-        return bool(lib.tc_peer_alive(self.handle, whole(peer, "peer", 0, self.size - 1, who)) == 0)
-
-    def peer_lost(self, who: str, rank: int | None = None) -> errors.PeerLost:
-        """The exception for a lost peer; by default the one the C core met last."""
-        out = ffi.new("uint32_t *")
-        if rank is None or rank < 0:
-            rank = int(out[0]) if lib.tc_context_lost(self.handle, out) == 0 else -1
-        return errors.PeerLost(f"{who}: rank {rank} died or closed its context", rank)
-
-    def usable(self, who: str) -> None:
-        """Errors: FreedError once the context is closed."""
-        if not self.handle:
-            raise errors.FreedError(f"{who}: the context {self.ended}")
-
-    def adopt(self, child: Handle) -> None:
-        """Remembers a handle that closing this context frees."""
-        self._children.add(child)
-
     # --- the end -----------------------------------------------------------------------------------------------
     def close(self) -> None:
         """Frees everything of this context, and waits for nothing: flush first where data is under way.
@@ -335,7 +277,7 @@ class Context:
         if self.messages is not None and not self.messages.complete and not mpi_ended():
             lib.tc_context_bye(self.handle)
         end = monotonic() + 1.0
-        children = list(self._children)
+        children = list(self.children)
         plans = [c.handle for c in children if isinstance(c, Plan) and c.handle]
         plans += [handle for free, handle, _, _ in self.dropped.waiting.copy() if free is lib.tc_plan_free]
         for plan in plans:
@@ -357,7 +299,7 @@ class Context:
     def forget(self) -> None:
         """In a forked child: everything is the parent's."""
         lib.tc_context_forked(self.handle)
-        for child in list(self._children):
+        for child in list(self.children):
             child.handle = ffi.NULL
         OPEN.discard(self)
         self.handle = ffi.NULL

@@ -8,18 +8,16 @@ import os
 import sys
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from topocomm.rma import errors
-
-if TYPE_CHECKING:
-    from topocomm.rma.context import Context
+from topocomm.rma.handles import Owner
 
 __all__ = ["OPEN", "Meetings"]
 
-OPEN: set[Context] = set()  # a context is not given up before it is closed: its thread and its peers use it
+OPEN: set[Owner] = set()  # a context is not given up before it is closed: its thread and its peers use it
 LEFT: list[tuple[Any, ...]] = []  # requests left alone, each with the memory that MPI may still read
 LOOK = 0.5  # seconds between looks at the peers
 MOMENT = 1.0  # seconds for which the end of a program waits for that of the others
@@ -33,7 +31,7 @@ class Meetings:
     the communicator find their partners.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Owner) -> None:
         self.context = context
         self.who = f"leaving the context on rank {context.rank}"
         self.end = monotonic() + context.timeout
@@ -106,7 +104,7 @@ def _close_all() -> None:
             LEFT[:] = [entry for entry in LEFT if not entry[0].Test()]
 
 
-def _wait_a_moment(contexts: Sequence[Context]) -> None:
+def _wait_a_moment(contexts: Sequence[Owner]) -> None:
     end = monotonic() + MOMENT
     with contextlib.suppress(Exception):  # the program is over: there is nobody to be told
         meetings = [Meetings(context).post(False) for context in contexts]

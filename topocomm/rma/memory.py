@@ -6,20 +6,17 @@ from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from topocomm.rma import errors
 from topocomm.rma._lib import failure, ffi, lib
-from topocomm.rma.handles import Handle
+from topocomm.rma.handles import Handle, Owner
 from topocomm.rma.layout import Array, array_layout, as_array, bounds
 from topocomm.rma.options import whole
 from topocomm.rma.overlap import REMEDY, Piece
 from topocomm.rma.signal import Signal
-
-if TYPE_CHECKING:
-    from topocomm.rma.context import Context
 
 __all__ = ["Block", "BlockHandle", "Memory", "Target", "tickets_for"]
 
@@ -84,7 +81,7 @@ class Memory(Handle):
 
     KIND = "memory"
 
-    def __init__(self, context: Context, handle: Any, array: Array, shared: bool) -> None:
+    def __init__(self, context: Owner, handle: Any, array: Array, shared: bool) -> None:
         self.context = context
         self.handle = handle
         self.array = array
@@ -249,7 +246,7 @@ class Target(Handle):
 
     KIND = "target"
 
-    def __init__(self, context: Context, ticket: BlockHandle) -> None:
+    def __init__(self, context: Owner, ticket: BlockHandle) -> None:
         self.context = context
         out = ffi.new("tc_target **")
         who = f"open of a block on rank {context.rank}"

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mpi4py import MPI
 
 from topocomm.rma._lib import CARRIED, check, ffi, lib
+from topocomm.rma.handles import Owner
 from topocomm.rma.leaving import LEFT
-
-if TYPE_CHECKING:
-    from topocomm.rma.context import Context
 
 __all__ = ["Messages", "too_few_threads"]
 
@@ -40,7 +38,7 @@ def too_few_threads(rank: int) -> str:
 class Messages:
     """Sends and receives for one context, on a duplicate of its communicator."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Owner) -> None:
         self.context = context
         self.handle = context.handle
         self.comm = context.comm.Dup()

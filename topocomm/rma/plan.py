@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from topocomm.rma import errors
 from topocomm.rma._lib import check, ffi, lib
-from topocomm.rma.handles import Handle
+from topocomm.rma.handles import Handle, Owner
 from topocomm.rma.layout import Array, address, array_layout, as_array
 from topocomm.rma.memory import Block, BlockHandle, Target
 from topocomm.rma.options import LARGEST, SLICE, seconds, whole
 from topocomm.rma.signal import Signal
-
-if TYPE_CHECKING:
-    from topocomm.rma.context import Context
 
 __all__ = ["Plan"]
 
@@ -36,7 +32,7 @@ class Plan(Handle):
 
     KIND = "plan"
 
-    def __init__(self, context: Context, completion: str = "local") -> None:
+    def __init__(self, context: Owner, completion: str = "local") -> None:
         if completion not in ("local", "remote"):
             raise errors.RangeError(f"Plan: completion {completion!r} is unknown, choose local or remote")
         if not context.handle:

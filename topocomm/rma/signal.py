@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from topocomm.rma import errors
 from topocomm.rma._lib import ffi, lib
-from topocomm.rma.handles import Handle
+from topocomm.rma.handles import Handle, Owner
 from topocomm.rma.options import LARGEST, SLICE, limit_of, seconds, whole
-
-if TYPE_CHECKING:
-    from topocomm.rma.context import Context
 
 __all__ = ["Event", "Signal", "SignalState", "wait_any"]
 
@@ -50,7 +47,7 @@ class Signal(Handle):
     KIND = "signal"
     KINDS = ("counted", "identified", "stream")
 
-    def __init__(self, context: Context, kind: str = "counted") -> None:
+    def __init__(self, context: Owner, kind: str = "counted") -> None:
         if kind not in self.KINDS:
             raise errors.RangeError(f"Signal: kind {kind!r} is unknown, choose one of {', '.join(self.KINDS)}")
         context.usable(f"Signal on rank {context.rank}")

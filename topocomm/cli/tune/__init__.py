@@ -5,42 +5,20 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from topocomm.algorithms.table import COLLECTIVES, TABLE, find, parse_name
 from topocomm.choose.measured.entries import NATIVE, REDUCTIONS
 from topocomm.cli.console import whole_job
 from topocomm.cli.simulate import sizes_of
+from topocomm.cli.tune.options import Options
 from topocomm.errors import AlgorithmError, Error
 
-__all__ = ["HELP", "Options", "add_arguments", "run"]
+__all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "measure which algorithm is best here (under mpiexec); merge and export what was measured"
 LIBRARIES = ("openmpi", "openmpi-json", "mpich")
 _SIZES = "1K:4M"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to measure. ``algorithms`` empty: the topology-aware ones, with the textbook forms if ``textbook``."""
-
-    collectives: tuple[str, ...]
-    sizes: tuple[int, ...]
-    algorithms: tuple[str, ...]
-    textbook: bool
-    ordered: bool
-    topology: str | None
-    save: Path | None
-    resume: bool
-    seconds: float | None
-    repetitions: int | None
-
-    def names(self, collective: str) -> list[str]:
-        """The algorithms to measure beside native, whether they can run or not."""
-        if self.algorithms:
-            return [name for name in self.algorithms if parse_name(name)[0] in TABLE[collective]]
-        return [name for name, entry in TABLE[collective].items() if self.textbook or not entry.baseline]
 
 
 def _collectives(text: str) -> list[str]:

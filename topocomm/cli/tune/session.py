@@ -21,7 +21,7 @@ from topocomm.cli.bench.osu import BENCHMARKS, Datatype, datatype_of
 from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
 from topocomm.cli.console import log
 from topocomm.cli.progress import Progress
-from topocomm.cli.tune import Options
+from topocomm.cli.tune.options import Options
 from topocomm.cli.tune.point import measure_point
 from topocomm.cli.tune.report import table, words
 from topocomm.comm import Comm
