@@ -15,6 +15,7 @@ import topocomm.algorithms
 from topocomm import AlgorithmError, Topology
 from topocomm.algorithms import COLLECTIVES, TABLE, find, make_schedule
 from topocomm.model import list_messages
+from topocomm.schedule import Combine
 from topocomm.schedule.verify import verify
 from topocomm.topology import groups_of, reorder_ranks
 
@@ -63,6 +64,24 @@ def test_proved_and_counted_on_equals(algorithm):
         exact = p & (p - 1) == 0
         assert rounds == algorithm.rounds(p) if exact else rounds <= algorithm.rounds(p), f"p = {p}"
         assert sent == algorithm.sent(p) if exact else sent <= algorithm.sent(p), f"p = {p}"
+
+
+@every_algorithm
+def test_whole_is_said_of_those_that_never_cut(algorithm):
+    """Every message that is combined carries all slots of the vector, in order."""
+    for p in able(algorithm, 2, 9):
+        schedule = make_schedule(algorithm.collective, algorithm.name, Topology(("node",), [[r % 2] for r in range(p)]))
+        combined = [
+            list(recv.slots)
+            for r in range(p)
+            for rnd in schedule.part(r).rounds
+            for recv in rnd.recvs
+            if recv.combine is not Combine.REPLACE and schedule.nslots
+        ]
+        whole = all(slots == list(range(schedule.nslots)) for slots in combined)
+        assert (whole and bool(combined)) >= algorithm.whole, f"p = {p}"
+        if p == 9:
+            assert algorithm.whole == (whole and bool(combined))
 
 
 @every_algorithm

@@ -1,15 +1,18 @@
 """The choice by the model: what it weighs, that what it names can run, and what overrules it."""
 
 from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from places import topologies
 
-from topocomm.algorithms import TABLE, make_schedule
-from topocomm.choose.modelled import MOST_RANKS, TIE, Chooser, Memory, rounded
-from topocomm.choose.rule import NATIVE, decide, has_distance
+from topocomm.algorithms import TABLE, find, make_schedule
+from topocomm.choose.measured import Entry, Timing, Tuning
+from topocomm.choose.modelled import CLASSES, MOST_RANKS, TIE, Chooser, Memory, rounded
+from topocomm.choose.rule import NATIVE, WHOLE, decide, has_distance, size_classes
 from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model import Level, Machine
 from topocomm.topology import Topology, reorder_ranks
@@ -66,6 +69,55 @@ def test_sizes_are_asked_for_once_an_octave_half():
     chooser = Chooser(RACKS, SLOW)
     assert chooser.choose("allreduce", 1000) is chooser.choose("allreduce", 1100)
     assert chooser.choose("allreduce", 1000) is not chooser.choose("allreduce", 1000, ordered=True)
+
+
+def test_sizes_are_rounded_in_whole_numbers():
+    assert [rounded(n) for n in range(1, 9)] == [1, 2, 3, 4, 6, 6, 8, 8]
+    for n in (n for first in CLASSES[4:80] for n in (first - 1, first, first + 1)):
+        ratios = {k: max(Fraction(n**4, 4**k), Fraction(4**k, n**4)) for k in range(160)}
+        nearest = min(ratios, key=ratios.__getitem__)
+        assert abs(Fraction(rounded(n)) ** 2 - 2**nearest) <= rounded(n), n
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_class_of_sizes_is_decided_alike(tuned):
+    """At its first and last size, and where native, the model, and measured sizes meet."""
+    tuning = Tuning(tuple(_entry(n, fastest) for n, fastest in ((1000, "ring"), (1500, "direct"), (6000, "native"))))
+    chooser = Chooser(RACKS, SLOW, tuning if tuned else None, "Some MPI 1.0")
+    for whole in (False, True):
+        cuts = size_classes("allreduce", chooser)
+        named = lambda n: decide("allreduce", n, chooser, whole=whole).algorithm  # noqa: E731
+        seen = [named(n) for n in (0, *cuts[:20])]
+        assert [named(n - 1) for n in cuts[:20]] == seen[:-1]
+        assert len(set(seen)) > (1 if whole else 2)
+        for low, high in pairwise(cuts[:12]):
+            assert {named(n) for n in range(low, high, 97)} == {named(low)}
+
+
+@pytest.mark.parametrize("collective", ["allreduce", "reduce", "reduce_scatter", "reduce_scatter_block"])
+@pytest.mark.parametrize("commutative", [True, False])
+@pytest.mark.parametrize("machine", [SLOW, FAST])
+def test_vectors_that_must_stay_whole_do(collective, commutative, machine):
+    for topology in (RACKS, reorder_ranks(RACKS, "cyclic"), RACKS.restrict(range(7))):
+        chooser = Chooser(topology, machine)
+        for nbytes in (600, WHOLE - 1, WHOLE, 1 << 16, 1 << 24):
+            decision = decide(collective, nbytes, chooser, commutative=commutative, whole=True)
+            if decision.algorithm == NATIVE:
+                assert nbytes < WHOLE or collective.startswith("reduce_scatter")
+            else:
+                assert find(collective, decision.algorithm)[0].whole
+    measured = Tuning((_entry(1 << 20, "ring"),))
+    tuned = Chooser(RACKS, SLOW, measured, "Some MPI 1.0")
+    assert decide("allreduce", 1 << 20, tuned).algorithm == "ring"
+    assert decide("allreduce", 1 << 20, tuned, whole=True).algorithm == "recursive_doubling"
+    with pytest.raises(AlgorithmError, match=r"elementwise.*use one of: recursive_doubling"):
+        decide("allreduce", 1 << 20, tuned, named="ring", whole=True)
+
+
+def _entry(nbytes, fastest):
+    times = {name: Timing(2.0, 1, 0.0) for name in ("ring", "direct", NATIVE)} | {fastest: Timing(1.0, 1, 0.0)}
+    call = "allreduce", nbytes, 16, RACKS.signature, "commutative", "Some MPI 1.0", "p2p"
+    return Entry(*call, "2026-01-31T00:00:00Z", times)
 
 
 def test_with_one_memory_nothing_is_worked_out_twice(monkeypatch):

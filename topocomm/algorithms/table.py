@@ -64,7 +64,7 @@ class Algorithm:
     On a flat topology no rank has more than ``rounds(p)`` rounds or sends more than ``sent(p)`` times the vector, and
     for p a power of two the busiest rank has exactly that. ``ways`` are the realisations of its reordering;
     ``in_order``: it can combine operands in the order of ranks (``recursive_doubling`` only if they stand in topology
-    order).
+    order). ``whole``: every combining message carries the whole vector, so that an operation never sees a piece of it.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Algorithm:
     sent: Callable[[int], Fraction]
     power_of_two: bool = False
     in_order: bool = False
+    whole: bool = False
     ways: tuple[str, ...] = ("none",)
     radix: bool = False
     radices: bool = False
@@ -99,6 +100,16 @@ class Algorithm:
             others = [name for name, a in TABLE[self.collective].items() if not a.power_of_two]
             raise AlgorithmError(
                 f"{self.collective} algorithm {self.name!r} needs a power of two of ranks, the communicator has {p}; "
+                f"use one of: {', '.join(others)}, native"
+            )
+
+    def check_whole(self) -> None:
+        """Raise AlgorithmError if the algorithm cuts vectors."""
+        if not self.whole:
+            others = [name for name, a in TABLE[self.collective].items() if a.whole]
+            raise AlgorithmError(
+                f"{self.collective} algorithm {self.name!r} cuts vectors, and an operation of the program's own may "
+                "need them whole; declare it with topocomm.elementwise(op) if it works on every element by itself, or "
                 f"use one of: {', '.join(others)}, native"
             )
 
@@ -194,7 +205,7 @@ _ENTRIES = (
     # allreduce
     Algorithm("recursive_doubling", "allreduce", "small vectors: doubling among the leaders of places",
               forms.leaders_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
-              lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True),
+              lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True, whole=True),
     Algorithm("rabenseifner", "allreduce", "near-first reduce-scatter composed over levels, and back",
               forms.composed_allreduce(rabenseifner.reduce_scatter), lambda p: 2 * _lg(p), _twice),
     Algorithm("ring", "allreduce", "a ring in topology order",
@@ -205,7 +216,7 @@ _ENTRIES = (
               leveled.allreduce, lambda p: 2 * _one_round(p), _twice, levels=True, segments=True),
     Algorithm("textbook_recursive_doubling", "allreduce", "r ^ 1, r ^ 2, … with the whole vector",
               forms.textbook_recursive_doubling_allreduce, lambda p: _floor_lg(p) + 2 * _folded(p),
-              lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True),
+              lambda p: Fraction(_floor_lg(p) + _folded(p)), in_order=True, whole=True),
     Algorithm("textbook_rabenseifner", "allreduce", "halving r ^ 1, r ^ 2, … and back; folds other p",
               forms.textbook_rabenseifner_allreduce, lambda p: 2 * _floor_lg(p) + 2 * _folded(p),
               lambda p: 2 * _share(1 << _floor_lg(p)) + _folded(p), in_order=True),
@@ -233,7 +244,7 @@ _ENTRIES = (
               leveled.reduce_scatter, _one_round, _share, ways=WAYS, levels=True),
     Algorithm("binomial", "reduce_scatter", "reduce to rank 0 and scatter, in the order of ranks",
               rooted.binomial_reduce_scatter, lambda p: 2 * _lg(p),
-              _reduce_and_scatter, in_order=True),
+              _reduce_and_scatter, in_order=True, whole=True),
     Algorithm("textbook_recursive_halving", "reduce_scatter", "half of the vector to the farthest rank; folds other p",
               forms.textbook_reduce_scatter(recursive_halving.textbook_reduce_scatter),
               lambda p: _floor_lg(p) + 2 * _folded(p), lambda p: max(_share(p), Fraction(_folded(p)))),
@@ -285,9 +296,10 @@ _ENTRIES = (
     Algorithm("multilane", "bcast", "a part on every lane between equal nodes; scatter and gather inside them",
               multilane.bcast, _lg, lambda p: Fraction(_lg(p))),
     Algorithm("binomial", "reduce", "small vectors: a binomial tree over places",
-              rooted.binomial_reduce, _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
+              rooted.binomial_reduce, _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True, whole=True),
     Algorithm("knomial", "reduce", "small vectors: a k-nomial tree over places, a radix of its own on every level",
-              rooted.knomial_reduce, knomial.rounds, lambda p: Fraction(min(p - 1, 1)), radix=True, radices=True),
+              rooted.knomial_reduce, knomial.rounds, lambda p: Fraction(min(p - 1, 1)), whole=True, radix=True,
+              radices=True),
     Algorithm("rabenseifner", "reduce", "large vectors: near-first reduce-scatter, then gather over places",
               rooted.blocks_reduce, lambda p: 2 * _lg(p), lambda p: _share(p) + _subtree(p)),
     Algorithm("pipeline", "reduce", "very large vectors: segments along a chain over places",
@@ -299,7 +311,8 @@ _ENTRIES = (
     Algorithm("two_trees", "reduce", "large vectors: halves in segments up two in-order trees",
               two_trees.reduce, two_trees.rounds, lambda p: Fraction(min(p - 1, 1)), segments=True),
     Algorithm("textbook_binomial", "reduce", "a binomial tree in the order of ranks",
-              forms.in_rank_order(rooted.binomial_reduce), _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True),
+              forms.in_rank_order(rooted.binomial_reduce), _lg, lambda p: Fraction(min(p - 1, 1)), in_order=True,
+              whole=True),
     Algorithm("textbook_rabenseifner", "reduce", "far-first halving, then gather, in the order of ranks",
               rooted.textbook_blocks_reduce, lambda p: _floor_lg(p) + 2 * _folded(p) + _lg(p),
               lambda p: max(_share(p), Fraction(_folded(p))) + _subtree(p)),

@@ -13,9 +13,10 @@ answer counts for all, as sums of floating-point numbers need not agree to the l
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import log2, sqrt
+from math import isqrt, log2, sqrt
 from types import MappingProxyType
 
 from topocomm.algorithms.k_trees import TREES
@@ -32,7 +33,7 @@ from topocomm.model.time import schedule_time
 from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology, in_label_order
 
-__all__ = ["K_TREES_UP_TO", "LIBRARY", "MOST_RANKS", "Choice", "Chooser", "Memory", "rounded"]
+__all__ = ["CLASSES", "K_TREES_UP_TO", "LIBRARY", "MOST_RANKS", "Choice", "Chooser", "Memory", "rounded"]
 
 CALL = 4e-6
 """Seconds that Python adds to a call: buffers read, plan looked up (bench/overhead.py)."""
@@ -71,6 +72,14 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The same for operations that are not commutative."""
+
+WHOLE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **{c: tuple(n for n in LIBRARY[c] if TABLE[c][n].whole) for c in ("allreduce", "reduce")},
+        **{c: LIBRARY[c] for c in ("reduce_scatter", "reduce_scatter_block")},
+    }
+)
+"""The same for operations that need whole vectors: MPI libraries cut them only where every rank keeps a part anyway."""
 
 _REDUCES = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
 RADICES = (3, 4, 8)
@@ -119,16 +128,42 @@ class Choice:
         return f"{self.algorithm} modelled at {ours}, {ratio:.2f} of {best}{share}; machine: {self.machine}"
 
 
+def _first_of(k: int) -> int:
+    """The smallest whole number that is nearer to 2 ** (k / 2) than to 2 ** ((k - 1) / 2), by ratio."""
+    n = isqrt(isqrt(1 << (2 * k - 1)))
+    return n if n**4 >= 1 << (2 * k - 1) else n + 1
+
+
+CLASSES: tuple[int, ...] = (1, *(_first_of(k) for k in range(1, 126)))
+"""The first size in bytes of each class of sizes that :func:`rounded` rounds alike, ascending.
+
+In whole numbers: a logarithm may differ in its last bit between processors, and the class of a size must not.
+"""
+
+
 def rounded(nbytes: int) -> int:
-    """The nearest half power of two."""
-    return round(2 ** (round(2 * log2(nbytes)) / 2)) if nbytes > 0 else 0
+    """Round to the nearest half power of two, computed alike on every processor."""
+    k = bisect_right(CLASSES, nbytes) - 1
+    if k < 0:
+        return 0
+    root = isqrt(1 << k)
+    return root if (2 * root + 1) ** 2 > 4 << k else root + 1
+
+
+def _sorts(collective: str, ordered: bool, whole: bool) -> tuple[bool, bool]:
+    """Order and wholeness as far as they matter to ``collective``."""
+    return ordered and collective in ORDERED, whole and collective in ORDERED
+
+
+_Question = tuple[str, int, bool, bool]
+"""Collective, rounded bytes, operands in the order of ranks, vectors never cut."""
 
 
 @dataclass
 class _Known:
     """What has been worked out for one topology on one machine: depends on nothing else."""
 
-    choices: dict[tuple[str, int, bool], Choice] = field(default_factory=dict)
+    choices: dict[_Question, Choice] = field(default_factory=dict)
     networks: dict[tuple[float, float], Network] = field(default_factory=dict)
     messages: dict[tuple[str, str], Transfers] = field(default_factory=dict)
     kept: int = 0
@@ -174,25 +209,26 @@ class Chooser:
         self.machine = complete(machine, topology) if machine else default_machine(topology)
         self.machine.covers(topology)
         self._known = (memory or Memory()).of(topology, self.machine)
-        self._choices: dict[tuple[str, int, bool], Choice] = {}
+        self._choices: dict[_Question, Choice] = {}
 
-    def choose(self, collective: str, nbytes: int, ordered: bool = False) -> Choice:
-        """The choice for a vector of about ``nbytes`` bytes; ``ordered``: operands combine in the order of ranks.
+    def choose(self, collective: str, nbytes: int, ordered: bool = False, whole: bool = False) -> Choice:
+        """Choose for a vector of about ``nbytes`` bytes.
 
+        ``ordered``: operands combine in the order of ranks; ``whole``: they are never cut.
         Raises AlgorithmError for an unknown collective.
         """
-        key = collective, rounded(nbytes), ordered and collective in ORDERED
+        key = collective, rounded(nbytes), *_sorts(collective, ordered, whole)
         if key not in self._choices:
             choice = self._known.choices.get(key) or self._choose(*key)
             self._choices[key] = self._known.choices.setdefault(key, choice)
         return self._choices[key]
 
-    def adopt(self, collective: str, nbytes: int, ordered: bool, choice: Choice) -> None:
+    def adopt(self, collective: str, nbytes: int, ordered: bool, choice: Choice, whole: bool = False) -> None:
         """Take somebody else's choice for a vector of about ``nbytes`` bytes.
 
         It counts here; others with the same memory take it unless they know another.
         """
-        key = collective, rounded(nbytes), ordered and collective in ORDERED
+        key = collective, rounded(nbytes), *_sorts(collective, ordered, whole)
         self._choices[key] = choice
         self._known.choices.setdefault(key, choice)
 
@@ -202,16 +238,16 @@ class Chooser:
             return None
         return self.tuning.best(collective, nbytes, self.topology.signature, commutative, self.library)
 
-    def _choose(self, collective: str, nbytes: int, ordered: bool) -> Choice:
+    def _choose(self, collective: str, nbytes: int, ordered: bool, whole: bool) -> Choice:
         plain, ours_on = self._network(0.0), self._interpreted(collective)
         bound = time_bound(collective, plain, nbytes).seconds
-        library = (ORDERED if ordered else LIBRARY)[collective]
+        library = (ORDERED if ordered else WHOLE if whole else LIBRARY)[collective]
         library = tuple(n for n in library if self._can(collective, n))
         theirs = {name: self._seconds(collective, name, nbytes, plain) for name in library}
         best = min(theirs, key=theirs.__getitem__)
         ours = {
             name: CALL + self._seconds(collective, name, nbytes, ours_on)
-            for name in self._candidates(collective, nbytes, ordered)
+            for name in self._candidates(collective, nbytes, ordered, whole)
         }
         fastest = min(ours, key=ours.__getitem__)
         return Choice(fastest, ours[fastest], best, theirs[best], bound, self.machine.source)
@@ -219,10 +255,10 @@ class Chooser:
     def _can(self, collective: str, name: str) -> bool:
         return not (TABLE[collective][name].power_of_two and self.topology.size & (self.topology.size - 1))
 
-    def _candidates(self, collective: str, nbytes: int, ordered: bool) -> list[str]:
+    def _candidates(self, collective: str, nbytes: int, ordered: bool, whole: bool) -> list[str]:
         """Ours: what follows the topology, or what keeps the order of operands in the order of ranks."""
         p, entries = self.topology.size, TABLE[collective]
-        able = candidates_of(collective, self.topology)[0]
+        able = [n for n in candidates_of(collective, self.topology)[0] if entries[n].whole or not whole]
         if ordered:
             in_place = self.topology.is_sorted or collective.startswith("reduce_scatter")
             return [n for n in able if entries[n].in_order and (in_place or n.startswith("textbook_"))]

@@ -2,6 +2,7 @@
 
 The automatic rule, in this order:
 
+0. What the user named, if it can serve the call (:func:`decide`).
 1. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the interpreter adds
    more between two rounds than near peers save.
 2. What was measured: the entry of the tuning file for this topology, MPI library and size
@@ -12,6 +13,12 @@ The automatic rule, in this order:
    library at its best among them (:mod:`topocomm.choose.modelled`).
 5. More ranks than can be modelled in a moment: ``native`` for small vectors, for large ones the algorithm with the
    fewest bytes between places (:data:`RULES`).
+
+An operation of the program's own gets whole vectors unless it is declared elementwise: only algorithms that never cut
+come into question. From :data:`WHOLE` bytes on an allreduce or reduce is then not left to the MPI library either,
+which may cut.
+
+All sizes of one class (:func:`size_classes`) are decided alike, so that ranks need to agree on a class only once.
 """
 
 from __future__ import annotations
@@ -23,16 +30,22 @@ from types import MappingProxyType
 from typing import Any
 
 from topocomm.algorithms.table import find
-from topocomm.choose.modelled import MOST_RANKS, Chooser
+from topocomm.choose.modelled import CLASSES, MOST_RANKS, Chooser
 from topocomm.errors import AlgorithmError
 from topocomm.model.explain import Explanation, explain
 from topocomm.topology import Topology
 
-__all__ = ["ENGINES", "NATIVE", "Decision", "asks_model", "decide", "has_distance"]
+__all__ = ["ENGINES", "NATIVE", "Decision", "asks_model", "decide", "has_distance", "size_classes"]
 
 NATIVE = "native"
 ENGINES = ("p2p",)
 TINY = 512
+
+WHOLE = 1 << 13
+"""Bytes from which on an MPI library may hand an operation of the program's own a part of the vector.
+
+MPICH never does in an allreduce or reduce; Open MPI 5 does for some number of ranks.
+"""
 
 LARGE = 1 << 18
 RULES: Mapping[str, str] = MappingProxyType(
@@ -49,6 +62,8 @@ RULES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Where nothing is modelled: fewest bytes between places from :data:`LARGE` bytes of the vector on, else native."""
+WHOLE_RULES: Mapping[str, str] = MappingProxyType({"allreduce": "recursive_doubling", "reduce": "binomial"})
+"""The same for vectors that must not be cut, from :data:`WHOLE` bytes on."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +121,20 @@ def has_distance(topology: Topology) -> bool:
     return len(topology.nesting) > 2 and not one_node
 
 
-def asks_model(collective: str, nbytes: int, chooser: Chooser, named: str | None, commutative: bool) -> bool:
+def size_classes(collective: str, chooser: Chooser, commutative: bool = True) -> tuple[int, ...]:
+    """The sizes in bytes of the whole vector at which a class begins, ascending; class 0 is what is below the first.
+
+    :func:`decide` gives the same algorithm for all sizes of a class.
+    """
+    cuts = {TINY + 1, WHOLE, LARGE, *CLASSES}
+    if chooser.tuning is not None:
+        cuts |= chooser.tuning.cuts(collective, chooser.topology.signature, commutative, chooser.library)
+    return tuple(sorted(cut for cut in cuts if cut > TINY))
+
+
+def asks_model(
+    collective: str, nbytes: int, chooser: Chooser, named: str | None, commutative: bool, whole: bool = False
+) -> bool:
     """Whether the model decides: nobody named an algorithm, none was measured, and there is something to weigh."""
     return (
         named is None
@@ -114,8 +142,23 @@ def asks_model(collective: str, nbytes: int, chooser: Chooser, named: str | None
         and nbytes > TINY
         and has_distance(chooser.topology)
         and chooser.topology.size <= MOST_RANKS
-        and chooser.measured(collective, nbytes, commutative) is None
+        and _measured(collective, nbytes, chooser, commutative, whole) is None
     )
+
+
+def _measured(collective: str, nbytes: int, chooser: Chooser, commutative: bool, whole: bool) -> tuple[str, str] | None:
+    """The fastest algorithm measured, and why; None if none was, or it may cut a vector that must stay whole."""
+    found = chooser.measured(collective, nbytes, commutative)
+    if found is None or not whole:
+        return found
+    name = found[0]
+    if name == NATIVE:
+        return None if _library_may_cut(collective, nbytes) else found
+    return found if find(collective, name)[0].whole else None
+
+
+def _library_may_cut(collective: str, nbytes: int) -> bool:
+    return collective in WHOLE_RULES and nbytes >= WHOLE
 
 
 def decide(
@@ -126,35 +169,40 @@ def decide(
     named: str | None = None,
     named_by: str = "",
     commutative: bool = True,
+    whole: bool = False,
     root: int = 0,
 ) -> Decision:
     """Choose the algorithm for a vector of ``nbytes`` bytes on the chooser's topology and machine.
 
     The vector is that of an allreduce, bcast or reduce; of an allgather or gather the result; of a reduce_scatter,
     scatter or all-to-all what a rank (the root) sends. ``named`` is the user's word and ``named_by`` where it was said;
-    it is taken or refused, never replaced. Raises AlgorithmError if the named algorithm is unknown or cannot run here.
+    it is taken or refused, never replaced. ``whole``: the operation needs whole vectors. Raises AlgorithmError if the
+    named algorithm is unknown, cannot run here, or cuts vectors that must stay whole.
     """
     topology = chooser.topology
     decision = partial(Decision, collective, nbytes, root=root, chooser=chooser)
     if named == NATIVE:
         return decision(NATIVE, NATIVE, f"named by {named_by}")
     if named is not None:
-        find(collective, named)[0].check(topology.size)
+        algorithm = find(collective, named)[0]
+        algorithm.check(topology.size)
+        if whole:
+            algorithm.check_whole()
         return decision(named, "p2p", f"named by {named_by}")
     if nbytes <= TINY or collective == "barrier":
         return decision(NATIVE, NATIVE, f"automatic: at most {TINY} bytes, latency decides")
-    reason = "automatic" if commutative else "automatic, not commutative"
-    measured = chooser.measured(collective, nbytes, commutative)
+    reason = "automatic" + ("" if commutative else ", not commutative") + (", whole vectors" if whole else "")
+    measured = _measured(collective, nbytes, chooser, commutative, whole)
     if measured is not None:
         name, why = measured
         return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
-    name, why = _modelled(collective, nbytes, chooser, commutative)
+    name, why = _modelled(collective, nbytes, chooser, commutative, whole)
     if chooser.tuning is not None:
         why += f"; {chooser.tuning.source} has nothing for this size, topology and MPI library"
     return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
 
 
-def _modelled(collective: str, nbytes: int, chooser: Chooser, commutative: bool) -> tuple[str, str]:
+def _modelled(collective: str, nbytes: int, chooser: Chooser, commutative: bool, whole: bool) -> tuple[str, str]:
     """The algorithm, and why, where nobody named one and nothing was measured."""
     topology = chooser.topology
     if not has_distance(topology):
@@ -162,8 +210,12 @@ def _modelled(collective: str, nbytes: int, chooser: Chooser, commutative: bool)
         return NATIVE, f"{what}, no distance to save"
     if topology.size > MOST_RANKS:
         reason = f"more than {MOST_RANKS} ranks are not modelled"
-        if nbytes < LARGE or not commutative:
+        if whole and commutative and _library_may_cut(collective, nbytes):
+            return WHOLE_RULES[collective], f"{reason}; never cuts vectors"
+        if nbytes < LARGE or not commutative or whole:
             return NATIVE, reason
         return RULES[collective], f"{reason}; fewest bytes between {int(topology.nesting[1][-1]) + 1} places"
-    choice = chooser.choose(collective, nbytes, ordered=not commutative)
+    choice = chooser.choose(collective, nbytes, ordered=not commutative, whole=whole)
+    if whole and not choice.is_ours and _library_may_cut(collective, nbytes):
+        return choice.algorithm, f"{choice.why}; the MPI library may cut vectors"
     return choice.algorithm if choice.is_ours else NATIVE, choice.why

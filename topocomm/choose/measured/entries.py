@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
+from math import isqrt
 
 __all__ = ["NATIVE", "REDUCTIONS", "Entry", "Key", "Timing", "Tuning", "class_of", "merge", "per_rank", "winner"]
 
@@ -131,6 +133,13 @@ class Tuning:
             return NATIVE, f"{measured}: {own}, nothing else can run"
         median, second = min(others)
         return NATIVE, f"{measured}: {own}, best of the others {second} {_amount(median)}"
+
+    def cuts(self, collective: str, signature: str, commutative: bool, library: str, engine: str = "p2p") -> set[int]:
+        """The sizes in bytes from which on :meth:`nearest` may find another entry than one byte below."""
+        key = collective, class_of(collective, commutative), signature, library, engine
+        sizes = [e.nbytes for e in self._by_key.get(key, ())]
+        between = {isqrt(a * b) + 1 for a, b in pairwise(sizes)}
+        return between | {-(-n // 2) for n in sizes} | {2 * n + 1 for n in sizes} | {1}
 
     def with_entry(self, entry: Entry) -> Tuning:
         """The same with one entry more, in place of one of the same key and size."""
