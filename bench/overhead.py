@@ -1,6 +1,6 @@
 """What being there costs: ``native`` on a wrapped communicator against mpi4py's own calls, and the p2p engine's rounds.
 
-    mpiexec -n 2 python bench/overhead.py [--json bench/results/overhead.json]
+    mpiexec -n 2 python -m bench.overhead [--json bench/results/overhead.json]
 
 Part 1 runs on COMM_SELF, where an MPI call costs least, so that nothing hides the difference: A B A B … blocks of calls
 of one method, the median over blocks of the difference per call. Target: at most 0.5 µs.
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +25,7 @@ import numpy as np
 from mpi4py import MPI
 
 import topocomm
+from bench.record import command
 from topocomm.algorithms import make_schedule
 from topocomm.algorithms.pipeline import SEGMENTS
 from topocomm.cli.machine import cpu_model, usable_cores, versions
@@ -172,7 +172,7 @@ def main() -> None:
         facts = {
             "machine": {"cpu": cpu_model(), "cores": usable_cores()},
             "versions": versions(),
-            "command": " ".join(sys.argv),
+            "command": command(),
         }
         options.json.write_text(
             json.dumps({**facts, "native": native, "rounds": rounds, "segments": segments}, indent=1) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import numpy as np
 
 import topocomm
 
-__all__ = ["RESULTS", "context", "keep"]
+__all__ = ["RESULTS", "ROOT", "command", "context", "keep"]
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout, from which benchmarks are run as modules."""
+RESULTS = ROOT / "bench" / "results"
 
 
 def _processor() -> str:
@@ -24,11 +27,17 @@ def _processor() -> str:
     return names[0].partition(":")[2].strip() if names else platform.machine()
 
 
+def command() -> str:
+    """Return the command line of this run, as typed in the root of the checkout."""
+    spec = sys.modules["__main__"].__spec__
+    program = ["-m", spec.name] if spec else [sys.argv[0]]
+    return shlex.join(["python", *program, *sys.argv[1:]])
+
+
 def context() -> dict[str, Any]:
     """Processor, cores, versions and the command line. Host names are not recorded."""
-    script = f"bench/{Path(sys.argv[0]).name}"
     return {
-        "command": " ".join(["python", script, *sys.argv[1:]]),
+        "command": command(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "versions": {

@@ -1,6 +1,6 @@
 """Time and memory of one rank's schedule at 65,536 ranks on several machines.
 
-    python bench/scale.py [-r REPEATS]
+    python -m bench.scale [-r REPEATS]
 
 Everything is counted that a rank does when it meets a topology for the first time: orders, layout and its own part.
 Prints a Markdown table; the figures go to ``bench/results/scale.json``. ``cpu`` is the process's own time, which other
@@ -17,8 +17,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-from record import keep
-
+from bench.record import keep
 from topocomm.algorithms import make_schedule
 from topocomm.topology import Topology, dragonfly, groups_of, reorder_ranks, two_level
 

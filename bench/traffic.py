@@ -1,6 +1,6 @@
 """Bytes between groups, from the schedules: topology-aware algorithms beside textbook forms and the lower bound.
 
-    python bench/traffic.py
+    python -m bench.traffic
 
 Prints one Markdown table a collective: a row for each machine and order of ranks, figures in units of the vector.
 Behind the slash stands the busiest directed pair of groups, over its balanced share of the bound. All figures go to
@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from record import keep
-
+from bench.record import keep
 from topocomm.algorithms import find, make_schedule
 from topocomm.model import Traffic, bytes_between, list_messages
 from topocomm.topology import Topology, dragonfly, groups_of, reorder_ranks, two_level

@@ -1,6 +1,6 @@
 """Prove every algorithm for p = 1..128 exhaustively and on random placements up to 1024 ranks; keep what was proved.
 
-    python bench/verify.py [-j JOBS] [-p 1:128] [--random 12] [--max-ranks 1024]
+    python -m bench.verify [-j JOBS] [-p 1:128] [--random 12] [--max-ranks 1024]
 
 The same as ``python -m topocomm verify`` with these arguments; the figures go to ``bench/results/verify.json``.
 """
@@ -13,8 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from record import keep
-
+from bench.record import keep
 from topocomm.cli import verify
 
 

@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import launchers
-import netns
-import network
 import pytest
-from cluster import Cluster, main, place, why_not
-from netns import ClusterError
 
-SCRIPT = Path(netns.__file__).with_name("cluster.py")
+from bench.cluster import Cluster, ClusterError, bits_per_second, launchers, main, namespaces, place, why_not
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-m", "bench.cluster", "run"]
 PIPE: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
 REASON = why_not()
 emulated = pytest.mark.skipif(REASON is not None, reason=f"no cluster can be emulated here: {REASON}")
@@ -72,9 +70,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 def left_behind() -> list[str]:
-    mine = re.compile(rf"{netns.PREFIX}-{os.getpid()}-")
-    files = [path.name for folder in (netns.scratch_of(""), netns.memory_of("")) for path in folder.iterdir()]
-    places = [*netns.namespaces_here(), *files]
+    mine = re.compile(rf"{namespaces.PREFIX}-{os.getpid()}-")
+    files = [path.name for folder in (namespaces.scratch_of(""), namespaces.memory_of("")) for path in folder.iterdir()]
+    places = [*namespaces.namespaces_here(), *files]
     return [name for name in places if mine.match(name)]
 
 
@@ -117,7 +115,7 @@ def test_rate_refused(rate: str) -> None:
 
 
 def test_rate_understood() -> None:
-    assert [network.bits_per_second(rate) for rate in ("1.5kbit", "40mbit", "1gbit")] == [1500, 40e6, 1e9]
+    assert [bits_per_second(rate) for rate in ("1.5kbit", "40mbit", "1gbit")] == [1500, 40e6, 1e9]
 
 
 def test_not_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +162,7 @@ def test_hosts_share_no_memory(cluster: Cluster) -> None:
 def test_every_link_is_shaped_at_both_ends(cluster: Cluster) -> None:
     rates: dict[str, int] = {}
     for namespace in (cluster.switch, cluster.namespace(3)):
-        queues = json.loads(netns.run(["tc", "-j", "-n", namespace, "qdisc"]))
+        queues = json.loads(namespaces.run(["tc", "-j", "-n", namespace, "qdisc"]))
         rates |= {queue["dev"]: queue["options"]["rate"] * 8 for queue in queues if queue["kind"] == "tbf"}
     uplinks = {f"r{rack}{end}": 50_000_000 for rack in range(2) for end in ("up", "core")}
     assert rates == uplinks | {f"h{host}e0": 100_000_000 for host in range(4)} | {"e0": 100_000_000}
@@ -242,10 +240,12 @@ def test_ranks_follow_any_order(cluster: Cluster) -> None:
 def test_command_line(tmp_path: Path) -> None:
     topology, counters = tmp_path / "topology.json", tmp_path / "counters.json"
     options = ["--racks", "2", "--hosts", "1", "--placement", "random:3", "--topology-out", str(topology)]
-    check = f"import cluster, json; print(json.dumps(cluster.context()['order'])); {FAIL.format(code=5)}"
+    check = (
+        f"from bench import cluster; import json; print(json.dumps(cluster.context()['order'])); {FAIL.format(code=5)}"
+    )
     done = subprocess.run(
-        [sys.executable, SCRIPT, "run", *options, "--counters-out", counters, "--", "python", "-c", check],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(SCRIPT.parent)},
+        [*COMMAND, *options, "--counters-out", counters, "--", "python", "-c", check],
+        capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 5, done.stderr
     order = place("random:3", 2, 1)
@@ -275,7 +275,7 @@ def test_failing_program_leaves_nothing() -> None:
     others = left_behind()
     with Cluster(racks=1, hosts=2) as pair:
         made = [pair.switch, *(pair.namespace(host) for host in range(2))]
-        assert set(made) <= set(netns.namespaces_here())
+        assert set(made) <= set(namespaces.namespaces_here())
         stray = pair.host_command(0, ["sleep", "1000"])
         done = pair.mpiexec([sys.executable, "-c", FAIL.format(code=3)], timeout=40, capture=True)
         assert done.returncode == 3
@@ -293,46 +293,34 @@ def test_hanging_program_is_ended_with_its_stacks() -> None:
         for rank in range(2):
             assert f"-- rank {rank}\n" in done.stderr
         assert done.stderr.count("in stuck\n") == 2
-        assert [netns.pids_in(pair.namespace(host)) for host in range(2)] == [[], []]
+        assert [namespaces.pids_in(pair.namespace(host)) for host in range(2)] == [[], []]
     assert left_behind() == others
 
 
 @emulated
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_interrupted_run_leaves_nothing(number: signal.Signals, code: int) -> None:
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "run",
-        "--racks",
-        "1",
-        "--hosts",
-        "2",
-        "--",
-        "sh",
-        "-c",
-        "echo up; sleep 1000",
-    ]
+    command = [*COMMAND, "--racks", "1", "--hosts", "2", "--", "sh", "-c", "echo up; sleep 1000"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may hand it on ignored
-    process = subprocess.Popen(command, **PIPE)
+    process = subprocess.Popen(command, cwd=ROOT, **PIPE)
     signal.signal(signal.SIGINT, before)
     wait_for(process, "up")
-    ours = [name for name in netns.namespaces_here() if f"-{process.pid}-" in name]
+    ours = [name for name in namespaces.namespaces_here() if f"-{process.pid}-" in name]
     assert len(ours) == 3
     process.send_signal(number)
     assert process.wait(timeout=30) == code
     if number == signal.SIGKILL:  # nobody was left to tidy up: the next run does
-        assert set(ours) <= set(netns.namespaces_here())
+        assert set(ours) <= set(namespaces.namespaces_here())
         with Cluster(racks=1, hosts=1):
             pass
     process.communicate()
-    assert not set(ours) & set(netns.namespaces_here())
+    assert not set(ours) & set(namespaces.namespaces_here())
 
 
 @emulated
 def test_two_runs_at_once(cluster: Cluster) -> None:
     with Cluster(racks=2, hosts=2) as other:
-        netns.remove_leftovers()
+        namespaces.remove_leftovers()
         before = other.counters()
         reach = "import socket, sys; socket.create_connection((sys.argv[1], 7000)).close()"
         serve = "import socket, sys; s = socket.create_server((sys.argv[1], 7000)); print('up', flush=True); s.accept()"
@@ -342,4 +330,4 @@ def test_two_runs_at_once(cluster: Cluster) -> None:
         assert cluster.host_command(0, [sys.executable, "-c", reach, cluster.address(3)]).wait() == 0
         server.communicate()
         assert other.counters()["h3/e0"].since(before["h3/e0"]).up_packets > 0  # its own h3 refused
-    assert cluster.switch in netns.namespaces_here()
+    assert cluster.switch in namespaces.namespaces_here()

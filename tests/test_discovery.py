@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, why_not
 
+from bench.cluster import Cluster, why_not
 from topocomm.model import read_machine
 from topocomm.topology import read_placement
 

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from study_simgrid import SELECTORS, build
+
+from bench.studies.simgrid import SELECTORS, build
 
 COLLECTIVES = ("allreduce", "allgather", "reduce_scatter", "alltoall", "bcast", "reduce")
 PLATFORM = """<?xml version="1.0"?>

@@ -1,9 +1,9 @@
 """The exported GOAL program, read by a simulator of its own, takes what the model says where nothing contends."""
 
-import goal_replay
 import numpy as np
 import pytest
 
+from bench.studies import goal_replay
 from topocomm.algorithms import make_schedule
 from topocomm.model import Level, Machine, Network, schedule_time, transfers
 from topocomm.model.export import goal

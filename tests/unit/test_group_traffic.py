@@ -1,12 +1,12 @@
 """The cheap count of traffic between groups is that of the schedules."""
 
 import numpy as np
-import placements
 import pytest
-from group_traffic import ALGORITHMS, COLLECTIVES, least_busiest, traffic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.studies import job_placements
+from bench.studies.group_traffic import ALGORITHMS, COLLECTIVES, least_busiest, traffic
 from topocomm.algorithms import make_schedule
 from topocomm.topology import Topology
 
@@ -59,14 +59,14 @@ def test_nothing_is_below_the_least(topology):
 
 
 def test_job_lists_fit_the_machines():
-    jobs = list(placements.jobs())
+    jobs = list(job_placements.jobs())
     assert [sum(machine == name for machine, _ in jobs) for name in ("leonardo", "lumi")] == [267, 396]
     assert all(topology.places.max() > 0 for _, topology in jobs)
 
 
 def test_topology_aware_is_the_bound_on_every_seventh_job():
-    for _, topology in list(placements.jobs())[::7]:
+    for _, topology in list(job_placements.jobs())[::7]:
         for collective in COLLECTIVES:
-            for algorithm in placements.AWARE:
-                assert placements.measures(collective, algorithm, topology)[0] == 1
-            assert placements.measures(collective, "direct", topology)[2] < 1.04
+            for algorithm in job_placements.AWARE:
+                assert job_placements.measures(collective, algorithm, topology)[0] == 1
+            assert job_placements.measures(collective, "direct", topology)[2] < 1.04

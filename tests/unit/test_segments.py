@@ -1,6 +1,6 @@
 """The counter of TCP segments: what is data, what an acknowledgement, and when the direction changed."""
 
-from segments import Count
+from bench.cluster.segments import Count
 
 
 def test_ping_pong_crosses_once_per_transfer() -> None:

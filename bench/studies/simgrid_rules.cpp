@@ -1,4 +1,4 @@
-// What bench/study_simgrid.py changes in SimGrid 3.32, so that its rule holds for everybody (loaded by LD_PRELOAD):
+// What bench/studies/simgrid.py changes in SimGrid 3.32, so that its rule holds for everybody (loaded by LD_PRELOAD):
 // a blocking send costs its sender the overhead, as a non-blocking one does. SimGrid charges only sends that return
 // before they are done, and lets MPI_Send of a large message go free.
 #include <smpi/mpi.h>

@@ -1,4 +1,4 @@
-/* Two processes with the C core open between them: what the benchmarks rma_core.c and rma_mpi.c share.
+/* Two processes with the C core open between them: what the benchmarks core.c and mpi.c share.
  * The board lies in memory that both have mapped; `me` is 0 or 1. */
 #ifndef RMA_PAIR_H
 #define RMA_PAIR_H

@@ -1,7 +1,7 @@
 """How much slower the choice is than the best candidate, by measurement on the emulated cluster.
 
-    python bench/study_regret.py measure block tuning --folder F     # and cyclic, and referee: four runs
-    python bench/study_regret.py report --folder F
+    python -m bench.studies.regret measure block tuning --folder F     # and cyclic, and referee: four runs
+    python -m bench.studies.regret report --folder F
 
 Every placement is measured twice by ``python -m topocomm tune``. The first pass makes the tuning file; the second, the
 referee, says what was best. Regret is the referee's time of the choice over that of its best candidate, less one: of
@@ -19,10 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster, place, tidy_up_on_signals
-from netns import ClusterError
-from record import keep
-
+from bench.cluster import Cluster, ClusterError, place, tidy_up_on_signals
+from bench.record import keep
 from topocomm.choose.measured import Entry, Tuning, read_tuning
 from topocomm.choose.modelled import Chooser
 from topocomm.choose.rule import decide

@@ -1,6 +1,6 @@
 """The time model beside SimGrid: every algorithm's schedule replayed on a fat tree, a dragonfly and a torus.
 
-    python bench/simgrid_replay.py [--sizes 1024 65536 4194304] [--orders sorted cyclic random:1]
+    python -m bench.studies.simgrid_replay [--sizes 1024 65536 4194304] [--orders sorted cyclic random:1]
 
 Needs SimGrid (Debian: ``apt-get install libsimgrid-dev``). Two referees: ``routes``, a platform with the very links and
 routes of the model, and ``zone``, SimGrid's own FAT_TREE, DRAGONFLY and TORUS with links of the same speed, which finds
@@ -25,8 +25,8 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-from record import keep
 
+from bench.record import keep
 from topocomm.algorithms import TABLE, make_schedule
 from topocomm.model import Level, Machine, Network, schedule_time, transfers
 from topocomm.model.export import simgrid_options, write_simgrid

@@ -1,7 +1,7 @@
 """Measured discovery and calibration on the emulated cluster: are the racks found, and the capacities of the links?
 
-    python bench/study_discovery.py                    # everything, about seven minutes
-    python bench/study_discovery.py --part node        # one part; the others' figures stay
+    python -m bench.studies.discovery                    # everything, about seven minutes
+    python -m bench.studies.discovery --part node        # one part; the others' figures stay
 
 Parts: ``racks`` (4 racks of 4 hosts), ``unequal`` (racks of 4, 3 and 2 hosts), ``shared`` (two ranks a host), ``node``
 (8 ranks on one host), ``calibrate`` (the command, 4 racks of 4 hosts). Ranks are shuffled anew in every run. The MPI
@@ -18,11 +18,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cluster import Cluster, place, tidy_up_on_signals
-from launchers import detect_mpi, find_mpiexec
-from netns import ClusterError
-from network import bits_per_second
-from record import RESULTS, context, keep
+from bench.cluster import Cluster, ClusterError, bits_per_second, detect_mpi, find_mpiexec, place, tidy_up_on_signals
+from bench.record import RESULTS, context, keep
 
 LINK = "40mbit"
 PROGRAM = """

@@ -1,9 +1,9 @@
 """The C core beside its bounds and beside the MPI library of this Python, in C: builds, runs and keeps the figures.
 
-    python bench/rma_core.py
+    python -m bench.rma.core
 
-``rma_mpi.c`` (a notified put against a bare flag, MPI_Send/MPI_Recv and Intel's MPIX_Put_notify) is linked against this
-environment's MPI only; ``rma_core.c`` (notified puts against plain copies) knows no MPI. Each runs several times, when
+``mpi.c`` (a notified put against a bare flag, MPI_Send/MPI_Recv and Intel's MPIX_Put_notify) is linked against this
+environment's MPI only; ``core.c`` (notified puts against plain copies) knows no MPI. Each runs several times, when
 the machine is quiet; kept in bench/results/rma_core_<mpi>.json.
 """
 
@@ -20,11 +20,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calm import calm
-from launchers import detect_mpi, find_mpiexec
-from record import keep
+from bench.calm import calm
+from bench.cluster import detect_mpi, find_mpiexec
+from bench.record import ROOT, keep
 
-ROOT = Path(__file__).resolve().parents[1]
 BOUND_COPY = "1048576"
 
 
@@ -37,7 +36,7 @@ def core_sources() -> list[str]:
 def build(compiler: Sequence[str], source: str, output: Path, env: Mapping[str, str]) -> None:
     """Compiles a benchmark together with the core."""
     command = [*compiler, "-std=gnu11", "-O2", "-pthread", f"-I{ROOT / 'csrc' / 'core'}", "-o", str(output)]
-    subprocess.run([*command, str(ROOT / "bench" / source), *core_sources()], check=True, env=env)
+    subprocess.run([*command, str(Path(__file__).parent / source), *core_sources()], check=True, env=env)
 
 
 def run(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
@@ -73,8 +72,8 @@ def study(runs: int) -> tuple[str, dict[str, Any]]:
         with_mpi, alone = Path(folder, "rma_mpi"), Path(folder, "rma_core")
         has_notify = "MPIX_Put_notify" in (prefix / "include" / "mpi.h").read_text(errors="replace")
         extra = ["-DPUT_NOTIFY"] if has_notify else []
-        build([str(prefix / "bin" / "mpicc"), *extra], "rma_mpi.c", with_mpi, env)
-        build(["cc"], "rma_core.c", alone, env)
+        build([str(prefix / "bin" / "mpicc"), *extra], "mpi.c", with_mpi, env)
+        build(["cc"], "core.c", alone, env)
         for _ in range(runs):
             against_mpi.append(run([str(mpiexec), "-n", "2", str(with_mpi)], env))
             against_copy.append(run([str(alone), "51", "2000"], env))

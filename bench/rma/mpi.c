@@ -5,7 +5,7 @@
 #define _GNU_SOURCE
 #include <mpi.h>
 
-#include "rma_pair.h"
+#include "pair.h"
 
 static double send_round(int iterations) {
     static uint64_t turn, data;

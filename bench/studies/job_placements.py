@@ -1,6 +1,6 @@
 """Bytes between groups on all job placements of two real machines, one rank a node.
 
-    python bench/placements.py
+    python -m bench.studies.job_placements
 
 For ranks in given, cyclic and random order: bytes between groups over the bound, and what the busiest directed pair of
 groups carries, over the balanced load (n / G; allreduce 2 n / G) and over the least possible. Markdown tables go to
@@ -12,18 +12,17 @@ from __future__ import annotations
 import gzip
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from group_traffic import ALGORITHMS, COLLECTIVES, least_busiest, traffic
-from record import RESULTS, keep
 
+from bench.record import ROOT, keep
+from bench.studies.group_traffic import ALGORITHMS, COLLECTIVES, least_busiest, traffic
 from topocomm.topology import Topology, reorder_ranks
 from topocomm.topology.sites import tables
 
-DATA = Path(__file__).parent / "placements"
-PLOT = Path(__file__).parents[1] / "docs" / "placements.png"
+DATA = ROOT / "bench" / "placements"
+PLOT = ROOT / "docs" / "placements.png"
 ORDERS = ("given", "cyclic", "random:1")
 LARGE = 64
 """Nodes from which the busiest pair is judged."""
@@ -108,6 +107,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
 
     titles = ("bytes between groups over the bound", f"busiest pair over balanced load, ≥ {LARGE} nodes")
     figure, axes = plt.subplots(len(COLLECTIVES), 2, figsize=(10, 9), layout="constrained", sharex="col")
@@ -126,8 +126,8 @@ def plot(rows: list[dict[str, Any]]) -> None:
             axis.set_ylabel("% of jobs at most")
             axis.grid(alpha=0.3, which="both")
             axis.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-    handles = [plt.Line2D([], [], color=c, label=a) for a, c in colours.items()]
-    handles += [plt.Line2D([], [], color="k", ls=s, label=o.partition(":")[0]) for o, s in styles.items()]
+    handles = [Line2D([], [], color=c, label=a) for a, c in colours.items()]
+    handles += [Line2D([], [], color="k", ls=s, label=o.partition(":")[0]) for o, s in styles.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9)
     PLOT.parent.mkdir(exist_ok=True)
     figure.savefig(PLOT, dpi=90)
@@ -146,7 +146,7 @@ def main() -> int:
             within = sum(row[f"{measure}_within"] for row in mine)
             print(f"direct, {collective}: {measure} at most {TARGET} in {within} of {large} cases.")
     what = {"percentiles": "0 to 100 in steps of 5", "target": TARGET, "large": LARGE, "rows": rows}
-    print(f"kept {keep('placements', what).relative_to(RESULTS.parents[1])}", file=sys.stderr)
+    print(f"kept {keep('placements', what).relative_to(ROOT)}", file=sys.stderr)
     plot(rows)
     return 0 if exact == cases else 1
 

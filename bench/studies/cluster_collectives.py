@@ -1,7 +1,7 @@
 """Compare collectives on the emulated cluster: variants take turns in one run, so that ratios are fair.
 
-    python bench/cluster.py run --racks 4 --hosts 4 --placement cyclic -- \
-        python bench/cluster_collectives.py --algorithm auto,ring --size 32768,1048576 --json result.json
+    python -m bench.cluster run --racks 4 --hosts 4 --placement cyclic -- \
+        python -m bench.studies.cluster_collectives --algorithm auto,ring --size 32768,1048576 --json result.json
 
 `native` is MPI.COMM_WORLD; every other variant is topocomm.Comm with that algorithm (`auto`: the one it selects).
 A size is that of the largest buffer of a rank: the whole vector, never one rank's share of it. A sample is the time of
@@ -17,21 +17,21 @@ import json
 import os
 import platform
 import re
-import shlex
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cluster
 import numpy as np
 from mpi4py import MPI
-from network import bits_per_second
 from numpy.typing import NDArray
+
+from bench import cluster
+from bench.cluster import bits_per_second
+from bench.record import ROOT, command
 
 Call = Callable[[Any, NDArray[Any], NDArray[Any]], None]
 SAMPLE_SECONDS = 0.02
@@ -102,7 +102,7 @@ def make_variants(world: MPI.Intracomm, names: Sequence[str], **described: str) 
 
         for name in names:
             options: dict[str, Any] = {} if name == "auto" else {"algorithm": name}
-            variants[name] = topocomm.Comm(world, **described, **options)  # type: ignore[attr-defined]
+            variants[name] = topocomm.Comm(world, **described, **options)
     return variants
 
 
@@ -183,8 +183,7 @@ def measure(
 
 def revision() -> str:
     """The git revision of this tree, with + behind it if files differ from it."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
+    git = ["git", "-C", str(ROOT)]
     try:
         found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ":!bench/results"], check=False).returncode
@@ -210,7 +209,7 @@ def describe(about: Mapping[str, Any]) -> dict[str, Any]:
         },
         "versions": versions,
         "git": revision(),
-        "command": shlex.join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": command(),
     }
 
 
@@ -259,7 +258,7 @@ def main() -> None:
     options = parse_arguments()
     about = cluster.context()
     if about is None:
-        raise SystemExit("this is no emulated cluster; run it through bench/cluster.py run ... -- python ...")
+        raise SystemExit("this is no emulated cluster; run it through python -m bench.cluster run ... -- python ...")
     wrong = [size for size in options.size if size % (8 * world.size)]
     if wrong:
         raise SystemExit(f"sizes {wrong} cannot be shared evenly: multiples of 8 x {world.size} bytes are needed")

@@ -1,6 +1,6 @@
 """Prints the table of docs/notified-rma.md from the figures kept in bench/results/: nothing in it is typed by hand.
 
-python bench/rma_table.py
+python -m bench.rma.table
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from record import RESULTS
+from bench.record import RESULTS
 
 LIBRARIES = {"mpich": "MPICH", "openmpi": "Open MPI", "impi": "Intel MPI"}
 LINK = "10gbit"
@@ -31,7 +31,7 @@ def short(size: int) -> str:
 
 
 def in_c(name: str) -> Callable[[str], str]:
-    """A ratio of bench/rma_core.py."""
+    """A ratio of bench/rma/core.py."""
 
     def cell(mpi: str) -> str:
         found = kept(f"rma_core_{mpi}")["median_of_runs"].get(name)

@@ -1,4 +1,4 @@
-"""Figures, table and plot of bench/study_simgrid.py."""
+"""Figures, table and plot of bench/studies/simgrid.py."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import fmean, geometric_mean
 from typing import Any
 
-from record import keep
+from bench.record import ROOT, keep
 
 __all__ = ["Case", "cases", "plot", "report", "summary", "table"]
 
 LEAST_BOUND = 1 << 20
 """The bound is looked at for vectors of so many bytes or more: below, latency decides, for which the bound is loose."""
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = ROOT / "docs"
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def report(rows: list[dict[str, Any]], rival: Callable[[str], bool], name: str) 
     collectives = dict.fromkeys(c.collective for c in found)
     version = subprocess.run(["smpirun", "-version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
     figures = {
-        "command": "python bench/study_simgrid.py ours --cache FILE; … peers --cache FILE; … keep --cache FILE",
+        "command": "python -m bench.studies.simgrid ours --cache FILE; … peers --cache FILE; … keep --cache FILE",
         "simgrid": version,
         "summary": summary(found),
         "by_machine": {m: summary([c for c in found if c.machine == m]) for m in machines},

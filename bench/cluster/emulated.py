@@ -1,17 +1,7 @@
-"""An emulated cluster: network namespaces as hosts, real MPI over real TCP, every link shaped (see network.py).
-
-Everything lives in namespaces named after this process, so that runs do not disturb each other, and deleting these
-namespaces removes all of it: at the end, after an error, on Ctrl-C, and by the next run if this one is killed.
-
-    python bench/cluster.py run --racks 4 --hosts 4 --link 40mbit --placement cyclic -- python program.py
-
-    with Cluster(racks=2, hosts=2, link="100mbit") as cluster:
-        cluster.mpiexec([sys.executable, "program.py"], placement="cyclic", timeout=60)
-"""
+"""The emulated cluster itself: programs on its hosts, with and without MPI, and where they are when they hang."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -25,12 +15,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import netns
-from launchers import LAUNCHERS, Job, Launch, detect_mpi, find_mpiexec
-from netns import ClusterError, Traffic
-from network import Network
+from bench.cluster import namespaces
+from bench.cluster.launchers import LAUNCHERS, Job, Launch, detect_mpi, find_mpiexec
+from bench.cluster.namespaces import ClusterError, Traffic
+from bench.cluster.network import Network
+
+__all__ = ["Cluster", "context", "counters_here", "place", "why_not"]
 
 CONTEXT = "EMULATED_CLUSTER"
 """Environment variable in which every process of a run finds the description of its cluster, as JSON."""
@@ -78,7 +70,7 @@ def counters_here() -> dict[str, Traffic]:
     cluster = context()
     if cluster is None:
         raise ClusterError(f"{CONTEXT} is not set: this process does not run on an emulated cluster")
-    return netns.traffic_of(cluster["switch"])
+    return namespaces.traffic_of(cluster["switch"])
 
 
 def _rank_of(pid: int) -> int | None:
@@ -201,20 +193,20 @@ class Cluster(Network):
         The launchers stand still meanwhile, else they would end the other ranks as soon as the first is gone; so the
         stacks are read from the pipes that the launchers would have read.
         """
-        pids = [pid for namespace in self._host_namespaces() for pid in netns.pids_in(namespace)]
+        pids = [pid for namespace in self._host_namespaces() for pid in namespaces.pids_in(namespace)]
         ranks = {pid: rank for pid in pids if (rank := _rank_of(pid)) is not None}
         for pid in set(pids) - set(ranks):
-            netns.send(pid, signal.SIGSTOP)
+            namespaces.send(pid, signal.SIGSTOP)
         pipes = {pid: pipe for pid in ranks if (pipe := _stderr_of(pid)) is not None}
         for pid in pipes:
-            netns.send(pid, signal.SIGABRT)
+            namespaces.send(pid, signal.SIGABRT)
         time.sleep(1)
         said = []
         for pid, pipe in sorted(pipes.items(), key=lambda item: ranks[item[0]]):
             with contextlib.suppress(BlockingIOError):
                 said.append(f"-- rank {ranks[pid]}\n{os.read(pipe, 1 << 16).decode(errors='replace')}")
             os.close(pipe)
-        netns.end_processes(self._host_namespaces())
+        namespaces.end_processes(self._host_namespaces())
         return "".join(said)
 
     def _end(self, process: subprocess.Popen[str]) -> None:
@@ -222,70 +214,9 @@ class Cluster(Network):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.terminate()
             process.wait(5)
-        netns.end_processes([self.switch, *self._host_namespaces()])
+        namespaces.end_processes([self.switch, *self._host_namespaces()])
 
     def topology(self, order: Sequence[int]) -> dict[str, Any]:
         """The placement file of a run whose rank i sits on host order[i]."""
         rows = [[f"r{host // self.hosts}", f"h{host}"] for host in order]
         return {"format": "topocomm-placement", "version": 1, "levels": ["rack", "node"], "ranks": rows}
-
-
-def _interrupt(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="cluster.py", description="Run an MPI program on an emulated cluster.")
-    run = parser.add_subparsers(dest="action", required=True).add_parser("run", help="set up, run, tear down")
-    run.add_argument("--racks", type=int, default=2)
-    run.add_argument("--hosts", type=int, default=2, help="hosts per rack")
-    run.add_argument("--link", default="40mbit", help="rate of each host's link")
-    run.add_argument("--uplink", default="40mbit", help="rate of each rack's link to the core")
-    run.add_argument("--nics", type=int, default=1, choices=(1, 2), help="links per host")
-    run.add_argument("--nic2-rate", help="rate of the second link, if it differs")
-    run.add_argument("--ranks-per-host", type=int, default=1)
-    run.add_argument("--placement", default="block", help="block, cyclic or random:SEED")
-    run.add_argument("--topology-out", type=Path, metavar="FILE", help="write the placement of the ranks as JSON")
-    run.add_argument("--machine-out", type=Path, metavar="FILE", help="write the speed of the links as JSON")
-    run.add_argument("--counters-out", type=Path, metavar="FILE", help="write what passed each link as JSON")
-    run.add_argument("--mpi", default="auto", choices=("auto", *LAUNCHERS), help="refuse to run under another one")
-    run.add_argument("--timeout", type=float, default=600, help="seconds after which the program is ended")
-    run.add_argument("program", nargs="+", metavar="PROGRAM", help="behind --: the program and its arguments")
-    return parser.parse_args(argv)
-
-
-def run_command(args: argparse.Namespace) -> int:
-    shape = {"link": args.link, "uplink": args.uplink, "nics": args.nics, "nic2_rate": args.nic2_rate}
-    run = {name: getattr(args, name) for name in ("placement", "ranks_per_host", "timeout", "mpi")}
-    with Cluster(args.racks, args.hosts, **shape) as cluster:
-        if args.topology_out:
-            order = place(args.placement, args.racks, args.hosts, args.ranks_per_host)
-            args.topology_out.write_text(json.dumps(cluster.topology(order), indent=1) + "\n")
-        if args.machine_out:
-            args.machine_out.write_text(json.dumps(cluster.machine(), indent=1) + "\n")
-        done = cluster.mpiexec(args.program, **run)
-        if args.counters_out:
-            links = {link: traffic._asdict() for link, traffic in cluster.counters().items()}
-            args.counters_out.write_text(json.dumps(links, indent=1) + "\n")
-        return done.returncode
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        return run_command(parse_arguments(argv))
-    except ClusterError as error:
-        print(f"cluster: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
-def tidy_up_on_signals() -> None:
-    """Let the usual requests to end unwind the stack, so that the cluster is torn down."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-
-
-if __name__ == "__main__":
-    tidy_up_on_signals()
-    sys.exit(main())

@@ -1,8 +1,8 @@
 """Our choice beside SimGrid's own collectives and published rivals: 256 nodes, three machines, simulated.
 
-    python bench/study_simgrid.py ours --cache FILE [--machines M…] [--orders O…] [--collectives C…] [--sizes N…]
-    python bench/study_simgrid.py peers --cache FILE …
-    python bench/study_simgrid.py keep --cache FILE… [--name NAME]
+    python -m bench.studies.simgrid ours --cache FILE [--machines M…] [--orders O…] [--collectives C…] [--sizes N…]
+    python -m bench.studies.simgrid peers --cache FILE …
+    python -m bench.studies.simgrid keep --cache FILE… [--name NAME]
 
 Needs SimGrid (Debian: ``apt-get install libsimgrid-dev``). ``ours`` and ``peers`` append every finished simulation to
 their cache, so they can be stopped and repeated; ``keep`` makes ``bench/results/simgrid_choice.json`` (or another
@@ -32,9 +32,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from simgrid_replay import REPLAY, level, zone
-from study_simgrid_report import report
-
+from bench.studies.simgrid_replay import REPLAY, level, zone
+from bench.studies.simgrid_report import report
 from topocomm.algorithms import TABLE, make_schedule
 from topocomm.choose.modelled import K_TREES_UP_TO
 from topocomm.model import Level, Machine, Network, Transfers, schedule_time, time_bound, transfers

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "rma_pair.h"
+#include "pair.h"
 
 /* One way, acknowledged each time by a flag in both forms, so that only the way of the data differs. */
 static double stream_round(end *e, tc_plan *plan, const char *data, size_t bytes, int iterations) {

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from netns import ClusterError
+from bench.cluster.namespaces import ClusterError
 
 MANAGEMENT = "m0"
 

@@ -9,7 +9,7 @@ Every function returns (blocks, vector): blocks from group a (row) to group b (c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -27,7 +27,7 @@ Pairs: TypeAlias = tuple[IntArray, int]
 """Traffic of a reduce-scatter; an allgather is its reverse and an allreduce both."""
 
 
-def _counted(rounds: list[tuple[IntArray, IntArray, IntArray | int]], group: IntArray) -> IntArray:
+def _counted(rounds: Sequence[tuple[IntArray, IntArray, IntArray | int]], group: IntArray) -> IntArray:
     """Sum over rounds of (sending ranks, receiving ranks, blocks)."""
     count = int(group.max()) + 1
     out = np.zeros(count * count, np.int64)
@@ -72,7 +72,7 @@ def direct_allreduce(group: IntArray) -> Pairs:
 def near_first(group: IntArray) -> Pairs:
     """Near-first Rabenseifner (halving, circulant for other p) in the order of ranks."""
     p = len(group)
-    ranks = np.arange(p)
+    ranks = np.arange(p, dtype=np.int64)
     if p & (p - 1):
         rounds = [(ranks, (ranks + s) % p, len(leave)) for s, leave, _ in circulant.decompose(p)]
     else:

@@ -4,7 +4,7 @@ Two network namespaces are joined by two shaped links each; the processes share 
 Bandwidth over each link alone and over both, the ratios, and packets per put; kept in
 bench/results/rma_rails_<rates>.json:
 
-    python bench/rma_rails.py [--rates 40 20] [--sizes 1048576 4194304] [--rounds 9]
+    python -m bench.rma.rails [--rates 40 20] [--sizes 1048576 4194304] [--rounds 9]
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from calm import calm
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "rma")]
+from bench.calm import calm
+from bench.record import ROOT, keep
 
 HOSTS = ("tcrma0", "tcrma1")
 LINKS = ("rail0", "rail1")
@@ -64,7 +64,7 @@ def packets() -> int:
     return sum(int(Path(f"/sys/class/net/{link}/statistics/tx_packets").read_text()) for link in LINKS)
 
 
-def one_way(context, size: int, rounds: int) -> tuple[float, float]:
+def one_way(context: Any, size: int, rounds: int) -> tuple[float, float]:
     """Median seconds from the start of a put to the notification's answer, and packets sent per put."""
     peer = 1 - context.rank
     memory, signals = context.allocate((2, size), np.uint8), [context.signal() for _ in range(2)]
@@ -96,7 +96,8 @@ def one_way(context, size: int, rounds: int) -> tuple[float, float]:
 
 
 def worker(folder: str, rank: int, args: argparse.Namespace) -> None:
-    from filecomm import FileComm
+    sys.path.append(str(ROOT / "tests" / "rma"))
+    from filecomm import FileComm  # type: ignore[import-not-found]
 
     from topocomm import rma
 
@@ -137,7 +138,7 @@ def main() -> int:
             jobs = [
                 subprocess.Popen(
                     ["ip", "netns", "exec", HOSTS[r], "unshare", "--uts", "sh", "-c", f'hostname host{r}; exec "$@"',
-                     "sh", sys.executable, *sys.argv, "--worker", folder, str(r)]
+                     "sh", sys.executable, "-m", "bench.rma.rails", *sys.argv[1:], "--worker", folder, str(r)]
                 )
                 for r in range(2)
             ]  # fmt: skip
@@ -147,8 +148,6 @@ def main() -> int:
             print(*(f"{key} {value:.4g}" for key, value in row.items()))
         figures = {"rates_mbit": args.rates, "unit": "MB/s", "rounds": args.rounds, "busy_before": busy, "rows": rows}
         if not failed:
-            from record import keep
-
             keep(f"rma_rails_{args.rates[0]}_{args.rates[1]}", figures)
         return failed
     finally:

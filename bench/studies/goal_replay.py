@@ -1,6 +1,6 @@
 """Replays a GOAL program (LogGOPSim's input) by LogGP with rendezvous: a second reading of what is exported.
 
-    python bench/goal_replay.py FILE.goal [--latency S] [--overhead S] [--speed BYTES/S]
+    python -m bench.studies.goal_replay FILE.goal [--latency S] [--overhead S] [--speed BYTES/S]
 
 No network: a message takes ``overhead + latency + bytes / speed`` from the moment when both its send and its receive
 may begin; a rank's sends leave one overhead after the other, and each rank sends, and receives, one message at a time.

@@ -1,6 +1,6 @@
 """Counts the TCP segments that pass an interface of this host, between marks that the program sends over it.
 
-    python bench/segments.py e0 counts.json       # until it is terminated; needs root
+    python -m bench.cluster.segments e0 counts.json       # until it is terminated; needs root
 
 A mark is a UDP datagram to the discard port, sent by ``mark``: it passes the interface in its turn. Counted per pair of
 marks and direction: segments with data, their bytes, and bare acknowledgements; and *flights*, which is how often the
@@ -22,13 +22,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from netns import ClusterError
+from bench.cluster.namespaces import ClusterError
 
 if TYPE_CHECKING:
-    from cluster import Cluster
+    from bench.cluster.emulated import Cluster
 
 __all__ = ["Count", "counting", "mark"]
 
+ROOT = Path(__file__).resolve().parents[2]
 DISCARD = 9
 OUTGOING = 4  # PACKET_OUTGOING of linux/if_packet.h
 SOL_PACKET, PACKET_STATISTICS, SO_RCVBUFFORCE, ETH_P_IP = 263, 6, 33, 0x0800
@@ -68,8 +69,8 @@ def mark(peer: str, name: str) -> None:
 def counting(cluster: Cluster, host: int) -> Iterator[dict[str, Count]]:
     """Counts on a host of an emulated cluster meanwhile; filled in at the end. Errors: ClusterError if any was lost."""
     path, counts = cluster.scratch / f"segments{host}.json", dict[str, Count]()
-    words = [sys.executable, str(Path(__file__).resolve()), cluster.interfaces[0], str(path)]
-    with cluster.host_command(host, words, stdout=subprocess.PIPE, text=True) as counter:
+    words = [sys.executable, "-m", "bench.cluster.segments", cluster.interfaces[0], str(path)]
+    with cluster.host_command(host, words, stdout=subprocess.PIPE, text=True, cwd=ROOT) as counter:
         try:
             assert counter.stdout is not None
             counter.stdout.readline()

@@ -14,9 +14,9 @@ import re
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import netns
-from launchers import MANAGEMENT
-from netns import ClusterError, Traffic
+from bench.cluster import namespaces
+from bench.cluster.launchers import MANAGEMENT
+from bench.cluster.namespaces import ClusterError, Traffic
 
 if TYPE_CHECKING:
     from typing import Self
@@ -70,11 +70,11 @@ class Network:
         self.racks, self.hosts, self.uplink = racks, hosts, uplink
         self.links = [link, nic2_rate or link][:nics]
         self._shape = {rate: self._token_bucket(rate) for rate in (*self.links, uplink)}
-        self.name = netns.unique_name()
+        self.name = namespaces.unique_name()
         self.switch = f"{self.name}-sw"
         self._made: list[str] = []
-        self.scratch = netns.scratch_of(self.name)
-        self.memory = netns.memory_of(self.name)
+        self.scratch = namespaces.scratch_of(self.name)
+        self.memory = namespaces.memory_of(self.name)
 
     def machine(self) -> dict[str, Any]:
         """The machine file: links as they are shaped; latency and overhead as with one spinning process a host.
@@ -93,8 +93,8 @@ class Network:
         return {"format": "topocomm-machine", "version": 1, "levels": levels, "overhead": MESSAGE * share}
 
     def __enter__(self) -> Self:
-        netns.check_host()
-        netns.remove_leftovers()
+        namespaces.check_host()
+        namespaces.remove_leftovers()
         try:
             self.scratch.mkdir(mode=0o700)
             self.memory.mkdir(mode=0o700)
@@ -115,8 +115,8 @@ class Network:
     def close(self) -> None:
         """End every process on the hosts and remove all that was set up."""
         made, self._made = self._made, []
-        netns.remove(made)
-        netns.remove_files(self.name)
+        namespaces.remove(made)
+        namespaces.remove_files(self.name)
 
     # -- what it consists of
 
@@ -132,7 +132,7 @@ class Network:
 
     def counters(self) -> dict[str, Traffic]:
         """Traffic of every uplink ("r0") and every host link ("h0/e0"), as the switches saw it."""
-        return netns.traffic_of(self.switch)
+        return namespaces.traffic_of(self.switch)
 
     # -- setting up
 
@@ -148,8 +148,8 @@ class Network:
 
     def _make_namespace(self, name: str) -> None:
         self._made.append(name)  # before it exists: an interrupt in between must not leave it behind
-        netns.run(["ip", "netns", "add", name])
-        netns.run(["ip", "netns", "exec", name, "sh", "-c", _SETTINGS])
+        namespaces.run(["ip", "netns", "add", name])
+        namespaces.run(["ip", "netns", "exec", name, "sh", "-c", _SETTINGS])
 
     def _bridges(self) -> list[str]:
         return [MANAGEMENT, "core", *(f"r{rack}" for rack in range(self.racks))]
@@ -167,8 +167,8 @@ class Network:
             lines += [f"link add name {up} type veth peer name {down}"]
             lines += [f"link set {up} master r{rack} up", f"link set {down} master core up"]
             shape += [f"qdisc add dev {port} {self._shape[self.uplink]}" for port in (up, down)]
-        netns.run(["ip", "-n", self.switch, "-batch", "-"], lines)
-        netns.run(["tc", "-n", self.switch, "-batch", "-"], shape)
+        namespaces.run(["ip", "-n", self.switch, "-batch", "-"], lines)
+        namespaces.run(["tc", "-n", self.switch, "-batch", "-"], shape)
 
     def _make_host(self, host: int) -> None:
         name = self.namespace(host)
@@ -182,12 +182,12 @@ class Network:
             inside.append(f"link add name {interface} address {mac} type veth peer name {port} netns {self.switch}")
             inside += [f"addr add {address}/24 dev {interface}", f"link set {interface} up"]
             outside.append(f"link set {port} master {bridge} up")
-        netns.run(["ip", "-n", name, "-batch", "-"], inside)
-        netns.run(["ip", "-n", self.switch, "-batch", "-"], outside)
+        namespaces.run(["ip", "-n", name, "-batch", "-"], inside)
+        namespaces.run(["ip", "-n", self.switch, "-batch", "-"], outside)
         shapes = list(zip(self.interfaces, (self._shape[rate] for rate in self.links), strict=True))
         for namespace, prefix in ((name, ""), (self.switch, f"h{host}")):
             lines = [f"qdisc add dev {prefix}{interface} {shape}" for interface, shape in shapes]
-            netns.run(["tc", "-n", namespace, "-batch", "-"], lines)
+            namespaces.run(["tc", "-n", namespace, "-batch", "-"], lines)
 
     def _fix_routes(self) -> None:
         """Tell every host and bridge where everybody is: asking around would be counted as traffic of the program."""
@@ -198,11 +198,11 @@ class Network:
             home, mac = host // self.hosts, self._mac(host, nic)
             ports = [f"h{host}e{nic}", f"r{home}core", *(f"r{rack}up" for rack in range(self.racks) if rack != home)]
             table += [f"fdb replace {mac} dev {port} master static" for port in ports]
-        netns.run(["bridge", "-n", self.switch, "-batch", "-"], table)
+        namespaces.run(["bridge", "-n", self.switch, "-batch", "-"], table)
         for host in range(total):
             known = [
                 f"neigh replace {self.address(peer, nic)} lladdr {self._mac(peer, nic)} dev e{nic} nud permanent"
                 for peer, nic in everybody
                 if peer != host
             ]
-            netns.run(["ip", "-n", self.namespace(host), "-batch", "-"], known)
+            namespaces.run(["ip", "-n", self.namespace(host), "-batch", "-"], known)

@@ -1,6 +1,6 @@
 """A put through the window beside a prepared plan, the library's messages, and its put, flush and flag, in turns.
 
-    mpiexec -n 2 python bench/rma_win.py
+    mpiexec -n 2 python -m bench.rma.win
 
 Ping-pong from Python; medians over rounds, in microseconds one way, and each round's time divided by that of the plan;
 kept in bench/results/rma_win_<mpi>.json.
@@ -12,10 +12,10 @@ import json
 import sys
 from typing import Any
 
-from launchers import detect_mpi, find_mpiexec
 from mpi4py import MPI
-from record import keep
 
+from bench.cluster import detect_mpi, find_mpiexec
+from bench.record import keep
 from topocomm import rma
 from topocomm.cli import machine
 from topocomm.cli.put.measure import ROUNDS, Setting, measure_size

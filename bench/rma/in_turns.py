@@ -1,6 +1,6 @@
 """8 bytes one way from Python under several MPI libraries, in turns: a put beside the fastest of their messages.
 
-    python bench/rma_in_turns.py .venv-mpich/bin/python .venv-openmpi/bin/python …   # one Python for each MPI library
+    python -m bench.rma.in_turns .venv-mpich/bin/python .venv-openmpi/bin/python …   # one Python for each MPI library
 
 Each turn is a short job of ``python -m topocomm bench put_latency`` under every library, so that all see the same
 minutes; kept in bench/results/rma_in_turns.json.
@@ -12,9 +12,9 @@ import argparse
 import statistics
 from typing import Any
 
-from launchers import detect_mpi, find_mpiexec
-from record import keep
-from rma_put_latency import job
+from bench.cluster import detect_mpi, find_mpiexec
+from bench.record import keep
+from bench.rma.put_latency import job
 
 SIZE = 8
 
@@ -38,7 +38,7 @@ def main() -> None:
     print(middle, "fastest message over put:", ratios)
     keep(
         "rma_in_turns",
-        {"command": f"python bench/rma_in_turns.py PYTHON … --turns {args.turns}", "size": SIZE, "unit": "us one way",
+        {"command": f"python -m bench.rma.in_turns PYTHON … --turns {args.turns}", "size": SIZE, "unit": "us one way",
          "median": middle, "fastest_message_per_put": ratios, "turns": us},
     )  # fmt: skip
 

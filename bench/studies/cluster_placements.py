@@ -1,6 +1,6 @@
 """The whole study for one MPI library: every placement, collective, size and variant on one emulated cluster.
 
-    python bench/study_cluster.py --algorithm auto,ring
+    python -m bench.studies.cluster_placements --algorithm auto,ring
 
 The library is that of the Python that runs this. Results are kept in bench/results/cluster_<mpi>.json, written after
 each placement; the table goes to stdout.
@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster, tidy_up_on_signals
-from launchers import detect_mpi, find_mpiexec
-from netns import ClusterError
+from bench.cluster import Cluster, ClusterError, detect_mpi, find_mpiexec, tidy_up_on_signals
+from bench.record import RESULTS, command
 
-HERE = Path(__file__).parent
 PLACEMENTS = "block,cyclic,random:1"
 
 
@@ -37,7 +34,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", default="1024,32768,1048576", help="bytes, with commas between")
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--timeout", type=float, default=900, help="seconds per placement")
-    parser.add_argument("--results", type=Path, default=HERE / "results", metavar="FOLDER")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER")
     return parser.parse_args()
 
 
@@ -57,7 +54,7 @@ def busy_share(seconds: float = 1) -> float:
 def measure(cluster: Cluster, placement: str, options: argparse.Namespace) -> dict[str, Any]:
     """The report of one placement."""
     path = cluster.scratch / "report.json"
-    program = [sys.executable, str(HERE / "cluster_collectives.py"), "--json", str(path)]
+    program = [sys.executable, "-m", "bench.studies.cluster_collectives", "--json", str(path)]
     program += ["--size", options.size, "--samples", str(options.samples), "--algorithm", options.algorithm]
     if options.collective:
         program += ["--collective", options.collective]
@@ -66,7 +63,7 @@ def measure(cluster: Cluster, placement: str, options: argparse.Namespace) -> di
     if done.returncode:
         raise ClusterError(f"{placement}: return code {done.returncode}\n{done.stdout}{done.stderr}")
     report: dict[str, Any] = json.loads(path.read_text())
-    report["context"]["command"] = shlex.join(["python", "bench/study_cluster.py", *sys.argv[1:]])
+    report["context"]["command"] = command()
     report["context"]["busy_before"] = busy
     return report
 

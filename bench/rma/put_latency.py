@@ -1,6 +1,6 @@
 """Notified puts from Python beside every means of the MPI library of this Python, 8 B to 4 MiB, when all is quiet.
 
-    python bench/rma_put_latency.py [--sizes 8:4194304] [--runs 3]
+    python -m bench.rma.put_latency [--sizes 8:4194304] [--runs 3]
 
 Each size is a short job of its own, ``python -m topocomm bench put_latency --compare``, several times; of every ratio
 the median over the jobs is kept, and the ratios of each, in bench/results/rma_put_latency_<mpi>.json. Sizes measured
@@ -18,10 +18,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from calm import calm
-from launchers import detect_mpi, find_mpiexec
-from record import RESULTS, keep
-from rma_core import environment
+from bench.calm import calm
+from bench.cluster import detect_mpi, find_mpiexec
+from bench.record import RESULTS, keep
+from bench.rma.core import environment
 
 UP_TO_64K, LARGEST = 1 << 16, 1 << 22
 

@@ -1,6 +1,6 @@
 """One message per neighbour and round: a steady halo exchange over TCP between emulated hosts, every segment counted.
 
-    python bench/rma_halo.py            # as root; needs no quiet machine, as nothing is timed
+    python -m bench.rma.halo            # as root; needs no quiet machine, as nothing is timed
 
 Four hosts, a 2 x 2 grid, halos smaller than a segment. Host 0 counts the TCP segments with data that it sends and
 receives, beside what the library's own statistics say, unchecked and in checked mode. Kept in
@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cluster import Cluster, tidy_up_on_signals
-from netns import ClusterError
-from record import keep
-from segments import counting, mark
 
-HERE = Path(__file__).parent
+from bench.cluster import Cluster, ClusterError, tidy_up_on_signals
+from bench.cluster.segments import counting, mark
+from bench.record import ROOT, keep
+
 ROUNDS, SIDE = 100, 64
 
 
@@ -72,9 +71,9 @@ def study() -> list[dict[str, Any]]:
     """Rank 0's statistics with host 0's segments."""
     with Cluster(racks=1, hosts=4, link="1gbit") as cluster:
         report = cluster.scratch / "report.json"
-        program = [sys.executable, str(Path(__file__).resolve()), "--worker", cluster.address(1), str(report)]
+        program = [sys.executable, "-m", "bench.rma.halo", "--worker", cluster.address(1), str(report)]
         with counting(cluster, 0) as counts:
-            done = cluster.mpiexec(program, timeout=120, capture=True, env={"PYTHONPATH": f"{HERE.parent}:{HERE}"})
+            done = cluster.mpiexec(program, timeout=120, capture=True, env={"PYTHONPATH": str(ROOT)})
         if done.returncode:
             raise ClusterError(f"return code {done.returncode}\n{done.stdout}{done.stderr}")
         rows: list[dict[str, Any]] = json.loads(report.read_text())

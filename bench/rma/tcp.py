@@ -1,6 +1,6 @@
 """Notified puts over TCP between two emulated hosts, beside the MPI library's own messages over the same link.
 
-    python bench/rma_tcp.py [--link 1gbit]        # as root; the MPI library is that of this Python
+    python -m bench.rma.tcp [--link 1gbit]        # as root; the MPI library is that of this Python
 
 Ping-pong of each size, the two ways taking turns; the ratio of each pair of rounds is kept, and of these the median.
 Then the same with every TCP segment counted: data segments, bytes and crossings of the network for each transfer. Kept
@@ -17,16 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from calm import calm
-from cluster import Cluster, tidy_up_on_signals
-from launchers import detect_mpi, find_mpiexec
-from netns import ClusterError
-from record import keep
-from segments import counting, mark
-
+from bench.calm import calm
+from bench.cluster import Cluster, ClusterError, detect_mpi, find_mpiexec, tidy_up_on_signals
+from bench.cluster.segments import counting, mark
+from bench.record import ROOT, keep
 from topocomm.cli.put.ways import Messages, Notified, Way
 
-HERE = Path(__file__).parent
 SIZES = [8, 64, 512, 1024, 4096, 16384, 65536, 262144, 1048576]
 COUNTED = [8, 1024, 65536, 1048576]
 TRANSFERS = 100  # counted, half of them in each direction
@@ -109,9 +105,9 @@ def worker(args: argparse.Namespace) -> None:
 def job(cluster: Cluster, what: str, args: argparse.Namespace) -> Path:
     """Runs the two workers; what rank 0 reports is in the file returned."""
     report = cluster.scratch / f"{what}.json"
-    program = [sys.executable, str(Path(__file__).resolve()), "--worker", what, "--report", str(report)]
+    program = [sys.executable, "-m", "bench.rma.tcp", "--worker", what, "--report", str(report)]
     program += ["--peer", cluster.address(1), "--rounds", str(args.rounds), "--sizes", *map(str, args.sizes)]
-    done = cluster.mpiexec(program, timeout=200, capture=True, env={"PYTHONPATH": f"{HERE.parent}:{HERE}"})
+    done = cluster.mpiexec(program, timeout=200, capture=True, env={"PYTHONPATH": str(ROOT)})
     if done.returncode:
         raise ClusterError(f"{what}: return code {done.returncode}\n{done.stdout}{done.stderr}")
     return report

@@ -1,0 +1,1 @@
+"""Benchmarks, studies and the emulated cluster: run as modules from the root of a checkout, not installed."""
