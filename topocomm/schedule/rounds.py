@@ -17,7 +17,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from functools import cached_property
+from typing import TypeAlias, overload
 
 import numpy as np
 
@@ -25,13 +26,17 @@ from topocomm.arrays import IntArray
 
 __all__ = [
     "Combine",
+    "Exchanges",
+    "Item",
     "RankSchedule",
     "Recv",
+    "Repeat",
     "Round",
     "Schedule",
     "Send",
     "Slots",
     "exchange",
+    "expand",
     "refine",
     "relabel",
     "reverse_rounds",
@@ -80,12 +85,89 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """One round, repeated ``times`` times while its slots move on: those of a ring.
+
+    Repetition i sends and receives the slots of ``round`` moved by i · ``step``, modulo ``modulus``.
+    """
+
+    round: Round
+    times: int
+    step: int
+    modulus: int
+
+    def at(self, i: int) -> Round:
+        """Return the round of repetition ``i``."""
+
+        def moved(slots: Slots) -> Slots:
+            return shift_slots(slots, i * self.step, self.modulus)
+
+        sends = tuple(Send(s.peer, moved(s.slots)) for s in self.round.sends)
+        return Round(sends, tuple(Recv(r.peer, moved(r.slots), r.combine) for r in self.round.recvs))
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanges:
+    """Many messages of one slot each, as arrays of equal length: those of an all-to-all.
+
+    Exchange i sends slot ``send_slots[i]`` to ``send_peers[i]`` and receives slot ``recv_slots[i]`` from
+    ``recv_peers[i]``; ``window`` exchanges in a row are one round.
+    """
+
+    send_peers: IntArray
+    send_slots: IntArray
+    recv_peers: IntArray
+    recv_slots: IntArray
+    window: int = 1
+    combine: Combine = Combine.REPLACE
+
+    def __len__(self) -> int:
+        return len(self.send_peers)
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Return the same as rounds."""
+        to, give, source, take = (
+            a.tolist() for a in (self.send_peers, self.send_slots, self.recv_peers, self.recv_slots)
+        )
+        sends = [Send(peer, range(slot, slot + 1)) for peer, slot in zip(to, give, strict=True)]
+        recvs = [Recv(peer, range(slot, slot + 1), self.combine) for peer, slot in zip(source, take, strict=True)]
+        starts = range(0, len(sends), self.window)
+        return tuple(Round(tuple(sends[i : i + self.window]), tuple(recvs[i : i + self.window])) for i in starts)
+
+
+Item: TypeAlias = Round | Repeat | Exchanges
+
+
+def expand(items: Iterable[Item]) -> tuple[Round, ...]:
+    """Write repeated rounds and arrays of exchanges out, round by round."""
+    rounds: list[Round] = []
+    for item in items:
+        if isinstance(item, Round):
+            rounds.append(item)
+        elif isinstance(item, Repeat):
+            rounds += [item.at(i) for i in range(item.times)]
+        else:
+            rounds += item.rounds()
+    return tuple(rounds)
+
+
+@dataclass(frozen=True)
 class RankSchedule:
-    """One rank's part: input block i is loaded into slot ``load[i]``, output block i is stored from ``store[i]``."""
+    """One rank's part: input block i is loaded into slot ``load[i]``, output block i is stored from ``store[i]``.
+
+    ``items`` are its rounds, regular ones in short; ``rounds`` writes them out.
+    """
 
     load: Slots
-    rounds: tuple[Round, ...]
+    items: tuple[Item, ...]
     store: Slots
+
+    @cached_property
+    def rounds(self) -> tuple[Round, ...]:
+        """The rounds one by one."""
+        if all(isinstance(item, Round) for item in self.items):
+            return self.items  # type: ignore[return-value]
+        return expand(self.items)
 
 
 @dataclass(frozen=True)
@@ -151,20 +233,40 @@ def refine(slots: Slots, pieces: int) -> Slots:
     return compact((pieces * np.asarray(slots, np.int64)[:, None] + np.arange(pieces)).reshape(-1))
 
 
-def reverse_rounds(rounds: Iterable[Round]) -> tuple[Round, ...]:
-    """Time reversed: the last round first, sends become receives and receives sends, nothing is combined.
+@overload
+def reverse_rounds(items: Iterable[Round]) -> tuple[Round, ...]: ...
+@overload
+def reverse_rounds(items: Iterable[Item]) -> tuple[Item, ...]: ...
+def reverse_rounds(items: Iterable[Item]) -> tuple[Item, ...]:
+    """Reverse in time: the last round first, sends become receives and receives sends, nothing is combined.
 
     It turns a reduction along a tree of messages into the broadcast along the same tree: reduce_scatter into
     allgather, reduce into bcast, gather into scatter.
     """
-    return tuple(
-        Round(tuple(Send(r.peer, r.slots) for r in rnd.recvs), tuple(Recv(s.peer, s.slots) for s in rnd.sends))
-        for rnd in reversed(tuple(rounds))
-    )
+    return tuple(_reversed(item) for item in reversed(tuple(items)))
 
 
-def relabel(rounds: Iterable[Round], peers: IntArray | None, slots: IntArray | None) -> tuple[Round, ...]:
-    """The same rounds with peer i called ``peers[i]`` and slot s called ``slots[s]`` (None: unchanged)."""
+def _reversed(item: Item) -> Item:
+    if isinstance(item, Repeat):
+        return Repeat(_reversed_round(item.at(item.times - 1)), item.times, -item.step, item.modulus)
+    if isinstance(item, Exchanges):
+        whole = len(item) % item.window == 0  # else the short round comes first
+        turned = (a[::-1] for a in (item.recv_peers, item.recv_slots, item.send_peers, item.send_slots))
+        to, give, source, take = turned
+        return Exchanges(to, give, source, take, item.window if whole else 1)
+    return _reversed_round(item)
+
+
+def _reversed_round(rnd: Round) -> Round:
+    return Round(tuple(Send(r.peer, r.slots) for r in rnd.recvs), tuple(Recv(s.peer, s.slots) for s in rnd.sends))
+
+
+@overload
+def relabel(items: Iterable[Round], peers: IntArray | None, slots: IntArray | None) -> tuple[Round, ...]: ...
+@overload
+def relabel(items: Iterable[Item], peers: IntArray | None, slots: IntArray | None) -> tuple[Item, ...]: ...
+def relabel(items: Iterable[Item], peers: IntArray | None, slots: IntArray | None) -> tuple[Item, ...]:
+    """Call peer i ``peers[i]`` and slot s ``slots[s]`` (None: unchanged)."""
 
     def peer(i: int) -> int:
         return i if peers is None else int(peers[i])
@@ -172,10 +274,21 @@ def relabel(rounds: Iterable[Round], peers: IntArray | None, slots: IntArray | N
     def slot(s: Slots) -> Slots:
         return s if slots is None else compact(slots[np.asarray(s, np.int64)])
 
-    return tuple(
-        Round(
-            tuple(Send(peer(s.peer), slot(s.slots)) for s in rnd.sends),
-            tuple(Recv(peer(r.peer), slot(r.slots), r.combine) for r in rnd.recvs),
-        )
-        for rnd in rounds
-    )
+    def one(rnd: Round) -> Round:
+        sends = tuple(Send(peer(s.peer), slot(s.slots)) for s in rnd.sends)
+        return Round(sends, tuple(Recv(peer(r.peer), slot(r.slots), r.combine) for r in rnd.recvs))
+
+    out: list[Item] = []
+    for item in items:
+        if isinstance(item, Exchanges):
+            to, source = (a if peers is None else peers[a] for a in (item.send_peers, item.recv_peers))
+            give, take = (a if slots is None else slots[a] for a in (item.send_slots, item.recv_slots))
+            out.append(Exchanges(to, give, source, take, item.window, item.combine))
+        elif isinstance(item, Repeat):
+            if slots is None:
+                out.append(Repeat(one(item.round), item.times, item.step, item.modulus))
+            else:
+                out += [one(rnd) for rnd in expand((item,))]
+        else:
+            out.append(one(item))
+    return tuple(out)
