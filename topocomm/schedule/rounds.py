@@ -243,18 +243,16 @@ def reverse_rounds(items: Iterable[Item]) -> tuple[Item, ...]:
     It turns a reduction along a tree of messages into the broadcast along the same tree: reduce_scatter into
     allgather, reduce into bcast, gather into scatter.
     """
-    return tuple(_reversed(item) for item in reversed(tuple(items)))
+    return tuple(back for item in reversed(tuple(items)) for back in _reversed(item))
 
 
-def _reversed(item: Item) -> Item:
+def _reversed(item: Item) -> tuple[Item, ...]:
     if isinstance(item, Repeat):
-        return Repeat(_reversed_round(item.at(item.times - 1)), item.times, -item.step, item.modulus)
-    if isinstance(item, Exchanges):
-        whole = len(item) % item.window == 0  # else the short round comes first
-        turned = (a[::-1] for a in (item.recv_peers, item.recv_slots, item.send_peers, item.send_slots))
-        to, give, source, take = turned
-        return Exchanges(to, give, source, take, item.window if whole else 1)
-    return _reversed_round(item)
+        return (Repeat(_reversed_round(item.at(item.times - 1)), item.times, -item.step, item.modulus),)
+    if isinstance(item, Exchanges) and item.window == 1:
+        to, give, source, take = item.recv_peers, item.recv_slots, item.send_peers, item.send_slots
+        return (Exchanges(to[::-1], give[::-1], source[::-1], take[::-1]),)
+    return tuple(_reversed_round(rnd) for rnd in reversed(expand((item,))))
 
 
 def _reversed_round(rnd: Round) -> Round:
