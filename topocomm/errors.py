@@ -1,6 +1,6 @@
 """The errors topocomm raises. MPI's own errors pass through unchanged as ``mpi4py.MPI.Exception``."""
 
-__all__ = ["AlgorithmError", "BufferError", "Error", "ScheduleError", "TopologyError"]
+__all__ = ["AlgorithmError", "BufferError", "Error", "ProgramError", "ScheduleError", "TopologyError"]
 
 
 class Error(Exception):
@@ -21,3 +21,7 @@ class ScheduleError(Error):
 
 class BufferError(Error, ValueError):
     """A buffer argument does not fit the call: wrong size, type, form or place."""
+
+
+class ProgramError(Error, ValueError):
+    """A program is malformed: bytes that are none, a step outside its memory, a message misnumbered or left behind."""
