@@ -7,13 +7,6 @@
 #define BLOCK_MAGIC 0x544b4c42u
 #define BLOCK_VERSION 2u
 
-uint64_t checksum(const void *data, size_t bytes) { /* FNV-1a */
-    const unsigned char *p = data;
-    uint64_t h = 0xcbf29ce484222325ull;
-    for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 0x100000001b3ull;
-    return h;
-}
-
 /* Freed slots are used again oldest first, so that a late notification finds its old generation as long as possible. */
 static int take_block(tc_context *context, tc_block **out) {
     tc_block *block;
@@ -54,7 +47,7 @@ static void reset_shared(tc_block *block, const tc_memory *memory, const tc_sign
     for (uint32_t i = 0; i < LANES; i++) {
         atomic_store(&s->piece[i], 0);
         atomic_store(&s->number[i], 0);
-        atomic_store(&s->told[i], 0);
+        atomic_store(&s->published_by[i], 0);
     }
     atomic_store(&s->published, atomic_load(&signal->shared->epoch));
     block->generation = atomic_fetch_add(&s->generation, 1) + 1;
@@ -167,7 +160,7 @@ int tc_block_free(tc_block *block) {
     enter(context);
     int status = message_freed(block);
     if (status == TC_FULL && tc_peer_alive(context, block->source) == TC_ERR_PEER_LOST) {
-        lose(context, block->source); /* nobody is left to be told */
+        lose(context, block->source); /* there is nobody left to inform */
         status = TC_OK;
     }
     if (status != TC_FULL) block_release(block);
@@ -226,7 +219,7 @@ static int open_target(tc_context *context, const wire_block *wire, tc_target **
         return status;
     }
     target->proof.published = target->block ? &target->block->published : &target->proof.copy[0];
-    target->proof.told = target->block ? target->block->told : &target->proof.copy[1];
+    target->proof.published_by = target->block ? target->block->published_by : &target->proof.copy[1];
     target->live = true;
     p->opened[wire->block] = wire->generation;
     target->next = context->targets;

@@ -1,9 +1,9 @@
-/* What each transport really offers here. */
+/* Capabilities: what each transport really offers on this machine. */
 #include <stdio.h>
 
 #include "internal.h"
 
-/* What there is to say of a transport that this context does not have. */
+/* Describe a transport that this context does not have. */
 static tc_capability absent(const tc_context *context, uint32_t at) {
     tc_capability ofi = {.transport = "ofi", .provider = "absent"};
     tc_capability msg = {.transport = "mpi", .provider = "messages", .notify_bits = 64, .value_bits = 64,

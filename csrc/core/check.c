@@ -5,6 +5,8 @@
  */
 #include "internal.h"
 
+#define PROOF_SECONDS 5.0 /* over a network: how long the proof of data may come behind it */
+
 /* The latest message of `peer_rank` that arrived in an epoch seen complete here. */
 static uint64_t latest_seen(const tc_context *context, uint32_t peer_rank) {
     uint64_t seen = 0;
@@ -24,7 +26,7 @@ static bool is_proven(const tc_target *target, uint64_t seen) {
     if (needed == target->wire.epoch) return true; /* never used: free since it was issued */
     if (atomic_load_explicit(target->proof.published, memory_order_acquire) < needed) return false;
     for (uint32_t lane = 0; lane < LANES; lane++) {
-        uint64_t word = atomic_load_explicit(&target->proof.told[lane], memory_order_relaxed);
+        uint64_t word = atomic_load_explicit(&target->proof.published_by[lane], memory_order_relaxed);
         if (number_of(word) && epochs_past(word, needed) >= 0 && number_of(word) <= seen) return true;
     }
     return false;
@@ -62,11 +64,11 @@ int check_proof(tc_context *context, const tc_target *target) {
 }
 
 /* Lanes that are passed over are emptied: what they held would be too far behind to be compared. */
-void note_told(_Atomic uint64_t *published, _Atomic uint64_t *told, uint64_t consumed, uint64_t number) {
+void note_published(_Atomic uint64_t *published, _Atomic uint64_t *published_by, uint64_t consumed, uint64_t number) {
     uint64_t last = atomic_load_explicit(published, memory_order_relaxed);
     for (uint64_t e = last + 1; e < consumed && e <= last + LANES; e++)
-        atomic_store_explicit(&told[e % LANES], 0, memory_order_relaxed);
-    atomic_store_explicit(&told[consumed % LANES], numbered(consumed, number), memory_order_relaxed);
+        atomic_store_explicit(&published_by[e % LANES], 0, memory_order_relaxed);
+    atomic_store_explicit(&published_by[consumed % LANES], numbered(consumed, number), memory_order_relaxed);
     atomic_store_explicit(published, consumed, memory_order_release);
 }
 
@@ -77,6 +79,6 @@ void publish_consumed(tc_context *context, uint32_t peer_rank, uint64_t number) 
         if (!block->live || block->source != peer_rank) continue;
         uint64_t consumed = atomic_load_explicit(&block->signal->shared->epoch, memory_order_relaxed);
         if (atomic_load_explicit(&block->shared->published, memory_order_relaxed) != consumed)
-            note_told(&block->shared->published, block->shared->told, consumed, number);
+            note_published(&block->shared->published, block->shared->published_by, consumed, number);
     }
 }

@@ -4,7 +4,9 @@
 
 #include "internal.h"
 
-/* What differs in checked mode. It is chosen when the plan is made: without it, nothing of it is in the way. */
+#define LOOK_SECONDS 5e-6 /* what came in longer ago says nothing of the network as it is now */
+
+/* The steps that differ in checked mode, chosen when a plan is made: without it, none of its cost is left. */
 typedef struct plan_path {
     int (*check)(tc_plan *);
     int (*post)(tc_plan *);
@@ -44,7 +46,7 @@ static int value_fits(const tc_target *target, uint64_t value) {
     return bits >= 64 || value >> bits == 0 ? TC_OK : TC_ERR_VALUE;
 }
 
-/* A message has so many pieces at most; a stream's has one. A get is read by parts of any number. */
+/* A message has at most TC_MAX_PIECES pieces, that of a stream has one. A get is read in any number of them. */
 static int length_fits(const tc_item *item) {
     const tc_target *target = item->target;
     uint64_t longest = target->context->peers[target->peer].inner->longest;
@@ -210,7 +212,7 @@ static int post_checked(tc_plan *plan) {
 static const plan_path plain = {check_plain, post_plain}, checked = {check_checked, post_checked};
 
 /* Hands over more; TC_OK once everything is complete. After an error it waits out what is under way. */
-int plan_advance(tc_plan *plan) {
+static int advance(tc_plan *plan) {
     tc_context *context = plan->context;
     int error = atomic_load_explicit(&plan->error, memory_order_relaxed);
     if (error == TC_OK) {
@@ -227,21 +229,21 @@ int plan_advance(tc_plan *plan) {
 
 /* Complete, if need be after a look at the network? */
 static int finish(tc_plan *plan) {
-    int status = plan_advance(plan);
+    int status = advance(plan);
     if (status == TC_AGAIN && plan->context->driven) {
         int driven = progress(plan->context);
         if (driven < 0) return driven;
-        status = plan_advance(plan);
+        status = advance(plan);
     }
     return status;
 }
 
 static int check_idle(tc_plan *plan) {
-    int status = plan->running ? plan_advance(plan) : TC_OK;
+    int status = plan->running ? advance(plan) : TC_OK;
     return status == TC_AGAIN ? TC_ERR_BUSY : status;
 }
 
-/* What is refused changes nothing; but a receiver that is behind may itself be waiting for this signal's epoch to end. */
+/* A refusal changes nothing; but a receiver that is behind may itself be waiting for this signal's epoch to end. */
 static int check_and_rearm(tc_plan *plan, tc_signal *signal) {
     int status = signal ? tc_signal_test(signal) : TC_OK;
     if (status == TC_AGAIN) return TC_ERR_BUSY;
@@ -297,11 +299,6 @@ int tc_plan_wait(tc_plan *plan, double seconds) {
     }
 }
 
-void op_done(tc_plan *plan, int status) {
-    if (status < 0) atomic_store(&plan->error, status);
-    atomic_fetch_sub_explicit(&plan->outstanding, 1, memory_order_release);
-}
-
 int tc_plan_culprit(tc_plan *plan, uint32_t *item, uint32_t *peer_rank, uint32_t *tag) {
     if (!plan || !item || !peer_rank || !tag || plan->culprit >= plan->items) return TC_ERR_ARGUMENT;
     *item = plan->culprit;
@@ -319,7 +316,7 @@ void plan_count(const tc_plan *plan, tc_stats *stats) {
 
 int tc_plan_free(tc_plan *plan) {
     if (!plan) return TC_ERR_ARGUMENT;
-    bool under_way = plan->running && plan_advance(plan) == TC_AGAIN;
+    bool under_way = plan->running && advance(plan) == TC_AGAIN;
     if (under_way && !(plan->dropped && atomic_load(&plan->outstanding) == plan->dropped)) return TC_ERR_BUSY;
     for (uint32_t i = 0; i < plan->items; i++) plan->item[i].target->busy--;
     tc_context *context = plan->context;

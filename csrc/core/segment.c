@@ -15,16 +15,18 @@
 
 #include "internal.h"
 
+#define SEGMENT_MAGIC 0x746f706f636f6d31ull
+
 static size_t queue_bytes(uint32_t depth) {
     return sizeof(seg_queue) + depth * sizeof(seg_event);
 }
 
-size_t seg_bytes(const tc_options *o) {
+static size_t seg_bytes(const tc_options *o) {
     return sizeof(segment) + o->signals * sizeof(seg_signal) + o->blocks * sizeof(seg_block) +
            o->queues * queue_bytes(o->queue_depth);
 }
 
-void seg_layout(seg_view *view, void *base) {
+static void seg_layout(seg_view *view, void *base) {
     view->head = base;
     view->signals = (seg_signal *)(view->head + 1);
     view->blocks = (seg_block *)(view->signals + view->head->signals);

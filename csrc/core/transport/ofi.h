@@ -1,4 +1,4 @@
-/* What the libfabric transport's files (ofi_*.c) share with each other. */
+/* The libfabric transport: types and functions that its files (ofi_*.c) share, each using those above it only. */
 #ifndef TOPOCOMM_OFI_H
 #define TOPOCOMM_OFI_H
 #include <rdma/fabric.h>
@@ -21,16 +21,17 @@ typedef struct library {
     uint32_t (*version)(void);
 } library;
 
-#define RECEIVES 64
+#define RECEIVES 64 /* messages that may arrive between two progress calls */
 #define RECEIVE_BYTES MESSAGE_BYTES
-#define BATCH 16
-#define RESERVE 64 /* slots that only proofs and other words between peers may take */
+#define BATCH 16 /* completions read at once */
+#define RESERVE 64 /* slots for messages between peers only */
 #define GRACE_SECONDS 0.5 /* how long after an error of the library its peer may still be found dead */
 #define CODE_READ 63u /* in place of piece and pieces: the memory was read */
 
 enum work { WORK_WRITE, WORK_READ, WORK_SEND, WORK_RECEIVE };
 
-typedef struct net_op { /* the library's own space first, as its FI_CONTEXT modes ask */
+/* One operation of the library; its own space comes first, as its FI_CONTEXT modes ask. */
+typedef struct net_op {
     struct fi_context2 space;
     struct net_op *next;
     enum work work;
@@ -71,11 +72,11 @@ typedef struct ofi_transport {
     uint64_t keys;
     net_op *free_ops, *ops, *delayed_first, *delayed_last;
     net_op *reading;  /* gets with runs to ask for */
-    net_op *suspects; /* failed, for no reason that tells whether the peer lives */
+    net_op *suspects; /* failed with an error that does not show whether the peer lives */
     double judged, first_since; /* when suspects were looked at; since when `first` is the first delayed one */
     net_op *first;
     uint32_t refusals;
-    uint64_t longest; /* bytes the library takes at once, over any rail */
+    uint64_t longest; /* bytes that the library takes at once, over any rail */
     net_op receive[RECEIVES];
     char *receive_memory;
     struct fid_mr *receive_mr;
@@ -87,22 +88,23 @@ typedef struct links { /* of one peer */
     fi_addr_t address[TC_MAX_RAILS];
 } links;
 
+/* Return whether the interface asks for this mode of registering memory. */
 static inline bool wants(const rail *r, uint64_t mode) {
     return (uint64_t)r->info->domain_attr->mr_mode & mode;
 }
 
-/* ofi_transfer.c */
+/* --- ofi_transfer.c ------------------------------------------------------------------------------------------------ */
 int ofi_post(tc_transport *transport, const tc_op *op);
 int ofi_tell(tc_transport *transport, uint32_t peer_rank, char *message, size_t bytes);
 void ofi_read_more(ofi_transport *t);
 ssize_t ofi_submit(ofi_transport *t, net_op *n);
-int ofi_post_or_delay(ofi_transport *t, net_op *n);
 void ofi_delay(ofi_transport *t, net_op *n);
+/* Return TC_ERR_PEER_LOST if this error, or the peer's silence, means that it is gone; it is lost from then on. */
 int ofi_blame(const ofi_transport *t, const net_op *n, int error);
 void ofi_finish(ofi_transport *t, net_op *n, int status);
 void ofi_read_done(ofi_transport *t, net_op *n);
 
-/* ofi_progress.c */
+/* --- ofi_progress.c ------------------------------------------------------------------------------------------------ */
 int ofi_post_receive(ofi_transport *t, net_op *n);
 int ofi_progress(tc_transport *transport);
 bool ofi_idle(tc_transport *transport);

@@ -97,8 +97,9 @@ static int ofi_capabilities(tc_transport *transport, tc_capability *list, uint32
     for (uint32_t r = 0; r < t->rails; r++) {
         const struct fi_info *i = t->rail[r].info;
         tc_capability *c = &list[r];
-        *c = (tc_capability){.transport = "ofi", .present = 1, .notify_bits = (uint32_t)(8 * i->domain_attr->cq_data_size),
-                             .value_bits = 8, .native = 1, .max_message = i->ep_attr->max_msg_size};
+        *c = (tc_capability){.transport = "ofi", .present = 1, .value_bits = 8, .native = 1,
+                             .max_message = i->ep_attr->max_msg_size};
+        c->notify_bits = (uint32_t)(8 * i->domain_attr->cq_data_size);
         snprintf(c->provider, sizeof c->provider, "%s", i->fabric_attr->prov_name);
         snprintf(c->nic, sizeof c->nic, "%s", i->domain_attr->name);
         c->auto_progress = i->domain_attr->data_progress == FI_PROGRESS_AUTO;
@@ -156,7 +157,7 @@ static struct fi_info *find(const library *l, const tc_options *o, const char *n
     return found;
 }
 
-/* What there is, for whoever named something else. */
+/* Append the interfaces that exist, for whoever named another one. */
 static void add_choices(const library *l, char *text, size_t room) {
     tc_options any = {.rank = 0};
     struct fi_info *hints = hints_for(l, &any, ""), *list = NULL;
@@ -177,7 +178,8 @@ static void add_choices(const library *l, char *text, size_t room) {
 
 static int open_rail(const library *l, rail *r, size_t outstanding) {
     struct fi_av_attr av = {.type = FI_AV_UNSPEC};
-    struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_DATA, .size = 4 * (outstanding + RESERVE) + RECEIVES, .wait_obj = FI_WAIT_NONE};
+    struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_DATA, .size = 4 * (outstanding + RESERVE) + RECEIVES,
+                            .wait_obj = FI_WAIT_NONE};
     int bad = l->fabric(r->info->fabric_attr, &r->fabric, NULL);
     if (!bad) bad = fi_domain(r->fabric, r->info, &r->domain, NULL);
     if (!bad) bad = fi_av_open(r->domain, &av, &r->av, NULL);

@@ -22,18 +22,6 @@ int ofi_post_receive(ofi_transport *t, net_op *n) {
     return status && status != -FI_EAGAIN ? TC_ERR_TRANSPORT : TC_OK;
 }
 
-/* The read is done: put it in place, then a write of nothing tells the owner. */
-void ofi_read_done(ofi_transport *t, net_op *n) {
-    if (n->owned) {
-        tc_layout plain = layout_simple(0, n->op.total);
-        layout_copy(n->op.local, n->op.layout, n->owned - n->op.from, &plain, n->op.from, n->op.bytes);
-    }
-    n->work = WORK_WRITE;
-    n->bytes = 0;
-    int status = ofi_post_or_delay(t, n);
-    if (status != TC_OK) ofi_finish(t, n, status);
-}
-
 static int complete(ofi_transport *t, const struct fi_cq_data_entry *entry) {
     net_op *n = entry->op_context;
     if (entry->flags & FI_REMOTE_CQ_DATA) {

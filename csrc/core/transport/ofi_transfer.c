@@ -71,7 +71,6 @@ void ofi_delay(ofi_transport *t, net_op *n) {
     t->delayed_last = n;
 }
 
-/* Does this error, or its peer's silence, mean that the peer is gone? Then it is lost from here on. */
 int ofi_blame(const ofi_transport *t, const net_op *n, int error) {
     bool gone = error == FI_ECONNRESET || error == FI_ECONNREFUSED || error == FI_ENOTCONN ||
                 error == FI_ECONNABORTED || error == FI_ESHUTDOWN || error == FI_EHOSTUNREACH;
@@ -79,8 +78,8 @@ int ofi_blame(const ofi_transport *t, const net_op *n, int error) {
     return TC_ERR_TRANSPORT;
 }
 
-/* What the library has no room for now goes out from progress, in order. */
-int ofi_post_or_delay(ofi_transport *t, net_op *n) {
+/* Post, or keep for progress if the library has no room now; those kept go out in order. */
+static int post_or_delay(ofi_transport *t, net_op *n) {
     ssize_t status = t->delayed_first ? -FI_EAGAIN : ofi_submit(t, n);
     if (status == -FI_EAGAIN) {
         ofi_delay(t, n);
@@ -160,6 +159,18 @@ static uint32_t stripes(const ofi_transport *t, const tc_op *op, uint64_t share[
     return l->rails;
 }
 
+/* The read is done: put it in place, then a write of nothing tells the owner. */
+void ofi_read_done(ofi_transport *t, net_op *n) {
+    if (n->owned) {
+        tc_layout plain = layout_simple(0, n->op.total);
+        layout_copy(n->op.local, n->op.layout, n->owned - n->op.from, &plain, n->op.from, n->op.bytes);
+    }
+    n->work = WORK_WRITE;
+    n->bytes = 0;
+    int status = post_or_delay(t, n);
+    if (status != TC_OK) ofi_finish(t, n, status);
+}
+
 /* --- gets of strided blocks and long ones: one read per run, as many at a time as there are slots ---------------- */
 
 static void read_next(ofi_transport *t, net_op *parent) {
@@ -182,7 +193,7 @@ static void read_next(ofi_transport *t, net_op *parent) {
     parent->cursor += n->bytes;
     parent->children++;
     t->base.context->stats.pieces++;
-    int status = ofi_post_or_delay(t, n);
+    int status = post_or_delay(t, n);
     if (status != TC_OK) ofi_finish(t, n, status);
 }
 
@@ -234,7 +245,7 @@ int ofi_post(tc_transport *transport, const tc_op *op) {
         bool whole = count == 1;
         uint32_t r = (whole ? op->piece : i) % l->rails;
         int status = prepare(t, n, op, r, whole ? op->piece : i, whole ? op->pieces : count, from, share[i]);
-        if (status == TC_OK) status = runs ? read_runs(t, n) : ofi_post_or_delay(t, n);
+        if (status == TC_OK) status = runs ? read_runs(t, n) : post_or_delay(t, n);
         transport->context->stats.pieces++;
         if (status != TC_OK) {
             release(t, n);
@@ -260,7 +271,7 @@ int ofi_tell(tc_transport *transport, uint32_t peer_rank, char *message, size_t 
     n->bytes = bytes;
     n->peer = l->address[0];
     int status = bytes > RECEIVE_BYTES ? TC_ERR_LIMIT : register_local(t, n);
-    if (status == TC_OK) status = ofi_post_or_delay(t, n);
+    if (status == TC_OK) status = post_or_delay(t, n);
     if (status != TC_OK) release(t, n);
     return status;
 }

@@ -6,8 +6,6 @@
 
 #include "internal.h"
 
-#define MESSAGE_MAGIC 0x54434d31u
-
 typedef struct pending { /* a get, or a put whose arrival was asked for */
     struct pending *next;
     uint64_t ticket;
@@ -137,84 +135,13 @@ static int take_get(tc_context *context, const message *m) {
 }
 
 static int take_reply(tc_context *context, const message *m, const char *payload) {
+    msg_transport *t = (msg_transport *)context->transports[AT_MSG];
     tc_op op;
-    if (!context->transports[AT_MSG] || !resolve((msg_transport *)context->transports[AT_MSG], m->ticket, &op)) return TC_ERR_BLOCK;
+    if (!t || !resolve(t, m->ticket, &op)) return TC_ERR_BLOCK;
     tc_layout plain = layout_simple(0, op.from + op.bytes);
     bool whole = m->kind == MESSAGE_REPLY && m->bytes == op.bytes;
     if (whole) layout_copy(op.local, op.layout, payload - op.from, &plain, op.from, op.bytes);
     op_done(op.plan, op.get ? (whole ? TC_OK : TC_ERR_STALE) : m->value ? TC_ERR_STALE : TC_OK);
-    return TC_OK;
-}
-
-/* --- proofs, and blocks freed ---------------------------------------------------------------------------------- */
-static int tell(tc_context *context, uint32_t peer_rank, char *data, size_t bytes) {
-    tc_transport *inner = context->peers[peer_rank].inner;
-    int status = inner->tell(inner, peer_rank, data, bytes);
-    if (status == TC_FULL) free(data);
-    else context->stats.control++;
-    return status;
-}
-
-#define TOLD_AT_ONCE ((MESSAGE_BYTES - sizeof(message)) / sizeof(told))
-
-/* What the peer has not been told yet, from block `*next` on, as much as one message holds. */
-static uint32_t untold(const tc_context *context, uint32_t peer_rank, uint32_t *next, told entry[TOLD_AT_ONCE]) {
-    uint32_t n = 0;
-    for (; *next < context->block_count && n < TOLD_AT_ONCE; ++*next) {
-        const tc_block *block = context->blocks[*next];
-        if (!block->live || block->source != peer_rank) continue;
-        uint64_t consumed = atomic_load(&block->shared->published);
-        if (consumed != block->proved) entry[n++] = (told){*next, block->generation, consumed};
-    }
-    return n;
-}
-
-/* After a put in checked mode: which message it was, and how far this rank has consumed what its owner may send. The last
- * part only gives the message's number, so that its proof is known to be complete. */
-int message_prove(tc_context *context, const tc_target *target, uint64_t number, uint64_t epoch) {
-    message head = {.magic = MESSAGE_MAGIC, .kind = MESSAGE_PROOF, .origin = context->options.rank,
-                    .block = target->wire.block, .generation = target->wire.generation, .epoch = epoch,
-                    .number = number};
-    told entry[TOLD_AT_ONCE];
-    uint32_t next = 0;
-    do {
-        uint32_t n = untold(context, target->peer, &next, entry);
-        head.bytes = n * sizeof(told);
-        head.wanted = next == context->block_count;
-        char *out = malloc(sizeof head + head.bytes);
-        if (!out) return TC_ERR_NO_MEMORY;
-        memcpy(out, &head, sizeof head);
-        memcpy(out + sizeof head, entry, head.bytes);
-        int status = tell(context, target->peer, out, sizeof head + head.bytes);
-        if (status) return status == TC_FULL ? TC_ERR_LIMIT : status;
-        for (uint32_t i = 0; i < n; i++) context->blocks[entry[i].block]->proved = entry[i].consumed;
-    } while (next < context->block_count);
-    return TC_OK;
-}
-
-/* Over a network the holder of a block cannot see that it was freed: it is told. */
-int message_freed(const tc_block *block) {
-    tc_context *context = block->context;
-    const peer *p = &context->peers[block->source];
-    if (!p->connected || p->lost || !p->inner->tell) return TC_OK;
-    message head = {.magic = MESSAGE_MAGIC, .kind = MESSAGE_FREED, .origin = context->options.rank,
-                    .block = block->index, .generation = block->generation};
-    char *out = malloc(sizeof head);
-    if (!out) return TC_ERR_NO_MEMORY;
-    memcpy(out, &head, sizeof head);
-    return tell(context, block->source, out, sizeof head);
-}
-
-bool was_freed(const peer *p, const wire_block *wire) {
-    return p->freed && wire->block < BLOCKS_AT_MOST && p->freed[wire->block] >= wire->generation;
-}
-
-static int take_freed(tc_context *context, const message *m) {
-    peer *p = &context->peers[m->origin];
-    if (m->block >= BLOCKS_AT_MOST) return TC_ERR_BLOCK;
-    if (!p->freed) p->freed = calloc(BLOCKS_AT_MOST, sizeof *p->freed);
-    if (!p->freed) return TC_ERR_NO_MEMORY;
-    if (m->generation > p->freed[m->block]) p->freed[m->block] = m->generation;
     return TC_OK;
 }
 
@@ -242,48 +169,19 @@ static int msg_tell(tc_transport *transport, uint32_t peer_rank, char *data, siz
     return status;
 }
 
-static void learn(tc_target *target, uint64_t consumed, uint64_t number) {
-    if (consumed <= atomic_load(target->proof.published) && consumed != 0) return;
-    note_told(target->proof.published, target->proof.told, consumed, number);
-}
-
-static int take_proof(tc_context *context, const message *m, const char *payload) {
-    tc_block *block = block_of(context, m->block, m->generation, ~0u);
-    for (uint64_t i = 0; i < m->bytes / sizeof(told); i++) {
-        told entry;
-        memcpy(&entry, payload + i * sizeof entry, sizeof entry);
-        for (tc_target *target = context->targets; target; target = target->next)
-            if (target->peer == m->origin && target->wire.block == entry.block &&
-                target->wire.generation == entry.generation)
-                learn(target, entry.consumed, m->number);
-    }
-    if (block && m->wanted) atomic_store(&block->shared->number[m->epoch % LANES], numbered(m->epoch, m->number));
-    return TC_OK;
-}
-
-/* --- in ---------------------------------------------------------------------------------------------------------- */
-int message_handle(tc_context *context, const void *data, size_t bytes) {
+int tc_message_in(tc_context *context, const void *data, size_t bytes) {
     message m;
-    if (bytes < sizeof m) return TC_ERR_BLOCK;
-    memcpy(&m, data, sizeof m);
+    if (!context || !data) return TC_ERR_ARGUMENT;
+    int status = message_read(context, data, bytes, &m);
+    if (status) return status;
     const char *payload = (const char *)data + sizeof m;
-    bool carries = m.kind == MESSAGE_PUT || m.kind == MESSAGE_REPLY || m.kind == MESSAGE_PROOF;
-    if (m.magic != MESSAGE_MAGIC || m.origin >= context->options.size) return TC_ERR_BLOCK;
-    if (carries && m.kind != MESSAGE_REPLY && bytes - sizeof m != m.bytes) return TC_ERR_BLOCK;
     switch (m.kind) {
     case MESSAGE_PUT: return take_put(context, &m, payload);
     case MESSAGE_GET: return take_get(context, &m);
     case MESSAGE_REPLY:
     case MESSAGE_DONE: return take_reply(context, &m, payload);
-    case MESSAGE_PROOF: return take_proof(context, &m, payload);
-    case MESSAGE_FREED: return take_freed(context, &m);
-    case MESSAGE_BYE: lose(context, m.origin); return TC_OK;
-    default: return TC_ERR_BLOCK;
+    default: return message_handle(context, data, bytes);
     }
-}
-
-int tc_message_in(tc_context *context, const void *data, size_t bytes) {
-    return context && data ? message_handle(context, data, bytes) : TC_ERR_ARGUMENT;
 }
 
 static int msg_connect(tc_transport *transport, peer *p) {
