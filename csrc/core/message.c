@@ -99,7 +99,7 @@ int message_read(const tc_context *context, const void *data, size_t bytes, mess
     message m;
     if (bytes < sizeof m) return TC_ERR_BLOCK;
     memcpy(&m, data, sizeof m);
-    bool carries = m.kind == MESSAGE_PUT || m.kind == MESSAGE_PROOF;
+    bool carries = m.kind == MESSAGE_PUT || m.kind == MESSAGE_REPLY || m.kind == MESSAGE_PROOF;
     if (m.magic != MESSAGE_MAGIC || m.origin >= context->options.size) return TC_ERR_BLOCK;
     if (carries && bytes - sizeof m != m.bytes) return TC_ERR_BLOCK;
     *out = m;

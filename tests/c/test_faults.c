@@ -47,9 +47,13 @@ static pair open_pair(const tc_options *options, uint32_t kind) {
 
 static tc_context *alone;
 
+static size_t missing_bytes; /* of a reply's data, at its first try */
+
 static int hand_over(void *user, uint32_t peer_rank, const void *data, size_t bytes) {
     (void)user;
     (void)peer_rank;
+    if (missing_bytes && ((const message *)data)->kind == MESSAGE_REPLY)
+        EXPECT_STATUS(tc_message_in(alone, data, bytes - missing_bytes), TC_ERR_BLOCK);
     (void)tc_message_in(alone, data, bytes); /* what it refuses shows at the signal */
     return TC_OK;
 }
@@ -152,6 +156,27 @@ static void freed_over_messages(void) {
     EXPECT_STATUS(tc_plan_start(p.plan), TC_ERR_STALE);
     OK(tc_context_stats(alone, &stats));
     EXPECT(stats.strays == 0 && stats.messages == 1);
+    close_pair(&p);
+}
+
+/* A reply that is shorter than it says is refused, and the whole one is still taken. */
+static void short_reply(void) {
+    pair p = open_over_messages(shm_options(), TC_COUNTED, TC_LOCAL, 0);
+    unsigned char got[8] = {0};
+    tc_layout layout = plain(0, 8);
+    tc_plan *get;
+    void *base;
+    uint64_t bytes;
+    OK(tc_memory_base(p.memory, &base, &bytes));
+    memcpy(base, "8 bytes.", 8);
+    OK(tc_plan_create(alone, TC_LOCAL, &get));
+    OK(tc_plan_get(get, p.target, got, &layout, 0));
+    missing_bytes = 1;
+    OK(tc_plan_start(get));
+    OK(tc_plan_wait(get, 1));
+    missing_bytes = 0;
+    EXPECT(memcmp(got, "8 bytes.", 8) == 0);
+    OK(tc_plan_free(get));
     close_pair(&p);
 }
 
@@ -296,6 +321,7 @@ int main(void) {
     surplus();
     overflow();
     freed_over_messages();
+    short_reply();
     dropped();
     dropped_answers();
     counts();
