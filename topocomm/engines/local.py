@@ -12,7 +12,7 @@ import numpy.typing as npt
 from topocomm.arrays import Bytes
 from topocomm.errors import BufferError, ScheduleError
 from topocomm.plan import Message, Plan, PlanRound, block_cuts, make_plan
-from topocomm.plan.bind import Regions
+from topocomm.plan.moves import Regions
 from topocomm.schedule import Combine, Schedule
 
 __all__ = ["run"]

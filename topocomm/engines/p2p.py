@@ -6,7 +6,7 @@ from mpi4py import MPI
 
 from topocomm.errors import Error
 from topocomm.plan import Message, Plan, PlanRound, Reduction
-from topocomm.plan.bind import Regions
+from topocomm.plan.moves import Regions
 from topocomm.schedule import Combine
 
 __all__ = ["TAG", "run"]

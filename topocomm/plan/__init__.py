@@ -1,6 +1,6 @@
 """Plans: a schedule bound to counts and a rank."""
 
-from topocomm.plan.bind import (
+from topocomm.plan.moves import (
     LARGEST,
     RECV,
     SCRATCH,

@@ -1,351 +1,596 @@
-"""A schedule bound to counts and a rank: byte ranges, scratch memory and the copies between them.
+"""Bind a schedule to a rank: make its program, for every number of bytes.
 
-A slot lives in one of three regions of memory:
+Slots get their places first: output blocks in the caller's receive buffer, input blocks that are only read in the
+caller's send buffer, everything else in scratch memory. So what needs no copy gets none: an allgather without a
+reordering receives straight into the receive buffer, a leaf of a tree sends straight from the send buffer.
 
-* ``SEND``, the caller's send buffer, where it is only read;
-* ``RECV``, the caller's receive buffer, where the output blocks stand in order;
-* ``SCRATCH``, memory of the plan, for everything else and for messages that are not one contiguous piece of memory.
-
-So what needs no copy gets none: an allgather without a reordering receives straight into the receive buffer, a leaf of
-a tree sends straight from the send buffer. A plan holds all that does not depend on the addresses of the buffers.
+Then the rounds become steps. Waits are lazy: a round is how a schedule is written; its program waits for exactly those
+messages whose bytes the next step reads or overwrites, and combines what has landed when somebody needs the result.
+Receives are posted before the waits of the round before them, as far as their places are free. So a program waits
+after, and posts no later than, rounds that end would: it cannot wait for ever where they do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
-from topocomm.arrays import Bytes, IntArray
-from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Slots
+from topocomm.arrays import IntArray
+from topocomm.errors import ScheduleError
+from topocomm.plan.program import (
+    BEFORE,
+    COPY,
+    FENCE,
+    LAND,
+    LOOP,
+    RECV,
+    RECV_ROLE,
+    REDUCE,
+    SCRATCH_ROLE,
+    SEND,
+    SEND_ROLE,
+    SENT,
+    WAIT,
+    Program,
+)
+from topocomm.schedule.rounds import (
+    Combine,
+    Exchanges,
+    Item,
+    RankSchedule,
+    Recv,
+    Repeat,
+    Round,
+    Schedule,
+    Send,
+    Slots,
+    expand,
+)
 
-__all__ = [
-    "LARGEST",
-    "RECV",
-    "SCRATCH",
-    "SEND",
-    "Message",
-    "Move",
-    "Plan",
-    "PlanRound",
-    "Reduction",
-    "block_cuts",
-    "make_plan",
-]
+__all__ = ["bind"]
 
+_SHORTEST_LOOP = 4
+"""Repetitions from which on a loop is worth its steps."""
 
-Regions: TypeAlias = tuple[Bytes, Bytes, Bytes]
-"""The memory behind SEND, RECV and SCRATCH."""
-
-SEND, RECV, SCRATCH = 0, 1, 2
-_ALIGN = 64
-LARGEST = 1 << 30
-"""Bytes of the largest message; a longer one goes in pieces, because an MPI count may be an int of 32 bits."""
-_FEW = 8
-"""Up to so many pieces are copied one by one; more of them by one indexed copy,"""
-_LONG = 64
-"""unless they are longer than so many units: then an index for every unit would cost more than it saves."""
-
-
-def block_cuts(count: int, blocks: int) -> IntArray:
-    """Where to cut ``count`` elements into ``blocks`` blocks that differ by at most one: blocks + 1 positions."""
-    return np.arange(blocks + 1, dtype=np.int64) * count // max(blocks, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message to or from ``peer``: ``nbytes`` contiguous bytes at ``offset`` of a region."""
-
-    peer: int
-    region: int
-    offset: int
-    nbytes: int
-
-    def view(self, regions: Regions) -> Bytes:
-        """The memory of the message."""
-        return regions[self.region][self.offset : self.offset + self.nbytes]
+Places: TypeAlias = list[tuple[int, int]]
+"""(first place, places): a run in the numbering of all places of SEND, RECV and SCRATCH one after the other."""
 
 
-@dataclass(frozen=True)
-class Move:
-    """A copy of pieces from one region to another. Offsets and sizes in bytes."""
+def bind(schedule: Schedule, rank: int, in_place: bool = False) -> Program:
+    """Make the program of ``rank``.
 
-    source: int
-    target: int
-    pieces: tuple[tuple[int, int, int], ...] = ()
-    """(offset in source, offset in target, bytes), if they are few."""
-    unit: int = 0
-    """Size of the pieces, if they are many; then piece ``take[i]`` of the source goes to piece ``put[i]``."""
-    take: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
-    put: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    Parameters
+    ----------
+    in_place
+        The input is in the receive buffer: the role SEND is that part of it.
 
-    def run(self, regions: Regions) -> None:
-        """Copy."""
-        source, target = regions[self.source], regions[self.target]
-        for s, t, n in self.pieces:
-            target[t : t + n] = source[s : s + n]
-        if self.unit:
-            rows = source[: len(source) // self.unit * self.unit].reshape(-1, self.unit)
-            target[: len(target) // self.unit * self.unit].reshape(-1, self.unit)[self.put] = rows[self.take]
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """Combine ``received`` into ``held`` (both contiguous, ``count`` elements).
-
-    ``gather`` and ``scatter`` bring scattered operands together before, and back after.
+    Raises
+    ------
+    ScheduleError
+        If a rank sends itself a message that is combined, or as many to itself as it does not receive.
     """
-
-    received: Message
-    held: Message
-    count: int
-    order: Combine
-    gather: tuple[Move, ...] = ()
-    scatter: tuple[Move, ...] = ()
+    part = schedule.part(rank)
+    return _Binder(schedule, part, rank, in_place).bind()
 
 
-@dataclass(frozen=True)
-class PlanRound:
-    """One round: ``pack``; post ``sends`` and ``recvs``; ``local``; wait; ``unpack``; ``reductions``."""
+@dataclass(slots=True)
+class _Pending:
+    """A message under way: places that are read until it is sent, or written until it has come."""
 
-    pack: tuple[Move, ...]
-    sends: tuple[Message, ...]
-    recvs: tuple[Message, ...]
-    local: tuple[Move, ...]
-    unpack: tuple[Move, ...]
-    reductions: tuple[Reduction, ...]
+    code: int
+    peer: int
+    message: int
+    places: Places
+    flags: int = 0
+    count: int = 1
+    before: list[int] = field(default_factory=list)
+    """Others under way with the same places, older than this one."""
+    done: bool = False
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What one rank does, in bytes. ``scratch_bytes`` of memory belong to it."""
+class _Homes:
+    """Where the slots of one rank live."""
 
-    load: tuple[Move, ...]
-    rounds: tuple[PlanRound, ...]
-    store: tuple[Move, ...]
-    scratch_bytes: int
+    def __init__(self, part: RankSchedule, nslots: int, pieces: int, in_place: bool) -> None:
+        load, store = np.asarray(part.load, np.int64), np.asarray(part.store, np.int64)
+        read, written = _footprint(part.items, nslots)
+        stored = np.zeros(nslots, bool)
+        stored[store] = True
+        same = len(load) == len(store) and bool((load == store).all())
+        stays = not in_place or same or len(load) == pieces != len(store)
+        self.place = np.full(nslots, -1, np.int64)  # in the numbering of all roles, one after the other
+        self.recv_base, self.scratch_base = len(load), len(load) + len(store)
+        in_recv = _is_run(part.store) and stays and not (written & ~stored).any()
+        if in_recv:
+            self.place[store] = self.recv_base + np.arange(len(store))
+        self.input_stays = in_place and in_recv
+        """Whether input that lives in RECV is there already."""
+        free = self.place[load] < 0
+        if _is_run(part.load) and not in_place and not written[load[free]].any():
+            self.place[load[free]] = np.flatnonzero(free)
+        needed = read | written | stored
+        needed[load] = True
+        rest = np.flatnonzero(needed & (self.place < 0))
+        self.place[rest] = self.scratch_base + np.arange(len(rest))
+        self.layout = (load.astype(np.int32), store.astype(np.int32), rest.astype(np.int32))
+        self.load, self.store = load, store
+        self.bases = np.array([0, self.recv_base, self.scratch_base], np.int64)
+        self.ends = np.array([self.recv_base, self.scratch_base, self.scratch_base + len(rest)], np.int64)
+
+    def roles(self, places: IntArray) -> IntArray:
+        """Return the role of every place."""
+        return np.searchsorted(self.ends, places, side="right")
+
+    def role(self, place: int) -> int:
+        """Return the role of one place."""
+        return SEND_ROLE if place < self.recv_base else RECV_ROLE if place < self.scratch_base else SCRATCH_ROLE
+
+    def runs(self, slots: Slots) -> Places:
+        """Return the places of ``slots`` as runs, in order; none reaches over the end of a role."""
+        if len(slots) == 1:
+            return [(int(self.place[slots[0]]), 1)]
+        places = self.place[_index(slots)]
+        return [(int(places[a]), b - a) for a, b in self._pieces(places)]
+
+    def _pieces(self, places: IntArray, others: IntArray | None = None) -> Iterator[tuple[int, int]]:
+        """Cut places (and ``others``, alongside) where they do not go on by one or enter another role."""
+        if len(places) == 0:
+            return
+        ends = self._breaks(places)
+        if others is not None:
+            ends |= self._breaks(others)
+        cuts = [0, *(np.flatnonzero(ends) + 1).tolist(), len(places)]
+        yield from itertools.pairwise(cuts)
+
+    def _breaks(self, places: IntArray) -> IntArray:
+        new_role = np.isin(places[1:], self.bases)
+        return np.asarray((np.diff(places) != 1) | new_role)
+
+    def copies(self, source: IntArray, target: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Cut a copy into runs: first places of source and target, and lengths."""
+        cuts = np.array([*self._pieces(source, target)], np.int64).reshape(-1, 2)
+        return source[cuts[:, 0]], target[cuts[:, 0]], cuts[:, 1] - cuts[:, 0]
 
 
 class _Binder:
-    """Binds one rank's part of a schedule."""
+    """Makes one rank's program."""
 
-    def __init__(
-        self, part: RankSchedule, rank: int, sizes: IntArray, itemsize: int, in_place: bool, pieces: int
+    def __init__(self, schedule: Schedule, part: RankSchedule, rank: int, in_place: bool) -> None:
+        self.schedule, self.part, self.rank, self.in_place = schedule, part, rank, in_place
+        self.homes = _Homes(part, schedule.nslots, schedule.pieces, in_place)
+        places = int(self.homes.ends[-1])
+        self.reading = [0] * places  # the last message under way that is sent from a place
+        self.writing = [0] * places  # the last one that arrives in, or is combined into it
+        self.pending: list[_Pending] = [_Pending(0, 0, 0, [], done=True)]
+        self.sent: dict[int, int] = {}
+        self.posted: dict[int, int] = {}
+        self.rows: list[tuple[int, ...]] = []
+        self.runs: list[tuple[int, ...]] = []
+        self.step_chunks: list[IntArray] = []
+        self.run_chunks: list[IntArray] = []
+        self.run_count = 0
+
+    def bind(self) -> Program:
+        homes = self.homes
+        self._load()
+        for item in self.part.items:
+            if isinstance(item, Round):
+                self._round(item)
+            elif isinstance(item, Repeat):
+                self._repeat(item)
+            else:
+                self._exchanges(item)
+        for number, message in enumerate(self.pending):
+            if message.flags & LAND:
+                self._finish(number)
+        self._copy(homes.place[homes.store], homes.recv_base + np.arange(len(homes.store)))
+        self._emit(FENCE)
+        self._flush()
+        steps, runs = np.concatenate(self.step_chunks), np.concatenate([*self.run_chunks, np.zeros((0, 5), np.int64)])
+        longer = homes.layout[SEND_ROLE if len(homes.load) >= len(homes.store) else RECV_ROLE]
+        s = self.schedule
+        arrays = steps.astype(np.int32), runs.astype(np.int32), homes.layout
+        return Program(self.rank, s.size, *arrays, s.nslots, s.pieces, longer, self.in_place)
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _emit(
+        self,
+        code: int,
+        peer: int = 0,
+        message: int = 0,
+        count: int = 0,
+        places: Sequence[tuple[int, int]] = (),
+        flags: int = 0,
     ) -> None:
-        self.part = part
-        self.pieces = pieces  # slots of a block
-        self.rank = rank
-        self.sizes = sizes  # bytes of every slot
-        self.itemsize = itemsize
-        self.region = np.full(len(sizes), SCRATCH, np.int64)
-        self.offset = np.zeros(len(sizes), np.int64)
-        self.load, self.store = np.asarray(part.load, np.int64), np.asarray(part.store, np.int64)
-        self.in_offsets = _offsets(sizes[self.load])
-        self.out_offsets = _offsets(sizes[self.store])
-        self._place_slots(in_place)
-        self.uniform = int(sizes[0]) if len(sizes) and (sizes == sizes[0]).all() else 0
+        first = self._add_runs(places)
+        self.rows.append((code, peer, message, count, first, len(places), -1 if code == COPY else 0, flags))
 
-    def _place_slots(self, in_place: bool) -> None:
-        used, written = np.zeros(len(self.sizes), bool), np.zeros(len(self.sizes), bool)
-        for rnd in self.part.rounds:
-            for s in rnd.sends:
-                used[np.asarray(s.slots, np.int64)] = True
-            for r in rnd.recvs:
-                written[np.asarray(r.slots, np.int64)] = True
-        used |= written
-        used[self.store] = True
-        used[self.load] = True
-        placed = np.zeros(len(self.sizes), bool)
-        placed[self.store] = True
-        same = len(self.load) == len(self.store) and bool((self.load == self.store).all())
-        stays = not in_place or same or len(self.load) == self.pieces != len(self.store)
-        if _is_run(self.part.store) and stays and not (written & ~placed).any():
-            self.region[self.store], self.offset[self.store] = RECV, self.out_offsets
-        else:
-            placed[:] = False
-        free = ~placed[self.load]
-        if _is_run(self.part.load) and not in_place and not written[self.load[free]].any():
-            self.region[self.load[free]], self.offset[self.load[free]] = SEND, self.in_offsets[free]
-            placed[self.load] = True
-        rest = np.flatnonzero(used & ~placed)
-        self.offset[rest] = _offsets(self.sizes[rest])
-        self.end = _aligned(int(self.sizes[rest].sum()))  # of the scratch memory in use
-        self.stage = self.end
-        self.in_scratch = rest
+    def _add_runs(self, places: Sequence[tuple[int, int]]) -> int:
+        first = self.run_count
+        for place, length in places:
+            role = self.homes.role(place)
+            self.runs.append((role, place - int(self.homes.bases[role]), length, 0, 0))
+        self.run_count += len(places)
+        return first
 
-    def bind(self) -> Plan:
-        load = self._move(SEND, self.in_offsets, self.load)
-        rounds = tuple(self._round(rnd) for rnd in self.part.rounds)
-        store = self._move(RECV, self.out_offsets, self.store, outward=True)
-        return Plan(load, rounds, store, self.end)
+    def _flush(self) -> None:
+        if self.rows:
+            self.step_chunks.append(np.array(self.rows, np.int64))
+            self.rows = []
+        if self.runs:
+            self.run_chunks.append(np.array(self.runs, np.int64))
+            self.runs = []
 
-    def _move(self, region: int, offsets: IntArray, slots: IntArray, outward: bool = False) -> tuple[Move, ...]:
-        """Copies between the caller's buffer and the slots, leaving out slots that live there."""
-        away = (self.region[slots] != region) | (self.offset[slots] != offsets)
-        moves = []
-        for other in (RECV, SCRATCH) if not outward else (SEND, SCRATCH):
-            pick = away & (self.region[slots] == other)
-            here, there, sizes = offsets[pick], self.offset[slots[pick]], self.sizes[slots[pick]]
-            move = (other, there, region, here) if outward else (region, here, other, there)
-            moves.append(self._copy(*move, sizes))
-        return tuple(m for m in moves if m is not None)
+    def _add_many_runs(self, places: IntArray, lengths: IntArray) -> int:
+        """Append runs given as arrays; return the number of the first."""
+        self._flush()
+        first, roles = self.run_count, self.homes.roles(places)
+        none = np.zeros(len(places), np.int64)
+        self.run_chunks.append(np.stack([roles, places - self.homes.bases[roles], lengths, none, none], axis=1))
+        self.run_count += len(places)
+        return first
 
-    def _copy(self, source: int, source_at: IntArray, target: int, target_at: IntArray, sizes: IntArray) -> Move | None:
-        keep = sizes > 0
-        source_at, target_at, sizes = source_at[keep], target_at[keep], sizes[keep]
-        if len(sizes) == 0:
-            return None
-        ends = np.flatnonzero((np.diff(source_at) != sizes[:-1]) | (np.diff(target_at) != sizes[:-1]))
-        first = np.concatenate(([0], ends + 1))
-        length = np.add.reduceat(sizes, first)
-        unit = self.uniform
-        if not unit or (source_at % unit).any() or (target_at % unit).any():
-            unit = int(np.gcd.reduce(np.concatenate((source_at, target_at, sizes))))
-        if len(first) <= _FEW or int(sizes.sum()) // unit > _LONG * len(first):
-            pieces = zip(source_at[first].tolist(), target_at[first].tolist(), length.tolist(), strict=True)
-            return Move(source, target, tuple(pieces))
-        per = sizes // unit
-        within = np.arange(int(per.sum())) - np.repeat(_offsets(per), per)
-        take = np.repeat(source_at // unit, per) + within
-        put = np.repeat(target_at // unit, per) + within
-        return Move(source, target, (), unit, take, put)
+    def _copy(self, source: IntArray, target: IntArray) -> None:
+        """Copy places to places, where they are not the same."""
+        away = source != target
+        if not away.any():
+            return
+        source, target, lengths = self.homes.copies(source[away], target[away])
+        for place, length in zip(source.tolist(), lengths.tolist(), strict=True):
+            self._before_reading([(place, length)])
+        for place, length in zip(target.tolist(), lengths.tolist(), strict=True):
+            self._before_writing([(place, length)])
+        first = self._add_many_runs(target, lengths)
+        of_source = self._add_many_runs(source, lengths)
+        self.rows.append((COPY, 0, 0, 0, first, len(lengths), of_source, 0))
 
-    def _whole(self, slots: IntArray) -> tuple[int, int] | None:
-        """Region and offset of slots that are one contiguous piece of memory in this order, else None."""
-        region = self.region[slots]
-        if not (region == region[0]).all():
-            return None
-        if len(slots) > 1 and (np.diff(self.offset[slots]) != self.sizes[slots[:-1]]).any():
-            return None
-        return int(region[0]), int(self.offset[slots[0]])
+    def _load(self) -> None:
+        homes = self.homes
+        source, target = np.arange(len(homes.load)), homes.place[homes.load]
+        if homes.input_stays:
+            away = target >= homes.scratch_base
+            source, target = source[away], target[away]
+        self._copy(source, target)
 
-    def _new_stage(self, nbytes: int) -> int:
-        at = self.stage
-        self.stage = _aligned(at + nbytes)
-        self.end = max(self.end, self.stage)
-        return at
+    # -- what is under way ---------------------------------------------------------------------------------------------
 
-    def _gather(self, slots: IntArray, at: int, back: bool = False) -> tuple[Move, ...]:
-        """Copies between scattered slots and one piece of scratch memory at ``at``."""
-        stage = at + _offsets(self.sizes[slots])
-        moves = []
-        for region in (SEND, RECV, SCRATCH):
-            pick = self.region[slots] == region
-            here, there, sizes = self.offset[slots[pick]], stage[pick], self.sizes[slots[pick]]
-            move = (SCRATCH, there, region, here) if back else (region, here, SCRATCH, there)
-            moves.append(self._copy(*move, sizes))
-        return tuple(m for m in moves if m is not None)
+    def _before_reading(self, places: Places) -> None:
+        for first, length in places:
+            for number in _numbers(self.writing, first, length):
+                self._finish(number)
 
-    def _message(self, peer: int, slots: IntArray, nbytes: int) -> tuple[Message, bool]:
-        """The message for slots, in their own memory if that is contiguous, else staged (then True)."""
-        whole = self._whole(slots) if len(slots) else (SCRATCH, 0)
-        if whole is not None:
-            return Message(peer, *whole, nbytes), False
-        return Message(peer, SCRATCH, self._new_stage(nbytes), nbytes), True
+    def _before_writing(self, places: Places) -> None:
+        self._before_reading(places)
+        self._finish_sends(places)
 
-    def _round(self, rnd: Round) -> PlanRound:
-        self.stage = _aligned(int(self.sizes[self.in_scratch].sum()))
-        pack: list[Move] = []
-        unpack: list[Move] = []
-        sends: list[Message] = []
-        recvs: list[Message] = []
-        reductions: list[Reduction] = []
-        for s in rnd.sends:
-            slots = np.asarray(s.slots, np.int64)
-            nbytes = int(self.sizes[slots].sum())
-            if s.peer == self.rank or (nbytes == 0 and len(slots)):
-                continue
-            message, staged = self._message(s.peer, slots, nbytes)
-            sends.append(message)
-            pack += self._gather(slots, message.offset) if staged else ()
-        for r in rnd.recvs:
-            slots = np.asarray(r.slots, np.int64)
-            nbytes = int(self.sizes[slots].sum())
-            if r.peer == self.rank or (nbytes == 0 and len(slots)):
-                continue
-            if r.combine is not Combine.REPLACE and len(slots):
-                reductions.append(self._reduction(r, slots, nbytes))
-                recvs.append(reductions[-1].received)
-                continue
-            message, staged = self._message(r.peer, slots, nbytes)
-            recvs.append(message)
-            unpack += self._gather(slots, message.offset, back=True) if staged else ()
-        send, recv = _in_pieces(sends), _in_pieces(recvs)
-        return PlanRound(tuple(pack), send, recv, self._local(rnd), tuple(unpack), tuple(reductions))
+    def _finish_sends(self, places: Places) -> None:
+        for first, length in places:
+            for number in _numbers(self.reading, first, length):
+                self._finish_send(number, first, length)
 
-    def _reduction(self, r: Recv, slots: IntArray, nbytes: int) -> Reduction:
-        received = Message(r.peer, SCRATCH, self._new_stage(nbytes), nbytes)
-        held, staged = self._message(r.peer, slots, nbytes)
-        gather: tuple[Move, ...] = ()
-        scatter: tuple[Move, ...] = ()
-        if staged:
-            gather = self._gather(slots, held.offset)
-            scatter = self._gather(slots, held.offset, back=True)
-        return Reduction(received, held, nbytes // self.itemsize, r.combine, gather, scatter)
+    def _finish_send(self, number: int, first: int, length: int) -> None:
+        message = self.pending[number]
+        for older in message.before:
+            if _overlap(self.pending[older].places, first, length):
+                self._finish_send(older, first, length)
+        self._finish(number)
 
-    def _local(self, rnd: Round) -> tuple[Move, ...]:
+    def _free(self, places: Places) -> bool:
+        """Whether nothing under way reads or writes any of these places."""
+        pending = self.pending
+        return all(
+            pending[number].done
+            for first, length in places
+            for table in (self.writing, self.reading)
+            for number in _numbers(table, first, length)
+        ) and not any(self._sent_from(first, length) for first, length in places)
+
+    def _sent_from(self, first: int, length: int) -> bool:
+        """Whether an older message is still being sent from any of these places."""
+        return any(
+            not self.pending[older].done and _overlap(self.pending[older].places, first, length)
+            for number in _numbers(self.reading, first, length)
+            for older in self._older(number)
+        )
+
+    def _older(self, number: int) -> Iterator[int]:
+        for older in self.pending[number].before:
+            yield older
+            yield from self._older(older)
+
+    def _finish(self, number: int) -> None:
+        """Wait for a message, if nothing has yet, and combine or unpack what has landed."""
+        message = self.pending[number]
+        if message.done:
+            return
+        message.done = True
+        if message.code == SEND:
+            self._emit(WAIT, message.peer, message.message, message.count, flags=SENT)
+            return
+        for older in message.before:
+            self._finish(older)
+        self._emit(WAIT, message.peer, message.message, message.count)
+        if message.flags & LAND:
+            self._finish_sends(message.places)
+            self._emit(message.code, message.peer, message.message, 0, message.places, message.flags & BEFORE)
+
+    def _track(self, message: _Pending, table: list[int]) -> None:
+        number, older = len(self.pending), set()
+        for first, length in message.places:
+            older |= _numbers(table, first, length)
+            table[first : first + length] = [number] * length
+        message.before = [n for n in sorted(older) if not self.pending[n].done]
+        self.pending.append(message)
+
+    # -- rounds --------------------------------------------------------------------------------------------------------
+
+    def _round(self, rnd: Round) -> None:
+        sends = [s for s in rnd.sends if s.peer != self.rank]
+        recvs = [r for r in rnd.recvs if r.peer != self.rank]
+        posted, late = self._post_free(recvs)
+        for s in sends:
+            self._send(s.peer, self.homes.runs(s.slots))
+        self._to_myself(rnd)
+        for message in posted:  # only now: what the round sends is what was there when it began
+            self._track(message, self.writing)
+        for r in late:
+            self._track(self._post(r, self.homes.runs(r.slots)), self.writing)
+
+    def _post_free(self, recvs: Sequence[Recv]) -> tuple[list[_Pending], list[Recv]]:
+        """Post the receives whose places are free; leave the others, with all that follow them from the same rank."""
+        posted: list[_Pending] = []
+        late: list[Recv] = []
+        for r in recvs:
+            places = self.homes.runs(r.slots)
+            lands = r.combine is not Combine.REPLACE or len(places) > 1
+            if any(r.peer == other.peer for other in late) or not (lands or self._free(places)):
+                late.append(r)
+            else:
+                posted.append(self._post(r, places))
+        return posted, late
+
+    def _post(self, r: Recv, places: Places) -> _Pending:
+        number = self.posted.get(r.peer, 0)
+        self.posted[r.peer] = number + 1
+        combined = r.combine is not Combine.REPLACE and len(places) > 0
+        lands = combined or len(places) > 1
+        if not lands:
+            self._before_writing(places)
+        self._emit(RECV, r.peer, number, 0, places, LAND if lands else 0)
+        code = REDUCE if combined else COPY if lands else RECV
+        flags = (LAND if lands else 0) | (BEFORE if r.combine is Combine.BEFORE else 0)
+        return _Pending(code, r.peer, number, places, flags)
+
+    def _send(self, peer: int, places: Places) -> None:
+        self._before_reading(places)
+        number = self.sent.get(peer, 0)
+        self.sent[peer] = number + 1
+        self._emit(SEND, peer, number, 0, places)
+        self._track(_Pending(SEND, peer, number, places), self.reading)
+
+    def _to_myself(self, rnd: Round) -> None:
         """Messages of a rank to itself are copies."""
-        moves: list[Move] = []
-        mine = [s.slots for s in rnd.sends if s.peer == self.rank]
-        for here, r in zip(mine, [r for r in rnd.recvs if r.peer == self.rank], strict=True):
-            moves += self._slots_to_slots(here, r.slots)
-        return tuple(moves)
+        give = [s.slots for s in rnd.sends if s.peer == self.rank]
+        take = [r for r in rnd.recvs if r.peer == self.rank]
+        if len(give) != len(take) or any(len(a) != len(r.slots) for a, r in zip(give, take, strict=False)):
+            raise ScheduleError(f"rank {self.rank} sends itself {len(give)} messages, and receives {len(take)}")
+        for slots, r in zip(give, take, strict=True):
+            if r.combine is not Combine.REPLACE:
+                raise ScheduleError(f"rank {self.rank} sends itself a message that is combined; no engine does that")
+            place = self.homes.place
+            self._copy(place[np.asarray(slots, np.int64)], place[np.asarray(r.slots, np.int64)])
 
-    def _slots_to_slots(self, source: Slots, target: Slots) -> list[Move]:
-        moves = []
-        for s, t in zip(source, target, strict=True):
-            nbytes = int(self.sizes[s])
-            if nbytes:
-                piece = (int(self.offset[s]), int(self.offset[t]), nbytes)
-                moves.append(Move(int(self.region[s]), int(self.region[t]), (piece,)))
-        return moves
+    # -- rounds in short -----------------------------------------------------------------------------------------------
+
+    def _repeat(self, item: Repeat) -> None:
+        """A loop, as far as the places of its slots are regular; what is left one by one."""
+        fits = self._fitting(item)
+        if fits is None or fits.times < _SHORTEST_LOOP:
+            for rnd in expand((item,)):
+                self._round(rnd)
+            return
+        self._loop(item.round, fits)
+        left = item.times - fits.times
+        if left:
+            self._repeat(Repeat(item.at(fits.times), left, item.step, item.modulus))
+
+    def _fitting(self, item: Repeat) -> _Fit | None:
+        rnd = item.round
+        messages: tuple[Send | Recv, ...] = (*rnd.sends, *rnd.recvs)
+        peers = [s.peer for s in rnd.sends], [r.peer for r in rnd.recvs]
+        if self.rank in peers[0] + peers[1] or any(len(m.slots) != 1 for m in messages):
+            return None
+        if any(len(set(p)) < len(p) for p in peers):
+            return None
+        turns = np.arange(item.times, dtype=np.int64) * item.step
+        times, moves, places = item.times, [], []
+        for m in messages:
+            at = self.homes.place[(m.slots[0] + turns) % item.modulus]
+            fit, modulus = self._regular(at, item)
+            times = min(times, fit)
+            moves.append((item.step, modulus))
+            places.append(at)
+        return _Fit(times, moves, [at[:times] for at in places])
+
+    def _regular(self, at: IntArray, item: Repeat) -> tuple[int, int]:
+        """Return how many of the places move on regularly, and modulo what in their role."""
+        role = self.homes.role(int(at[0]))
+        base, size = int(self.homes.bases[role]), int(self.homes.ends[role] - self.homes.bases[role])
+        turns, best = np.arange(len(at), dtype=np.int64) * item.step, (0, 1)
+        for modulus in {item.modulus, size}:
+            if 0 < modulus <= size and int(at[0]) - base < modulus:
+                wrong = np.flatnonzero(base + (int(at[0]) - base + turns) % modulus != at)
+                best = max(best, (int(wrong[0]) if len(wrong) else len(at), modulus))
+        return best
+
+    def _loop(self, rnd: Round, fit: _Fit) -> None:
+        """One loop; its messages are waited for in their own repetition, what it sends where somebody overwrites it."""
+        sends, recvs, times = rnd.sends, rnd.recvs, fit.times
+        sent, received = fit.places[: len(sends)], fit.places[len(sends) :]
+        for at in sent:
+            self._before_reading(_ranges(at))
+        for at in received:
+            self._before_writing(_ranges(at))
+        overwritten = _overwritten(sent, received, times, len(self.reading))
+        of_recvs = list(zip(recvs, fit.moves[len(sends) :], received, strict=True))
+        of_sends = list(zip(sends, fit.moves, sent, strict=False))
+        posted = {r.peer: self.posted.get(r.peer, 0) for r in recvs}
+        given = {s.peer: self.sent.get(s.peer, 0) for s in sends}
+        body: list[tuple[int, ...]] = []
+        for r, move, at in of_recvs:
+            lands = LAND if r.combine is not Combine.REPLACE else 0
+            body.append(self._body_step(RECV, r.peer, posted[r.peer], at, move, lands))
+        body += [self._body_step(SEND, s.peer, given[s.peer], at, move, 0) for s, move, at in of_sends]
+        body += [(WAIT, r.peer, posted[r.peer], 1, 0, 0, 0, 0) for r in recvs]
+        body += [(WAIT, s.peer, given[s.peer], 1, 0, 0, 0, SENT) for s in sends if overwritten]
+        for r, move, at in of_recvs:
+            if r.combine is not Combine.REPLACE:
+                order = BEFORE if r.combine is Combine.BEFORE else 0
+                body.append(self._body_step(REDUCE, r.peer, posted[r.peer], at, move, order))
+        self.rows.append((LOOP, 0, 0, times, 0, 0, len(body), 0))
+        self.rows += body
+        for r in recvs:
+            self.posted[r.peer] = self.posted.get(r.peer, 0) + times
+        for s, at in zip(sends, sent, strict=True):
+            first = self.sent.get(s.peer, 0)
+            self.sent[s.peer] = first + times
+            if not overwritten:
+                self._track(_Pending(SEND, s.peer, first, _ranges(at), 0, times), self.reading)
+
+    def _body_step(
+        self, code: int, peer: int, message: int, at: IntArray, move: tuple[int, int], flags: int
+    ) -> tuple[int, ...]:
+        role = self.homes.role(int(at[0]))
+        self.runs.append((role, int(at[0]) - int(self.homes.bases[role]), 1, *move))
+        self.run_count += 1
+        return code, peer, message, 0, self.run_count - 1, 1, 0, flags
+
+    def _exchanges(self, item: Exchanges) -> None:
+        """Many messages of one slot each, two windows of them under way at a time."""
+        place = self.homes.place
+        to, source, give, take = item.send_peers, item.recv_peers, place[item.send_slots], place[item.recv_slots]
+        apart = len(np.unique(np.concatenate((take, give)))) == len(take) + len(np.unique(give))
+        distinct = len(np.unique(to)) == len(to) and len(np.unique(source)) == len(source)
+        if item.combine is not Combine.REPLACE or not (apart and distinct):
+            for rnd in item.rounds():
+                self._round(rnd)
+            return
+        self._before_reading(_ranges(give))
+        self._before_writing(_ranges(take))
+        window = np.arange(len(item)) // item.window
+        mine = to == self.rank
+        if (mine != (source == self.rank)).any():
+            raise ScheduleError(f"rank {self.rank} sends itself a message in another round than it receives it")
+        away, ones = ~mine, np.ones(len(item), np.int64)
+        given, taken = self._add_many_runs(give, ones), self._add_many_runs(take, ones)
+        number, last = np.arange(len(item)), int(window[-1]) if len(item) else 0
+        steps = [
+            _rows(3 * window[away], RECV, source[away], self._next(self.posted, source[away]), taken + number[away]),
+            _rows(3 * window[away] + 1, SEND, to[away], self._next(self.sent, to[away]), given + number[away]),
+            _rows(3 * window[mine] + 1, COPY, to[mine] * 0, to[mine] * 0, taken + number[mine], given + number[mine]),
+        ]
+        waited = away & (window < last)
+        for peers, table, flags in ((source, self.posted, 0), (to, self.sent, SENT)):
+            numbers = np.array([table[peer] - 1 for peer in peers[waited].tolist()], np.int64)
+            rows = _rows(3 * window[waited] + 5, WAIT, peers[waited], numbers, numbers * 0)
+            rows[:, 4], rows[:, 6], rows[:, 8] = 1, 0, flags
+            steps.append(rows)
+        joined = np.concatenate(steps)
+        self._flush()
+        self.step_chunks.append(joined[np.argsort(joined[:, 0], kind="stable"), 1:])
+        for i in np.flatnonzero(away & (window == last)).tolist():
+            came, went = int(source[i]), int(to[i])
+            self._track(_Pending(RECV, came, self.posted[came] - 1, [(int(take[i]), 1)]), self.writing)
+            self._track(_Pending(SEND, went, self.sent[went] - 1, [(int(give[i]), 1)]), self.reading)
+
+    @staticmethod
+    def _next(table: dict[int, int], peers: IntArray) -> IntArray:
+        """Number one more message with each of these peers."""
+        numbers = [table.get(peer, 0) for peer in peers.tolist()]
+        for peer, number in zip(peers.tolist(), numbers, strict=True):
+            table[peer] = number + 1
+        return np.array(numbers, np.int64)
 
 
-def _in_pieces(messages: list[Message]) -> tuple[Message, ...]:
-    """The same messages, none larger than LARGEST."""
-    if all(m.nbytes <= LARGEST for m in messages):
-        return tuple(messages)
-    return tuple(
-        Message(m.peer, m.region, m.offset + at, min(LARGEST, m.nbytes - at))
-        for m in messages
-        for at in range(0, max(m.nbytes, 1), LARGEST)
-    )
+@dataclass(slots=True)
+class _Fit:
+    """A loop's repetitions, how the run of each message moves, and the places it comes to."""
+
+    times: int
+    moves: list[tuple[int, int]]
+    places: list[IntArray]
 
 
-def _offsets(sizes: IntArray) -> IntArray:
-    return np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))[:-1]
+def _rows(
+    key: IntArray, code: int, peers: IntArray, numbers: IntArray, runs: IntArray, source: IntArray | None = None
+) -> IntArray:
+    """Steps of one run each as an array, behind a column to sort them by."""
+    none, ones = np.zeros(len(key), np.int64), np.ones(len(key), np.int64)
+    one_code = np.full(len(key), code, np.int64)
+    return np.stack([key, one_code, peers, numbers, none, runs, ones, none if source is None else source, none], axis=1)
 
 
-def _aligned(n: int) -> int:
-    return -(-n // _ALIGN) * _ALIGN
+def _ranges(places: IntArray) -> Places:
+    """Return the set of places as runs, ascending."""
+    if len(places) == 0:
+        return []
+    known = np.unique(places)
+    cuts = [0, *(np.flatnonzero(np.diff(known) != 1) + 1).tolist(), len(known)]
+    return [(int(known[a]), b - a) for a, b in itertools.pairwise(cuts)]
+
+
+def _numbers(table: list[int], first: int, length: int) -> set[int]:
+    if length == 1:
+        return {table[first]} - {0}
+    return set(table[first : first + length]) - {0}
+
+
+def _overlap(places: Places, first: int, length: int) -> bool:
+    return any(a < first + length and first < a + n for a, n in places)
+
+
+def _overwritten(sent: Iterable[IntArray], received: Iterable[IntArray], times: int, places: int) -> bool:
+    """Whether a repetition overwrites what it or an earlier one sends."""
+    last, turns = np.full(places, -1, np.int64), np.arange(times)
+    for at in received:
+        np.maximum.at(last, at, turns)
+    return any(bool((last[at] >= turns).any()) for at in sent)
+
+
+def _footprint(items: Iterable[Item], nslots: int) -> tuple[IntArray, IntArray]:
+    """Masks of the slots that the rounds send, and of those that they receive."""
+    read, written = np.zeros(nslots, bool), np.zeros(nslots, bool)
+    for item in items:
+        if isinstance(item, Exchanges):
+            read[item.send_slots] = True
+            written[item.recv_slots] = True
+            continue
+        rnd, turns = (item.round, item) if isinstance(item, Repeat) else (item, None)
+        for s in rnd.sends:
+            _mark(read, s.slots, turns)
+        for r in rnd.recvs:
+            _mark(written, r.slots, turns)
+    return read, written
+
+
+def _mark(mask: IntArray, slots: Slots, turns: Repeat | None) -> None:
+    if turns is not None:
+        moved = np.arange(turns.times)[:, None] * turns.step + np.asarray(slots, np.int64)
+        mask[moved.reshape(-1) % turns.modulus] = True
+    else:
+        mask[_index(slots)] = True
+
+
+def _index(slots: Slots) -> slice | IntArray:
+    if isinstance(slots, range) and slots.step == 1:
+        return slice(slots.start, slots.stop)
+    return np.asarray(slots, np.int64)
 
 
 def _is_run(slots: Slots) -> bool:
     return len(slots) > 0 and isinstance(slots, range) and slots.step == 1
-
-
-def make_plan(
-    schedule: Schedule, rank: int, counts: int | Sequence[int] | IntArray, itemsize: int, in_place: bool = False
-) -> Plan:
-    """Bind rank ``rank``'s part of a schedule to counts.
-
-    Parameters
-    ----------
-    counts
-        Elements of a block; or of each block of the vector, if they differ.
-    itemsize
-        Bytes of an element.
-    in_place
-        The input is in the receive buffer: its region SEND is the part of it that holds the input.
-    """
-    part, pieces = schedule.part(rank), schedule.pieces
-    if isinstance(counts, (int, np.integer)):
-        sizes = np.tile(np.diff(block_cuts(int(counts), pieces)), schedule.nslots // pieces) * itemsize
-    else:
-        cut = np.diff(np.asarray(counts, np.int64)[:, None] * np.arange(pieces + 1) // pieces).reshape(-1)
-        slots = part.load if len(part.load) == len(cut) else part.store
-        sizes = np.zeros(schedule.nslots, np.int64)
-        sizes[np.asarray(slots, np.int64)] = cut * itemsize
-    return _Binder(part, rank, sizes, itemsize, in_place, pieces).bind()

@@ -114,6 +114,9 @@ class Program:
     """Into how many slots a block is cut."""
     vector: Small
     """The slots of the vector's blocks, in order: what a table of block sizes refers to."""
+    in_place: bool = False
+    """Whether SEND is that part of RECV which holds the input. Then nothing reads SEND once RECV has been written, and
+    input that stays where it is has no copy."""
 
     # -- sizes -------------------------------------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class Program:
         """Return the byte form."""
         header = np.zeros(_HEADER, np.int64)
         lengths = [len(self.steps), len(self.runs), *map(len, self.layout), len(self.vector)]
-        header[:12] = [MAGIC, VERSION, self.rank, self.size, self.nslots, self.pieces, *lengths]
+        header[:13] = [MAGIC, VERSION, self.rank, self.size, self.nslots, self.pieces, *lengths, self.in_place]
         parts = (self.steps, self.runs, *self.layout, self.vector)
         return header.astype("<i8").tobytes() + b"".join(a.astype("<i4").tobytes() for a in parts)
 
@@ -172,7 +175,8 @@ class Program:
             at += 4 * n
         steps, runs, send, recv, scratch, vector = arrays
         layout = send, recv, scratch
-        return cls(rank, size, steps.reshape(-1, 8), runs.reshape(-1, 5), layout, nslots, pieces, vector)
+        parts = steps.reshape(-1, 8), runs.reshape(-1, 5), layout, nslots, pieces, vector
+        return cls(rank, size, *parts, in_place=bool(header[12]))
 
     def __str__(self) -> str:
         """Return the text form, one step a line."""
