@@ -13,8 +13,9 @@ from harness import check, raised, topologies, wrap
 from mpi4py import MPI
 
 import topocomm
-from topocomm.algorithms import COLLECTIVES, TABLE
+from topocomm.algorithms import TABLE
 from topocomm.choose.modelled import Chooser
+from topocomm.collectives import COLLECTIVES
 from topocomm.model import Level, Machine, dumps_machine
 
 SLOW = Machine("levels", tuple(Level(name, 5e6, 5e6) for name in ("group", "node")))

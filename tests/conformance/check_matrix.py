@@ -12,7 +12,8 @@ from harness import PAD, Deck, Memory, check, communicators, topologies
 from mpi4py import MPI
 
 import topocomm
-from topocomm.algorithms import COLLECTIVES, TABLE
+from topocomm.algorithms import TABLE
+from topocomm.collectives import COLLECTIVES, REDUCING
 
 _ARITHMETIC = ("SUM", "PROD", "MAX", "MIN")
 _LOGICAL = ("LAND", "LOR", "LXOR")
@@ -46,8 +47,6 @@ TYPES: dict[str, tuple[Any, MPI.Datatype, tuple[str, ...]]] = {
 }
 FORMS = ("array", "type", "count", "displ", "code", "four", "columns", "view", "count only", "tuple")
 PLACES = ("apart", "apart", "in place", "none", "aliased")
-REDUCTIONS = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
-ROOTED = ("bcast", "reduce", "gather", "scatter")
 _SHIFT = 3
 
 
@@ -72,7 +71,7 @@ class Decks:
 
     def __init__(self, collective: str, p: int, seed: int) -> None:
         self.collective, self.serial = collective, 0
-        seed = (seed * len(COLLECTIVES) + COLLECTIVES.index(collective)) * 10
+        seed = (seed * len(COLLECTIVES) + list(COLLECTIVES).index(collective)) * 10
         self.kinds = Deck(list(TYPES), seed)
         self.ops = {kind: Deck(ops, seed) for kind, (_, _, ops) in TYPES.items()}
         self.counts = Deck(sorted({0, 1, 2, p - 1, p, p + 1, 127, 4096}), seed + 1)
@@ -291,7 +290,7 @@ def close(case: Case, found: Any, wanted: Any, p: int) -> bool:
     """Equal; sums and products of floating-point numbers to rounding."""
     if found.dtype.names:
         return all(close(case, found[name], wanted[name], p) for name in found.dtype.names)
-    if found.dtype.kind in "fc" and case.collective in REDUCTIONS and case.op in ("SUM", "PROD"):
+    if found.dtype.kind in "fc" and case.collective in REDUCING and case.op in ("SUM", "PROD"):
         eps = np.finfo(found.dtype).eps
         return bool((np.abs(found - wanted) <= 8 * p * eps * (1.5**p)).all())
     return bool((found == wanted).all())

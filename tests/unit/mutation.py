@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from topocomm.collectives import REDUCING
 from topocomm.engines import local
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
 
@@ -288,9 +289,6 @@ def _same(found: list[np.ndarray], wanted: list[np.ndarray]) -> bool:
     return all(a.shape == b.shape and bool((a == b).all()) for a, b in zip(found, wanted, strict=True))
 
 
-REDUCTIONS = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
-
-
 def is_right(schedule: Schedule, blocks: list[int]) -> bool:
     """Whether running the schedule gives the right results, in the right order, and ends.
 
@@ -306,7 +304,7 @@ def is_right(schedule: Schedule, blocks: list[int]) -> bool:
     try:
         if not _same(local.run(schedule, data, np.add), expected(schedule, data)):
             return False
-        if schedule.in_order and schedule.collective in REDUCTIONS:
+        if schedule.in_order and schedule.collective in REDUCING:
             letters = [words(d) for d in data]
             if not _same(local.run(schedule, letters, append), expected(schedule, letters, append)):
                 return False

@@ -13,7 +13,8 @@ from places import topologies
 
 import topocomm.algorithms
 from topocomm import AlgorithmError, Topology
-from topocomm.algorithms import COLLECTIVES, TABLE, find, make_schedule
+from topocomm.algorithms import TABLE, find, make_schedule
+from topocomm.collectives import COLLECTIVES, ROOTED
 from topocomm.model import list_messages
 from topocomm.schedule import Combine
 from topocomm.schedule.verify import verify
@@ -27,7 +28,6 @@ def named(algorithm):
 
 
 NAMES = list(map(named, ENTRIES))
-ROOTED = ("bcast", "reduce", "gather", "scatter")
 FIELDS = ("Requires", "Rounds", "Bytes sent", "Cost", "Memory", "Locality", "Source")
 every_algorithm = pytest.mark.parametrize("algorithm", ENTRIES, ids=NAMES)
 
@@ -114,7 +114,7 @@ def test_proved_on_random_places(algorithm, topology, data):
     text = ":".join([algorithm.name, *data.draw(st.sampled_from([[], *([o] for o in options)]))])
     verify(make_schedule(algorithm.collective, text, topology, root))
     if not algorithm.in_order:
-        if algorithm.collective in ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block"):
+        if COLLECTIVES[algorithm.collective].reduces:
             with pytest.raises(AlgorithmError, match="order of ranks"):
                 make_schedule(algorithm.collective, text, topology, root, ordered=True)
     elif topology.is_sorted or algorithm.name != "recursive_doubling":

@@ -13,6 +13,7 @@ from topocomm.algorithms import TABLE, find, make_schedule
 from topocomm.choose.measured import Entry, Timing, Tuning
 from topocomm.choose.modelled import CLASSES, MOST_RANKS, TIE, Chooser, Memory, rounded
 from topocomm.choose.rule import NATIVE, WHOLE, decide, has_distance, size_classes
+from topocomm.collectives import REDUCING
 from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model import Level, Machine
 from topocomm.topology import Topology, reorder_ranks
@@ -20,7 +21,6 @@ from topocomm.topology import Topology, reorder_ranks
 RACKS = Topology(("rack", "node"), [(f"r{i // 4}", f"h{i}") for i in range(16)])
 SLOW = Machine("levels", (Level("rack", 5e6, 5e6, 2e-5), Level("node", 5e6, 5e6, 2e-5)), source="slow.json")
 FAST = Machine("levels", (Level("rack", 25e9, 25e9, 2e-7), Level("node", 25e9, 25e9, 2e-7)), source="fast.json")
-REDUCING = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
 
 
 @pytest.mark.parametrize("collective", [c for c in TABLE if c != "barrier"])

@@ -8,10 +8,11 @@ from types import MappingProxyType
 import pytest
 
 from topocomm import AlgorithmError, Topology, TopologyError
-from topocomm.algorithms import COLLECTIVES, TABLE, table
+from topocomm.algorithms import TABLE, table
 from topocomm.algorithms.forms import textbook_allgather
 from topocomm.cli import list as list_command
 from topocomm.cli import verify as verify_command
+from topocomm.collectives import COLLECTIVES
 from topocomm.schedule import Recv, Round, Send
 from topocomm.topology import dumps_placement, groups_of, reorder_ranks
 

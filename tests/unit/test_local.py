@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from mutation import REDUCTIONS, WORD, append, expected, words
+from mutation import WORD, append, expected, words
 from test_algorithms import ENTRIES, NAMES, ROOTED, able, named
 
 from topocomm import BufferError, ScheduleError, Topology
 from topocomm.algorithms import make_schedule
+from topocomm.collectives import REDUCING
 from topocomm.engines import local
 from topocomm.plan import block_cuts, make_plan
 from topocomm.schedule import RankSchedule, Recv, Round, Schedule
@@ -31,7 +32,7 @@ def values(rank, count, dtype):
 
 def data_for(schedule, count, dtype):
     """Inputs of ``count`` elements: of the vector for a reduction or broadcast, else of a block."""
-    whole = schedule.collective in REDUCTIONS or schedule.collective == "bcast"
+    whole = schedule.collective in REDUCING or schedule.collective == "bcast"
     loads = [len(schedule.part(r).load) // schedule.pieces for r in range(schedule.size)]
     return [values(r, 0 if n == 0 else count if whole else n * count, dtype) for r, n in enumerate(loads)]
 
@@ -68,7 +69,7 @@ def root_of(algorithm, p):
 @every_algorithm
 def test_types_and_counts_up_to_17_ranks(algorithm):
     """Every count at every p over the entries of a collective; types in turn."""
-    dtypes = NUMBERS if algorithm.collective in REDUCTIONS else DTYPES
+    dtypes = NUMBERS if algorithm.collective in REDUCING else DTYPES
     shift = [a.name for a in ENTRIES if a.collective == algorithm.collective].index(algorithm.name)
     for p in able(algorithm, 1, 17):
         schedule = make_schedule(algorithm.collective, algorithm.name, topology_of(p), root_of(algorithm, p))
@@ -101,7 +102,7 @@ def product(left, right):
 
 @pytest.mark.parametrize("algorithm", [a for a in ENTRIES if a.in_order], ids=named)
 def test_operations_that_are_not_commutative(algorithm):
-    assert algorithm.collective in REDUCTIONS
+    assert algorithm.collective in REDUCING
     for p in range(1, 18):
         topology = topology_of(p)
         if algorithm.name == "recursive_doubling":

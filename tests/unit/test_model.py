@@ -11,7 +11,8 @@ from places import topologies
 from test_algorithms import ENTRIES, NAMES, ROOTED
 
 from topocomm import AlgorithmError, ScheduleError, Topology, TopologyError
-from topocomm.algorithms import COLLECTIVES, make_schedule
+from topocomm.algorithms import make_schedule
+from topocomm.collectives import COLLECTIVES
 from topocomm.model import Traffic, bytes_across, bytes_between, list_messages, traffic
 from topocomm.topology import groups_of, reorder_ranks, two_level
 

@@ -7,11 +7,11 @@ from places import topologies
 
 from topocomm.algorithms import TABLE
 from topocomm.algorithms.table import make_schedule
+from topocomm.collectives import ROOTED
 from topocomm.model import Traffic, bytes_between, list_transfers, transfers
 from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology, fat_tree, groups_of, reorder_ranks, two_level
 
-ROOTED = ("bcast", "reduce", "gather", "scatter")
 NAMES = [(c, a) for c in TABLE for a in TABLE[c]]
 PLACES = [
     Topology.flat(1),

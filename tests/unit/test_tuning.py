@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from topocomm.algorithms.table import COLLECTIVES
 from topocomm.choose.measured import (
     Entry,
     Timing,
@@ -24,6 +23,7 @@ from topocomm.choose.measured import (
 )
 from topocomm.choose.measured.entries import winner
 from topocomm.cli.tune.report import words
+from topocomm.collectives import COLLECTIVES
 from topocomm.errors import Error
 
 HERE, THERE = "0123456789abcdef", "f" * 16

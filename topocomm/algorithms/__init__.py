@@ -1,5 +1,5 @@
 """Algorithms: one file each, ranks and blocks only; :mod:`topocomm.algorithms.table` lists them all."""
 
-from topocomm.algorithms.table import COLLECTIVES, TABLE, Algorithm, find, make_schedule
+from topocomm.algorithms.table import TABLE, Algorithm, find, make_schedule
 
-__all__ = ["COLLECTIVES", "TABLE", "Algorithm", "find", "make_schedule"]
+__all__ = ["TABLE", "Algorithm", "find", "make_schedule"]

@@ -36,25 +36,13 @@ from topocomm.algorithms import (
     two_trees,
 )
 from topocomm.algorithms.forms import Builder, Options
+from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.errors import AlgorithmError
 from topocomm.schedule import Schedule
 from topocomm.schedule.reorder import WAYS
 from topocomm.topology import Topology
 
-__all__ = ["COLLECTIVES", "TABLE", "Algorithm", "Options", "find", "make_schedule", "parse_name"]
-
-COLLECTIVES = (
-    "allgather",
-    "allreduce",
-    "reduce_scatter",
-    "reduce_scatter_block",
-    "alltoall",
-    "bcast",
-    "reduce",
-    "gather",
-    "scatter",
-    "barrier",
-)
+__all__ = ["TABLE", "Algorithm", "Options", "find", "make_schedule", "parse_name"]
 
 
 @dataclass(frozen=True)
@@ -383,8 +371,7 @@ def _having(option: str) -> str:
 
 def find(collective: str, text: str) -> tuple[Algorithm, Options]:
     """The algorithm called ``name`` or ``name:options``. Raises AlgorithmError if it, or an option, is unknown."""
-    if collective not in TABLE:
-        raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(COLLECTIVES)}")
+    find_collective(collective)
     name, options = parse_name(text)
     algorithm = TABLE[collective].get(name)
     if algorithm is None:

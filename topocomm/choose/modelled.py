@@ -23,6 +23,7 @@ from topocomm.algorithms.k_trees import TREES
 from topocomm.algorithms.pipeline import SEGMENTS
 from topocomm.algorithms.table import TABLE
 from topocomm.choose.measured import Tuning
+from topocomm.collectives import COLLECTIVES
 from topocomm.model.bulk import transfers
 from topocomm.model.explain import candidates_of
 from topocomm.model.leveled import MOST_MESSAGES, promising
@@ -81,7 +82,6 @@ WHOLE: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """The same for operations that need whole vectors: MPI libraries cut them only where every rank keeps a part anyway."""
 
-_REDUCES = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
 RADICES = (3, 4, 8)
 """Of k-nomial trees; binomial ones are a candidate of their own."""
 _MOST = {"pipeline": 2 * SEGMENTS, "shuffled": 128, "two_trees": 1024, "k_trees": 512}
@@ -280,7 +280,7 @@ class Chooser:
             able.append(f"two_trees:segments={self._segments(nbytes)}")
         if "k_trees" in able:
             able.remove("k_trees")
-            added = REDUCING if collective in _REDUCES else INTERPRETER
+            added = REDUCING if COLLECTIVES[collective].reduces else INTERPRETER
             if nbytes <= K_TREES_UP_TO:
                 able.append(f"k_trees:segments={self._segments_of_k_trees(nbytes, added)}")
         return able
@@ -314,7 +314,7 @@ class Chooser:
 
     def _interpreted(self, collective: str) -> Network:
         """The network with what the interpreter adds to every message of ours."""
-        return self._network(INTERPRETER, REDUCING - INTERPRETER if collective in _REDUCES else 0.0)
+        return self._network(INTERPRETER, REDUCING - INTERPRETER if COLLECTIVES[collective].reduces else 0.0)
 
     def _network(self, added: float, receiving: float = 0.0) -> Network:
         networks, key = self._known.networks, (added, receiving)

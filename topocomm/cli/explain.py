@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from topocomm.algorithms import TABLE
 from topocomm.choose.modelled import Chooser
 from topocomm.choose.rule import Decision, decide
 from topocomm.cli.console import log
 from topocomm.cli.places import ORDERS, add_json, amount, machine_of, placement_of, size_of, write_json
 from topocomm.cli.plot import KINDS, require_matplotlib
+from topocomm.collectives import find_collective
 from topocomm.errors import AlgorithmError, Error
 from topocomm.model.explain import Explanation
 from topocomm.topology import reorder_ranks
@@ -76,8 +76,7 @@ def check_picture(path: Path) -> None:
 
 def decision_of(collective: str, nbytes: int, chooser: Chooser, root: int = 0) -> Decision:
     """What the library would run. Raises AlgorithmError for an unknown collective or size."""
-    if collective not in TABLE:
-        raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(TABLE)}")
+    find_collective(collective)
     if nbytes < 0:
         raise AlgorithmError(f"needs bytes ≥ 0, found {nbytes}")
     return decide(collective, nbytes, chooser, root=root)

@@ -6,7 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from topocomm.algorithms import COLLECTIVES, TABLE, Algorithm
+from topocomm.algorithms import TABLE, Algorithm
+from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.errors import AlgorithmError
 
 __all__ = ["HELP", "add_arguments", "describe", "run"]
@@ -23,10 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table of algorithms. Raises AlgorithmError for an unknown collective or a bad number of ranks."""
-    if args.collective is not None and args.collective not in TABLE:
-        raise AlgorithmError(f"unknown collective {args.collective!r}; known are {', '.join(COLLECTIVES)}")
+    chosen = list(COLLECTIVES) if args.collective is None else [find_collective(args.collective).name]
     ranks = _numbers(args.ranks)
-    chosen = COLLECTIVES if args.collective is None else (args.collective,)
     rows = [describe(a, ranks) for c in chosen for a in TABLE[c].values()]
     print(json.dumps(rows, indent=1, ensure_ascii=False) if args.json else "\n".join(_table(rows, ranks)))
     return 0

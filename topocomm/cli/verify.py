@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from topocomm.algorithms import COLLECTIVES, TABLE, Algorithm, find, make_schedule
+from topocomm.algorithms import TABLE, Algorithm, find, make_schedule
 from topocomm.algorithms.forms import Options
+from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.errors import AlgorithmError, ScheduleError
 from topocomm.schedule import Schedule
 from topocomm.schedule.verify import verify
@@ -32,7 +33,6 @@ __all__ = ["HELP", "Finding", "Task", "add_arguments", "plan_tasks", "prove", "p
 HELP = "prove schedules correct for ranges of ranks and random placements, without MPI"
 
 _ALL_ROOTS = 16
-_ROOTED = ("bcast", "reduce", "gather", "scatter")
 _SHOWN = 20
 
 
@@ -104,8 +104,7 @@ def _range(text: str) -> range:
 def _chosen(collectives: Sequence[str], names: str | None) -> list[tuple[str, str]]:
     """Pairs (collective, algorithm) to prove. Raises AlgorithmError for what no collective knows."""
     for collective in collectives:
-        if collective not in TABLE:
-            raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(COLLECTIVES)}")
+        find_collective(collective)
     among = list(collectives) or list(COLLECTIVES)
     if names is None:
         return [(c, a) for c in among for a in TABLE[c]]
@@ -154,7 +153,7 @@ def _can_run(task: Task) -> bool:
 
 
 def _roots(task: Task) -> list[int]:
-    if task.collective not in _ROOTED:
+    if not COLLECTIVES[task.collective].rooted:
         return [0]
     p = task.size
     return list(range(p)) if p <= _ALL_ROOTS else [0, p // 2 + 1, p - 1]

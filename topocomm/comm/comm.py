@@ -8,8 +8,8 @@ from typing import Any
 
 from mpi4py import MPI
 
-from topocomm.algorithms import COLLECTIVES
 from topocomm.choose.rule import NATIVE, Decision
+from topocomm.collectives import COLLECTIVES
 from topocomm.comm import given, readers
 from topocomm.comm import settings as config
 from topocomm.comm.state import Runtime

@@ -19,8 +19,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from topocomm.algorithms.table import COLLECTIVES, TABLE, find, parse_name
+from topocomm.algorithms.table import TABLE, find, parse_name
 from topocomm.choose.rule import ENGINES, NATIVE
+from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.errors import AlgorithmError, Error
 
 __all__ = ["Settings", "environment", "make_settings"]
@@ -79,8 +80,7 @@ def named_algorithms(algorithm: Algorithms, size: int) -> dict[str, str]:
     if not isinstance(algorithm, Mapping):
         raise AlgorithmError(f"algorithm must be a name or a mapping from collective to name, found {algorithm!r}")
     for collective in algorithm:
-        if collective not in TABLE:
-            raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(COLLECTIVES)}")
+        find_collective(collective)
     return {collective: _valid(collective, name, size) for collective, name in algorithm.items()}
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from topocomm.algorithms import TABLE, make_schedule
+from topocomm.algorithms import make_schedule
 from topocomm.arrays import Bytes, IntArray
 from topocomm.choose.measured import Tuning
 from topocomm.choose.modelled import Choice, Chooser, Memory, rounded
 from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, has_distance
+from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.given import Origin
 from topocomm.comm.settings import Settings
@@ -83,18 +84,15 @@ class Call:
         """Bytes by which the choice is made: of the whole vector."""
         if isinstance(self.counts, tuple):
             return sum(self.counts) * self.itemsize
-        blocks = size if self.collective in _PER_BLOCK else 1
+        blocks = size if COLLECTIVES[self.collective].counts_block else 1
         return self.counts * blocks * self.itemsize
 
     def describe(self) -> str:
         """What a rank called, for the error that shows a disagreement."""
         counts = self.counts if isinstance(self.counts, int) else f"counts {list(self.counts)[:8]}"
-        root = f", root {self.root}" if self.collective in ("bcast", "reduce", "gather", "scatter") else ""
+        root = f", root {self.root}" if COLLECTIVES[self.collective].rooted else ""
         named = f", algorithm {self.named}" if self.named else ""
         return f"{self.collective} of {counts} × {self.itemsize} bytes{self.kind and ', ' + self.kind}{root}{named}"
-
-
-_PER_BLOCK = ("allgather", "alltoall", "gather", "scatter", "reduce_scatter_block")
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ NO_PLAN = Bound(Decision("", None, NATIVE, NATIVE, ""), None)
 
 def _block_counts(call: Call, schedule: Schedule) -> int | Sequence[int] | IntArray:
     """Elements of the blocks into which the schedule cuts the call's vector."""
-    if isinstance(call.counts, tuple) or call.collective in _PER_BLOCK:
+    if isinstance(call.counts, tuple) or COLLECTIVES[call.collective].counts_block:
         return call.counts
     return np.diff(block_cuts(call.counts, schedule.nslots))
 
@@ -296,9 +294,7 @@ class Runtime:
 
     def explain(self, collective: str, nbytes: int, commutative: bool, root: int, algorithm: str | None) -> Decision:
         """The decision for ``nbytes`` bytes of the whole vector, with the reordering that its schedule has."""
-        if collective not in TABLE:
-            raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(TABLE)}")
-        blocks = self.size if collective in _PER_BLOCK else 1
+        blocks = self.size if find_collective(collective).counts_block else 1
         call = Call(collective, -(-nbytes // blocks), 1, root, commutative, named=algorithm)
         if nbytes < 0 or not 0 <= root < self.size:
             raise AlgorithmError(f"{nbytes} bytes, root {root}: needs bytes ≥ 0 and a root of 0..{self.size - 1}")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from topocomm.arrays import Bytes
+from topocomm.collectives import COLLECTIVES
 from topocomm.errors import BufferError, ScheduleError
 from topocomm.plan import Message, Plan, PlanRound, block_cuts, make_plan
 from topocomm.plan.moves import Regions
@@ -136,7 +137,8 @@ def _counts(schedule: Schedule, inputs: Sequence[Array]) -> int | npt.NDArray[np
         raise BufferError(f"inputs must have one length, found {sorted(lengths)}")
     length = lengths.pop() if lengths else 0
     nblocks = max(blocks, default=0)
-    if schedule.collective in ("alltoall", "allgather", "gather", "scatter"):
+    collective = COLLECTIVES[schedule.collective]
+    if collective.blocks and not collective.reduces:
         if nblocks and length % nblocks:
             raise BufferError(f"{schedule.collective} needs a multiple of {nblocks} elements, found {length}")
         return length // max(nblocks, 1)

@@ -13,6 +13,7 @@ import numpy as np
 
 from topocomm.algorithms import TABLE
 from topocomm.arrays import IntArray
+from topocomm.collectives import find_collective
 from topocomm.errors import AlgorithmError
 from topocomm.model.bounds import bytes_between
 from topocomm.model.bulk import transfers
@@ -113,8 +114,7 @@ def _ratio(value: float, bound: float) -> float | None:
 
 def candidates_of(collective: str, topology: Topology) -> tuple[list[str], dict[str, str]]:
     """The algorithms that can be priced here, and those that cannot with the reason. AlgorithmError if unknown."""
-    if collective not in TABLE:
-        raise AlgorithmError(f"unknown collective {collective!r}; known are {', '.join(TABLE)}")
+    find_collective(collective)
     names, left_out = [], {}
     widest = [int(np.bincount(outer[_starts(inner)]).max()) for outer, inner in zip(
         topology.nesting, topology.nesting[1:], strict=False)]  # fmt: skip

@@ -16,6 +16,7 @@ from topocomm.algorithms.folding import Fold
 from topocomm.algorithms.leveled import FLATS, pattern
 from topocomm.algorithms.recursive_doubling import allreduce as doubling
 from topocomm.arrays import IntArray
+from topocomm.collectives import COLLECTIVES
 from topocomm.model.composed import composed_reduce_scatter
 from topocomm.model.listing import tree_up
 from topocomm.model.network import Network
@@ -28,7 +29,6 @@ from topocomm.topology import Topology, in_label_order
 
 __all__ = ["leveled_transfers", "promising"]
 
-ROOTED = ("bcast", "reduce")
 MOST_MESSAGES = 1 << 16
 
 
@@ -92,7 +92,7 @@ def leveled_transfers(
         whole = there
     elif collective == "allgather":
         whole = there.reversed()
-    elif collective in ROOTED:
+    elif COLLECTIVES[collective].rooted:
         whole = chain(there, tree_up(Tree(layout, int(topology.virtual[root])), False))
         whole = whole.reversed() if collective == "bcast" else whole
     else:

@@ -8,11 +8,11 @@ from functools import cached_property
 from itertools import pairwise
 from math import isqrt
 
-__all__ = ["NATIVE", "REDUCTIONS", "Entry", "Key", "Timing", "Tuning", "class_of", "merge", "per_rank", "winner"]
+from topocomm.collectives import COLLECTIVES
+
+__all__ = ["NATIVE", "Entry", "Key", "Timing", "Tuning", "class_of", "merge", "per_rank", "winner"]
 
 NATIVE = "native"
-REDUCTIONS = ("allreduce", "reduce_scatter", "reduce_scatter_block", "reduce")
-_PER_BLOCK = ("allgather", "alltoall", "gather", "scatter", "reduce_scatter", "reduce_scatter_block")
 
 Key = tuple[str, str, str, str, str]
 """Collective, type class, topology signature, MPI library, engine: what must be equal for a measurement to count."""
@@ -20,14 +20,14 @@ Key = tuple[str, str, str, str, str]
 
 def class_of(collective: str, commutative: bool = True) -> str:
     """The type class of a call: ``commutative`` or ``ordered`` where operands are combined, else ``plain``."""
-    if collective not in REDUCTIONS:
+    if not COLLECTIVES[collective].reduces:
         return "plain"
     return "commutative" if commutative else "ordered"
 
 
 def per_rank(collective: str, nbytes: int, ranks: int) -> int:
     """Bytes of one rank's block; of a collective without blocks the whole vector's."""
-    return -(-nbytes // ranks) if collective in _PER_BLOCK else nbytes
+    return -(-nbytes // ranks) if COLLECTIVES[collective].blocks else nbytes
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from topocomm.algorithms.table import COLLECTIVES, find
+from topocomm.algorithms.table import find
 from topocomm.choose.measured.entries import NATIVE, Entry, Key, Timing, Tuning, class_of, merge, per_rank
+from topocomm.collectives import COLLECTIVES
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology.documents import load_json, read_text
 
@@ -111,7 +112,7 @@ def _timing(collective: str, ranks: int, ordered: bool, name: str, value: Any, w
 
 def _entry(value: Any, where: str) -> Entry:
     doc = _object(value, where, _REQUIRED, _KEYS)
-    collective = _one_of(doc, "collective", COLLECTIVES, where)
+    collective = _one_of(doc, "collective", tuple(COLLECTIVES), where)
     nbytes = _count(doc, "bytes", 0, MOST_BYTES, where)
     ranks = _count(doc, "ranks", 1, MOST_RANKS, where)
     share, found = per_rank(collective, nbytes, ranks), _count(doc, "bytes_per_rank", 0, MOST_BYTES, where)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
+from topocomm.collectives import COLLECTIVES
+
 __all__ = [
     "BENCHMARKS", "DATATYPES", "LARGE", "MEMORY_FLOOR", "MEMORY_LIMIT", "Benchmark", "Datatype", "Loops", "datatype_of",
     "sizes",
@@ -51,13 +53,21 @@ class Benchmark:
     flags: str = "mixMfczTlk"
     loops: Loops = _COLLECTIVE
     max_size: int = 1 << 20
-    blocks: bool = False
-    reduces: bool = False
     unit: str = "us"
 
     @property
     def point_to_point(self) -> bool:
         return self.name in ("latency", "bw", "bibw")
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the size is that of one block of the vector, as OSU counts it."""
+        return self.name in COLLECTIVES and COLLECTIVES[self.name].blocks and not self.reduces
+
+    @property
+    def reduces(self) -> bool:
+        """Whether operands are combined."""
+        return self.name in COLLECTIVES and COLLECTIVES[self.name].reduces
 
     @property
     def metric(self) -> str:
@@ -77,15 +87,15 @@ def _pt2pt(name: str, title: str, loops: Loops, unit: str) -> Benchmark:
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("allgather", "Allgather Latency Test", "mixMfczTl", blocks=True),
-        Benchmark("allreduce", "Allreduce Latency Test", "mixMfczTl", reduces=True),
-        Benchmark("reduce_scatter", "Reduce_scatter Latency Test", "mixMfczTl", reduces=True),
-        Benchmark("reduce_scatter_block", "Reduce_scatter_block Latency Test", "mixMfczTl", reduces=True),
-        Benchmark("alltoall", "All-to-All Personalized Exchange Latency Test", "mixMfczTl", blocks=True),
+        Benchmark("allgather", "Allgather Latency Test", "mixMfczTl"),
+        Benchmark("allreduce", "Allreduce Latency Test", "mixMfczTl"),
+        Benchmark("reduce_scatter", "Reduce_scatter Latency Test", "mixMfczTl"),
+        Benchmark("reduce_scatter_block", "Reduce_scatter_block Latency Test", "mixMfczTl"),
+        Benchmark("alltoall", "All-to-All Personalized Exchange Latency Test", "mixMfczTl"),
         Benchmark("bcast", "Broadcast Latency Test", "mixMfczTk"),
-        Benchmark("reduce", "Reduce Latency Test", reduces=True),
-        Benchmark("gather", "Gather Latency Test", blocks=True),
-        Benchmark("scatter", "Scatter Latency Test", blocks=True),
+        Benchmark("reduce", "Reduce Latency Test"),
+        Benchmark("gather", "Gather Latency Test"),
+        Benchmark("scatter", "Scatter Latency Test"),
         Benchmark("barrier", "Barrier Latency Test", "mixMfz"),
         _pt2pt("latency", "Latency Test", _LATENCY, "us"),
         _pt2pt("bw", "Bandwidth Test", _BANDWIDTH, "MB/s"),

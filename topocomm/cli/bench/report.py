@@ -22,6 +22,7 @@ from topocomm.cli.bench.table import Result, Row, Table
 from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
 from topocomm.cli.console import log, version
 from topocomm.cli.plot import draw
+from topocomm.collectives import COLLECTIVES
 from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError
 
@@ -213,7 +214,7 @@ def _able(run: Run, workload: Workload) -> dict[str, Callable[..., Any]]:
     for contender in run.contenders:
         reason = contender.why_not
         if contender.comm is not None:
-            calls[contender.name] = contender.call(workload.method)
+            calls[contender.name] = contender.call(COLLECTIVES[run.options.benchmark.name].method)
             reason = able(run.world, calls[contender.name], workload) or ""
         if reason:
             if contender.name not in run.optional:

@@ -43,7 +43,6 @@ class Workload:
     Each buffer has one more element than the call may touch; it must keep its poison.
     """
 
-    method = ""
     adds = False
 
     def __init__(self, shape: Shape) -> None:
@@ -125,8 +124,6 @@ class Workload:
 
 
 class Allgather(Workload):
-    method = "Allgather"
-
     def receives(self) -> int:
         return self.shape.count * self.shape.ranks
 
@@ -141,7 +138,6 @@ class Allgather(Workload):
 
 
 class Allreduce(Workload):
-    method = "Allreduce"
     adds = True
 
     def call(self, root: int) -> tuple[Any, ...]:
@@ -154,7 +150,6 @@ class Allreduce(Workload):
 class ReduceScatter(Workload):
     """The vector is split as evenly as possible, the first ranks get the remainder."""
 
-    method = "Reduce_scatter"
     adds = True
 
     def counts(self) -> list[int]:
@@ -180,8 +175,6 @@ class ReduceScatter(Workload):
 class ReduceScatterBlock(ReduceScatter):
     """Every rank gets the same whole number of elements; what is left of the vector is not used."""
 
-    method = "Reduce_scatter_block"
-
     def counts(self) -> list[int]:
         return [self.shape.count // self.shape.ranks] * self.shape.ranks
 
@@ -190,8 +183,6 @@ class ReduceScatterBlock(ReduceScatter):
 
 
 class Alltoall(Workload):
-    method = "Alltoall"
-
     def sends(self) -> int:
         return self.shape.count * self.shape.ranks
 
@@ -209,8 +200,6 @@ class Alltoall(Workload):
 
 class Bcast(Workload):
     """The receive buffer is the only buffer; at the root it starts with the data."""
-
-    method = "Bcast"
 
     def in_place_at(self, root: int) -> bool:
         return root == self.shape.rank
@@ -234,7 +223,6 @@ class _Rooted(Workload):
 
 
 class Reduce(_Rooted):
-    method = "Reduce"
     adds = True
 
     def operation(self) -> tuple[Any, ...]:
@@ -245,8 +233,6 @@ class Reduce(_Rooted):
 
 
 class Gather(_Rooted):
-    method = "Gather"
-
     def receives(self) -> int:
         return self.shape.count * self.shape.ranks
 
@@ -259,8 +245,6 @@ class Gather(_Rooted):
 
 class Scatter(Workload):
     """In place the root keeps its block where it is, so it receives nothing."""
-
-    method = "Scatter"
 
     def sends(self) -> int:
         return self.shape.count * self.shape.ranks
@@ -281,8 +265,6 @@ class Scatter(Workload):
 
 
 class Barrier(Workload):
-    method = "Barrier"
-
     def call(self, root: int) -> tuple[Any, ...]:
         return ()
 

@@ -7,11 +7,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from topocomm.algorithms.table import COLLECTIVES, TABLE, find, parse_name
-from topocomm.choose.measured.entries import NATIVE, REDUCTIONS
+from topocomm.algorithms.table import TABLE, find, parse_name
+from topocomm.choose.measured.entries import NATIVE
 from topocomm.cli.console import whole_job
 from topocomm.cli.simulate import sizes_of
 from topocomm.cli.tune.options import Options
+from topocomm.collectives import COLLECTIVES, REDUCING
 from topocomm.errors import AlgorithmError, Error
 
 __all__ = ["HELP", "add_arguments", "run"]
@@ -24,7 +25,7 @@ _SIZES = "1K:4M"
 def _collectives(text: str) -> list[str]:
     names = text.split(",")
     for name in names:
-        if name not in TABLE:
+        if name not in COLLECTIVES:
             raise argparse.ArgumentTypeError(f"unknown collective {name!r}; known are {', '.join(COLLECTIVES)}")
     return list(dict.fromkeys(names))
 
@@ -95,11 +96,11 @@ def _refuse(what: str, args: argparse.Namespace, others: Sequence[str]) -> None:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    collectives = args.collectives or (REDUCTIONS if args.ordered else COLLECTIVES)
+    collectives = args.collectives or (REDUCING if args.ordered else tuple(COLLECTIVES))
     if args.ordered:
         for name in collectives:
-            if name not in REDUCTIONS:
-                raise Error(f"--ordered is for {', '.join(REDUCTIONS)}; {name} combines nothing")
+            if name not in REDUCING:
+                raise Error(f"--ordered is for {', '.join(REDUCING)}; {name} combines nothing")
     if args.resume and args.save is None:
         raise Error("--resume goes on with the file of --save; say which")
     if args.all and args.algorithms:

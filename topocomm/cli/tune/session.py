@@ -24,6 +24,7 @@ from topocomm.cli.progress import Progress
 from topocomm.cli.tune.options import Options
 from topocomm.cli.tune.point import measure_point
 from topocomm.cli.tune.report import table, words
+from topocomm.collectives import COLLECTIVES
 from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
@@ -222,7 +223,7 @@ def _measured(session: Session, point: Point, comms: dict[str, MPI.Intracomm]) -
     operation = _in_order(workload) if options.ordered else None
     calls = {}
     for name, comm in comms.items():
-        call = getattr(comm, workload.method)
+        call = getattr(comm, COLLECTIVES[point.collective].method)
         reason = able(world, call, workload)
         if reason is None:
             calls[name] = call

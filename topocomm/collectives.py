@@ -1,0 +1,54 @@
+"""Facts about the collectives, one record each: the only place that says which have a root, reduce, or count blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from topocomm.errors import AlgorithmError
+
+__all__ = ["COLLECTIVES", "REDUCING", "ROOTED", "Collective", "find_collective"]
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """One collective operation of MPI."""
+
+    name: str
+    method: str
+    """Name of mpi4py's method for buffers."""
+    rooted: bool = False
+    """Whether one rank, the root, has another part than the others."""
+    reduces: bool = False
+    """Whether operands of several ranks are combined by an operation."""
+    blocks: bool = False
+    """Whether the whole vector consists of one block for each rank."""
+    counts_block: bool = False
+    """Whether the count of a call is that of one block; else it is that of the whole vector."""
+
+
+_RECORDS = (
+    Collective("allgather", "Allgather", blocks=True, counts_block=True),
+    Collective("allreduce", "Allreduce", reduces=True),
+    Collective("reduce_scatter", "Reduce_scatter", reduces=True, blocks=True),
+    Collective("reduce_scatter_block", "Reduce_scatter_block", reduces=True, blocks=True, counts_block=True),
+    Collective("alltoall", "Alltoall", blocks=True, counts_block=True),
+    Collective("bcast", "Bcast", rooted=True),
+    Collective("reduce", "Reduce", rooted=True, reduces=True),
+    Collective("gather", "Gather", rooted=True, blocks=True, counts_block=True),
+    Collective("scatter", "Scatter", rooted=True, blocks=True, counts_block=True),
+    Collective("barrier", "Barrier"),
+)
+
+COLLECTIVES: Mapping[str, Collective] = MappingProxyType({record.name: record for record in _RECORDS})
+"""Name → record, in the order in which ``python -m topocomm list`` shows them."""
+ROOTED = tuple(name for name, record in COLLECTIVES.items() if record.rooted)
+REDUCING = tuple(name for name, record in COLLECTIVES.items() if record.reduces)
+
+
+def find_collective(name: str) -> Collective:
+    """Return the record of a collective. Raises AlgorithmError if there is none of this name."""
+    if name not in COLLECTIVES:
+        raise AlgorithmError(f"unknown collective {name!r}; known are {', '.join(COLLECTIVES)}")
+    return COLLECTIVES[name]
