@@ -57,7 +57,7 @@ def put(parts: Parts, spot: Spot, ops: tuple[Send | Recv, ...]) -> Parts:
     old = getattr(parts[r].rounds[i], side)
     rnd = replace(parts[r].rounds[i], **{side: (*old[:k], *ops, *old[k + 1 :])})
     rounds = (*parts[r].rounds[:i], rnd, *parts[r].rounds[i + 1 :])
-    return [*parts[:r], replace(parts[r], rounds=rounds), *parts[r + 1 :]]
+    return [*parts[:r], replace(parts[r], items=rounds), *parts[r + 1 :]]
 
 
 def matching_recv(parts: Parts, send: Spot) -> Spot:
@@ -163,7 +163,7 @@ def exchange_rounds(schedule: Schedule, parts: Parts, rng: random.Random) -> tup
     i, j = rng.sample(range(len(parts[r].rounds)), 2)
     rounds = list(parts[r].rounds)
     rounds[i], rounds[j] = rounds[j], rounds[i]
-    return [*parts[:r], replace(parts[r], rounds=tuple(rounds)), *parts[r + 1 :]], f"rank {r}, rounds {i} and {j}"
+    return [*parts[:r], replace(parts[r], items=tuple(rounds)), *parts[r + 1 :]], f"rank {r}, rounds {i} and {j}"
 
 
 def combine_otherwise(schedule: Schedule, parts: Parts, rng: random.Random) -> tuple[Parts, str] | None:

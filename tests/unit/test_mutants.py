@@ -8,6 +8,7 @@ from test_algorithms import ENTRIES, NAMES, ROOTED
 
 from topocomm import ScheduleError, Topology
 from topocomm.algorithms import make_schedule
+from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
 from topocomm.schedule.verify import verify
 from topocomm.topology import groups_of, reorder_ranks
 
@@ -74,3 +75,17 @@ def test_every_kind_of_mutant_was_made_and_killed(record_property, request):
     record_property("equivalent", dict(EQUIVALENT))
     assert set(KILLED) == set(MUTATIONS)
     print(f"\n{KILLED.total()} mutants caught, {EQUIVALENT.total()} equivalent: {dict(EQUIVALENT)}")
+
+
+def test_a_message_of_a_rank_to_itself_is_not_combined():
+    """Symbolically such a reduce is right; but engines copy what a rank sends itself."""
+    own, other = range(0, 1), range(1, 2)
+    fetched = Round((), (Recv(1, other),))
+    combined = Round((Send(0, other),), (Recv(0, own, Combine.AFTER),))
+    parts = (
+        RankSchedule(own, (fetched, combined), own),
+        RankSchedule(own, (Round((Send(0, own),)),), range(0)),
+    )
+    schedule = Schedule(2, 2, lambda r: parts[r], collective="reduce", algorithm="own")
+    with pytest.raises(ScheduleError, match=r"reduce own, 2 ranks: rank 0, round 1: combines a message of its own"):
+        verify(schedule)

@@ -1,11 +1,11 @@
 """Prove a schedule without running it: by symbolic execution of all ranks.
 
-Every slot holds an expression: which rank's which input block, or who was combined with whom in which order. All
-ranks run at once, and a send blocks until its receive is posted, so that what passes here cannot deadlock under any
-MPI. The verifier shows that
+Every slot holds an expression (:mod:`topocomm.schedule.proving`). All ranks run at once, and a send blocks until its
+receive is posted, so that what passes here cannot deadlock under any MPI. The verifier shows that
 
 * sends and receives match, in number, order and size, and every rank finishes;
 * no round overwrites a slot that it sends or receives otherwise, and nothing is sent or combined before it exists;
+* no rank combines a message of its own, which no engine does;
 * every output holds every required contribution exactly once, of the right block;
 * the operands stand in the order of ranks, where the schedule claims that;
 * all ranks of an allreduce evaluate the same expression, so that they get the same bits.
@@ -21,11 +21,10 @@ import numpy as np
 
 from topocomm.arrays import IntArray
 from topocomm.errors import ScheduleError
+from topocomm.schedule.proving import NOTHING, Expressions, Outcome, check_results
 from topocomm.schedule.rounds import Combine, RankSchedule, Recv, Round, Schedule, Send, Slots
 
 __all__ = ["Proof", "verify"]
-
-_NOTHING = -1
 
 
 class Proof(NamedTuple):
@@ -36,68 +35,13 @@ class Proof(NamedTuple):
     blocks: int
 
 
-class _Expressions:
-    """Interned expressions over ranks; equal structure, equal number; rank r alone is number r.
-
-    A slot holds the value ``expression * nblocks + block``: the same expression stands for every block whose history
-    is the same, so that a message of many blocks takes few look-ups.
-    """
-
-    def __init__(self, size: int, nblocks: int) -> None:
-        self.nblocks = nblocks
-        self.ranks = [1 << r for r in range(size)]  # bit mask of the contributing ranks
-        self.ordered = [True] * size
-        self._ids: dict[tuple[int, int], int] = {}
-
-    def leaves(self, rank: int, count: int) -> IntArray:
-        """The values of the first ``count`` input blocks of ``rank``."""
-        return np.arange(rank * self.nblocks, rank * self.nblocks + count)
-
-    def combine(self, left: IntArray, right: IntArray) -> IntArray:
-        """The values of left ∘ right, slot by slot."""
-        if len(left) == 1:
-            (x, at), (y, other_at) = divmod(int(left[0]), self.nblocks), divmod(int(right[0]), self.nblocks)
-            if at == other_at:
-                return np.array([self._one(x, y, at) * self.nblocks + at])
-        (a, block), (b, other) = np.divmod(left, self.nblocks), np.divmod(right, self.nblocks)
-        wrong = np.flatnonzero(block != other)
-        if len(wrong):
-            raise ScheduleError(f"block {other[wrong[0]]} is combined into block {block[wrong[0]]}")
-        if len(a) and (a == a[0]).all() and (b == b[0]).all():
-            return self._one(int(a[0]), int(b[0]), int(block[0])) * self.nblocks + block
-        _, first, which = np.unique(a * len(self.ranks) + b, return_index=True, return_inverse=True)
-        found = [self._one(int(a[i]), int(b[i]), int(block[i])) for i in first]
-        return np.array(found, np.int64)[which.reshape(len(a))] * self.nblocks + block
-
-    def _one(self, left: int, right: int, block: int) -> int:
-        number = self._ids.get((left, right))
-        if number is None:
-            a, b = self.ranks[left], self.ranks[right]
-            if a & b:
-                twice = (a & b).bit_length() - 1
-                raise ScheduleError(f"the contribution of rank {twice} to block {block} would count twice")
-            number = self._ids[left, right] = len(self.ranks)
-            self.ranks.append(a | b)
-            in_order = a.bit_length() <= (b & -b).bit_length() - 1
-            self.ordered.append(self.ordered[left] and self.ordered[right] and in_order)
-        return number
-
-    def name(self, value: int) -> str:
-        if value == _NOTHING:
-            return "nothing"
-        mask, block = self.ranks[value // self.nblocks], value % self.nblocks
-        ranks = [r for r in range(mask.bit_length()) if mask >> r & 1]
-        shown = ", ".join(map(str, ranks[:6])) + (", …" if len(ranks) > 6 else "")
-        return f"block {block} of rank{'s' if len(ranks) > 1 else ''} {shown}"
-
-
 class _Rank:
     """What one rank holds and where it is."""
 
     def __init__(self, number: int, part: RankSchedule, nslots: int) -> None:
         self.number = number
         self.part = part
-        self.slots = np.full(nslots, _NOTHING, np.int64)
+        self.slots = np.full(nslots, NOTHING, np.int64)
         self.round = -1
         self.open = 0
         self.arrived: list[IntArray | None] = []
@@ -130,7 +74,7 @@ class _Run:
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
         self.ranks = [_Rank(r, schedule.part(r), schedule.nslots) for r in range(schedule.size)]
-        self.expressions = _Expressions(schedule.size, max(1, *(len(rank.part.load) for rank in self.ranks)))
+        self.expressions = Expressions(schedule.size, max(1, *(len(rank.part.load) for rank in self.ranks)))
         self.messages = self.blocks = 0
         self.sends: dict[tuple[int, int], deque[tuple[int, int, IntArray, int]]] = defaultdict(deque)
         self.recvs: dict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)
@@ -169,6 +113,8 @@ class _Run:
             self._check_slots(rank, "sends", s.slots, i)
         for r in rnd.recvs:
             self._check_slots(rank, "receives", r.slots, i)
+            if r.peer == rank and r.combine is not Combine.REPLACE:
+                raise self.fail(rank, "combines a message of its own; send it to another rank, or replace", i)
         plain = [r for r in rnd.recvs if r.combine is Combine.REPLACE and len(r.slots)]
         if not plain or (len(ops) == 2 and rnd.sends and _apart(rnd.sends[0].slots, plain[0].slots)):
             return
@@ -203,8 +149,8 @@ class _Run:
         rank.arrived = [None] * len(rnd.recvs)
         for s in rnd.sends:
             content = rank.slots[_where(s.slots)].copy()
-            if len(content) and content.min() == _NOTHING:
-                slot = _index(s.slots)[content == _NOTHING][0]
+            if len(content) and content.min() == NOTHING:
+                slot = _index(s.slots)[content == NOTHING][0]
                 raise self.fail(rank.number, f"sends slot {slot} to {s.peer}, but it holds nothing yet", rank.round)
             self.sends[rank.number, s.peer].append((rank.number, rank.round, content, rank.heard))
             self._match(rank.number, s.peer)
@@ -244,8 +190,8 @@ class _Run:
         self.ready.append(rank)
 
     def _combined(self, rank: _Rank, r: Recv, held: IntArray, content: IntArray) -> IntArray:
-        if len(held) and held.min() == _NOTHING:
-            slot = _index(r.slots)[held == _NOTHING][0]
+        if len(held) and held.min() == NOTHING:
+            slot = _index(r.slots)[held == NOTHING][0]
             raise self.fail(rank.number, f"combines into slot {slot}, which holds nothing yet", rank.round)
         left, right = (content, held) if r.combine is Combine.BEFORE else (held, content)
         try:
@@ -270,99 +216,11 @@ class _Run:
         what += [f"a message from rank {r.peer}" for r in rank.current.recvs if self.recvs[r.peer, n]]
         return " and ".join(what) or "nothing that comes"
 
-    # -- results
-
     def check_result(self) -> None:
-        check = getattr(self, f"_result_{self.schedule.collective}", None)
-        if check is None:
-            raise ScheduleError(f"unknown collective {self.schedule.collective!r}")
-        for rank in self.ranks:
-            check(rank, rank.slots[_index(rank.part.store)])
-        if self.schedule.collective == "allreduce":
-            first = self.ranks[0].slots[_index(self.ranks[0].part.store)]
-            for rank in self.ranks:
-                differ = np.flatnonzero(rank.slots[_index(rank.part.store)] != first)
-                if len(differ):
-                    raise self.fail(
-                        rank.number, f"combines block {differ[0]} in another order than rank 0: bits may differ"
-                    )
-
-    def _expect(self, rank: _Rank, found: IntArray, want: IntArray) -> None:
-        if len(found) != len(want):
-            raise self.fail(rank.number, f"stores {len(found)} blocks, needs {len(want)}")
-        for i in np.flatnonzero(found != want)[:1]:
-            name = self.expressions.name
-            raise self.fail(rank.number, f"output {i} is {name(found[i])}, needs {name(want[i])}")
-
-    def _of_every_rank(self, block: int) -> IntArray:
-        """The values of the slots of ``block``, of one rank after the other."""
-        pieces = self.schedule.pieces
-        of_rank = np.arange(self.schedule.size)[:, None] * self.expressions.nblocks
-        return np.asarray(of_rank + np.arange(block * pieces, (block + 1) * pieces), np.int64).reshape(-1)
-
-    def _loads(self, rank: _Rank, count: int) -> None:
-        if len(rank.part.load) != count:
-            raise self.fail(rank.number, f"loads {len(rank.part.load)} blocks, needs {count}")
-
-    def _expect_sum(self, rank: _Rank, found: IntArray, blocks: Sequence[int]) -> None:
-        if len(found) != len(blocks):
-            raise self.fail(rank.number, f"stores {len(found)} blocks, needs {len(blocks)}")
-        known, everybody = self.expressions, (1 << self.schedule.size) - 1
-        e, holds = np.divmod(found, known.nblocks)
-        for i in np.flatnonzero((found == _NOTHING) | (holds != np.asarray(blocks, np.int64)))[:1]:
-            raise self.fail(rank.number, f"output {i} is {known.name(found[i])}, needs block {blocks[i]} of all ranks")
-        for i, x in enumerate(e.tolist()):
-            if known.ranks[x] != everybody:
-                what = f"output {i} is {known.name(found[i])}, needs block {blocks[i]} of all ranks"
-                raise self.fail(rank.number, what)
-            if self.schedule.in_order and not known.ordered[x]:
-                raise self.fail(rank.number, f"output {i} is not combined in the order of ranks")
-
-    def _result_allgather(self, rank: _Rank, found: IntArray) -> None:
-        self._loads(rank, self.schedule.pieces)
-        self._expect(rank, found, self._of_every_rank(0))
-
-    def _result_alltoall(self, rank: _Rank, found: IntArray) -> None:
-        self._loads(rank, self.schedule.size)
-        self._expect(rank, found, self._of_every_rank(rank.number))
-
-    def _result_allreduce(self, rank: _Rank, found: IntArray) -> None:
-        self._loads(rank, len(self.ranks[0].part.load))
-        self._expect_sum(rank, found, range(len(self.ranks[0].part.load)))
-
-    def _result_reduce_scatter(self, rank: _Rank, found: IntArray) -> None:
-        pieces = self.schedule.pieces
-        self._loads(rank, self.schedule.size * pieces)
-        self._expect_sum(rank, found, range(rank.number * pieces, (rank.number + 1) * pieces))
-
-    _result_reduce_scatter_block = _result_reduce_scatter
-
-    def _result_bcast(self, rank: _Rank, found: IntArray) -> None:
-        root = self.schedule.root
-        blocks = len(self.ranks[root].part.load)
-        self._loads(rank, blocks if rank.number == root else 0)
-        self._expect(rank, found, self.expressions.leaves(root, blocks))
-
-    def _result_reduce(self, rank: _Rank, found: IntArray) -> None:
-        blocks = len(self.ranks[0].part.load)
-        self._loads(rank, blocks)
-        self._expect_sum(rank, found, range(blocks) if rank.number == self.schedule.root else ())
-
-    def _result_gather(self, rank: _Rank, found: IntArray) -> None:
-        self._loads(rank, 1)
-        at_root = rank.number == self.schedule.root
-        self._expect(rank, found, self._of_every_rank(0)[: self.schedule.size if at_root else 0])
-
-    def _result_scatter(self, rank: _Rank, found: IntArray) -> None:
-        root = self.schedule.root
-        self._loads(rank, self.schedule.size if rank.number == root else 0)
-        self._expect(rank, found, self._of_every_rank(rank.number)[root : root + 1])
-
-    def _result_barrier(self, rank: _Rank, found: IntArray) -> None:
-        missing = ~rank.heard & ((1 << self.schedule.size) - 1)
-        if missing:
-            late = (missing & -missing).bit_length() - 1
-            raise self.fail(rank.number, f"may leave the barrier before rank {late} has arrived")
+        outcomes = [
+            Outcome(len(rank.part.load), rank.slots[_index(rank.part.store)], rank.heard) for rank in self.ranks
+        ]
+        check_results(self.schedule, self.expressions, outcomes, self.fail)
 
 
 def verify(schedule: Schedule) -> Proof:
