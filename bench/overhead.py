@@ -28,7 +28,7 @@ import topocomm
 from bench.record import command
 from topocomm.algorithms import make_schedule
 from topocomm.algorithms.pipeline import SEGMENTS
-from topocomm.cli.machine import cpu_model, usable_cores, versions
+from topocomm.cli.provenance import cpu_model, usable_cores, versions
 
 CALLS, BLOCKS = 2000, 41
 

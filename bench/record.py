@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shlex
 import sys
@@ -13,18 +12,13 @@ from typing import Any
 import numpy as np
 
 import topocomm
+from topocomm.cli.provenance import cpu_model, usable_cores
 
 __all__ = ["RESULTS", "ROOT", "command", "context", "keep"]
 
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout, from which benchmarks are run as modules."""
 RESULTS = ROOT / "bench" / "results"
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")] if cpuinfo.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.machine()
 
 
 def command() -> str:
@@ -38,8 +32,8 @@ def context() -> dict[str, Any]:
     """Processor, cores, versions and the command line. Host names are not recorded."""
     return {
         "command": command(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "processor": cpu_model(),
+        "cores": usable_cores(),
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,

@@ -9,7 +9,7 @@ namespaces removes all of it: at the end, after an error, on Ctrl-C, and by the 
         cluster.mpiexec([sys.executable, "program.py"], placement="cyclic", timeout=60)
 """
 
-from bench.cluster.command import main, tidy_up_on_signals
+from bench.cluster.command import main, reported
 from bench.cluster.emulated import Cluster, context, counters_here, place, why_not
 from bench.cluster.launchers import detect_mpi, find_mpiexec
 from bench.cluster.namespaces import ClusterError, Traffic
@@ -26,6 +26,6 @@ __all__ = [
     "find_mpiexec",
     "main",
     "place",
-    "tidy_up_on_signals",
+    "reported",
     "why_not",
 ]

@@ -6,7 +6,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +14,7 @@ from bench.cluster.emulated import Cluster, place
 from bench.cluster.launchers import LAUNCHERS
 from bench.cluster.namespaces import ClusterError
 
-__all__ = ["main", "tidy_up_on_signals"]
+__all__ = ["main", "reported", "tidy_up_on_signals"]
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:
@@ -67,6 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def reported(name: str, study: Callable[[], int | None]) -> int:
+    """Run a study that is torn down on signals; returns its exit code, or 2 with one line if there is no cluster."""
+    tidy_up_on_signals()
+    try:
+        return study() or 0
+    except ClusterError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
 
 
 def tidy_up_on_signals() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cluster import Cluster, ClusterError, tidy_up_on_signals
+from bench.cluster import Cluster, ClusterError, reported
 from bench.cluster.segments import counting, mark
 from bench.record import ROOT, keep
 
@@ -92,15 +92,14 @@ def main() -> int:
     if args.worker:
         worker(args.worker[0], Path(args.worker[1]))
         return 0
-    tidy_up_on_signals()
-    try:
-        rows = study()
-    except ClusterError as error:
-        print(f"rma_halo: {error}", file=sys.stderr)
-        return 2
+    return reported("rma.halo", report)
+
+
+def report() -> None:
+    """Measure, keep, print."""
+    rows = study()
     keep("rma_halo", {"halo_bytes": (SIDE - 2) * 8, "rows": rows})
     print(json.dumps(rows, indent=1))
-    return 0
 
 
 if __name__ == "__main__":

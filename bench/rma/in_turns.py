@@ -2,7 +2,7 @@
 
     python -m bench.rma.in_turns .venv-mpich/bin/python .venv-openmpi/bin/python …   # one Python for each MPI library
 
-Each turn is a short job of ``python -m topocomm bench put_latency`` under every library, so that all see the same
+Each turn is a short job of ``python -m bench.rma.put_notify put_latency`` under every library, so that all see the same
 minutes; kept in bench/results/rma_in_turns.json.
 """
 

@@ -2,9 +2,9 @@
 
     python -m bench.rma.put_latency [--sizes 8:4194304] [--runs 3]
 
-Each size is a short job of its own, ``python -m topocomm bench put_latency --compare``, several times; of every ratio
-the median over the jobs is kept, and the ratios of each, in bench/results/rma_put_latency_<mpi>.json. Sizes measured
-again replace their rows there.
+Each size is a short job of its own, ``python -m bench.rma.put_notify put_latency --compare``, several times; of every
+ratio the median over the jobs is kept, and the ratios of each, in bench/results/rma_put_latency_<mpi>.json. Sizes
+measured again replace their rows there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def job(size: int, python: str = sys.executable) -> dict[str, Any]:
     """One run of the benchmark for one size, with what others used of the cores just before."""
     mpiexec = find_mpiexec(python)
     busy = calm(limit=3)
-    words = [python, "-m", "mpi4py", "-m", "topocomm", "bench", "put_latency", "--compare", "--bind"]
+    words = [python, "-m", "mpi4py", "-m", "bench.rma.put_notify", "put_latency", "--compare", "--bind"]
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "report.json"
         subprocess.run(

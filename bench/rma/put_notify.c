@@ -1,5 +1,5 @@
 /* Intel MPI's own notified put, for the column put_notify of the put benchmarks: one call sends, one call waits.
- * Compiled at run time by topocomm/cli/put/put_notify.py, where mpi.h declares MPIX_Put_notify. Calls resolve in the MPI
+ * Compiled at run time by put_notify.py, where mpi.h declares MPIX_Put_notify. Calls resolve in the MPI
  * library that the process has loaded already. Every function returns an MPI error code. */
 #include <mpi.h>
 

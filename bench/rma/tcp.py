@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.calm import calm
-from bench.cluster import Cluster, ClusterError, detect_mpi, find_mpiexec, tidy_up_on_signals
+from bench.cluster import Cluster, ClusterError, detect_mpi, find_mpiexec, reported
 from bench.cluster.segments import counting, mark
 from bench.record import ROOT, keep
-from topocomm.cli.put.ways import Messages, Notified, Way
+from topocomm.cli.bench.put_ways import Notified, TwoSided, Way
 
 SIZES = [8, 64, 512, 1024, 4096, 16384, 65536, 262144, 1048576]
 COUNTED = [8, 1024, 65536, 1048576]
@@ -42,7 +42,7 @@ def ping_pong(way: Way, rank: int, turns: int) -> float:
 
 def make_ways(comm: Any, context: Any, size: int) -> list[Way]:
     """The two that are compared."""
-    return [kind(comm, context, size, 1, 1) for kind in (Notified, Messages)]
+    return [kind(comm, context, size, 1, 1) for kind in (Notified, TwoSided)]
 
 
 def timed(comm: Any, context: Any, size: int, rounds: int) -> dict[str, Any]:
@@ -155,13 +155,7 @@ def main() -> int:
     if args.worker:
         worker(args)
         return 0
-    tidy_up_on_signals()
-    try:
-        study(args)
-    except ClusterError as error:
-        print(f"rma_tcp: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return reported("rma.tcp", lambda: study(args))
 
 
 if __name__ == "__main__":

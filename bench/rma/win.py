@@ -17,14 +17,14 @@ from mpi4py import MPI
 from bench.cluster import detect_mpi, find_mpiexec
 from bench.record import keep
 from topocomm import rma
-from topocomm.cli import machine
-from topocomm.cli.put.measure import ROUNDS, Setting, measure_size
-from topocomm.cli.put.ways import Flag, Messages, Notified, source, wrong
+from topocomm.cli import provenance
+from topocomm.cli.bench.put_rounds import ROUNDS, Setting, measure_size
+from topocomm.cli.bench.put_ways import Flag, Notified, TwoSided, Way, source, wrong
 
 SIZES = (8, 1024, 65536)
 
 
-class Window:
+class Window(Way):
     """Put_notify and Wait_notify of topocomm.Win; the answer proves the target's part of the window free."""
 
     name = "win"
@@ -41,10 +41,6 @@ class Window:
         self.win.Wait_notify()
         if self.memory[0] != stamp & 255:
             wrong(self.name)
-
-    def both(self, stamp: int) -> None:
-        self.send(stamp)
-        self.receive(stamp)
 
     def finish(self) -> None:
         self.win.Free()
@@ -63,11 +59,11 @@ def main() -> None:
     if comm.size != 2:
         raise SystemExit(f"needs 2 ranks, got {comm.size}")
     with rma.Context(comm) as context:
-        setting = Setting("put_latency", comm, context, [Notified, Window, Messages, Flag], 1, 0)
+        setting = Setting("put_latency", comm, context, [Notified, Window, TwoSided, Flag], 1, 0)
         rows = [row(setting, size) for size in SIZES]
         transport = context.transport(1 - comm.rank)
     if comm.rank == 0:
-        about = {"mpi": machine.mpi_library(), "transport": transport, "rounds": ROUNDS}
+        about = {"mpi": provenance.mpi_library(), "transport": transport, "rounds": ROUNDS}
         keep(f"rma_win_{detect_mpi(find_mpiexec(sys.executable))}", {**about, "unit": "us one way", "rows": rows})
         print(json.dumps(rows, indent=1))
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cluster import Cluster, ClusterError, detect_mpi, find_mpiexec, tidy_up_on_signals
+from bench.cluster import Cluster, ClusterError, detect_mpi, find_mpiexec, reported
 from bench.record import RESULTS, command
 
 PLACEMENTS = "block,cyclic,random:1"
@@ -101,13 +101,8 @@ def run_study(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    tidy_up_on_signals()
-    try:
-        run_study(parse_arguments())
-    except ClusterError as error:
-        print(f"study: {error}", file=sys.stderr)
-        return 2
-    return 0
+    options = parse_arguments()
+    return reported("study", lambda: run_study(options))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from bench.cluster import Cluster, ClusterError, bits_per_second, detect_mpi, find_mpiexec, place, tidy_up_on_signals
+from bench.cluster import Cluster, ClusterError, bits_per_second, detect_mpi, find_mpiexec, place, reported
 from bench.record import RESULTS, context, keep
 
 LINK = "40mbit"
@@ -113,25 +113,25 @@ PARTS = {
 
 
 def main() -> int:
-    tidy_up_on_signals()
     parser = argparse.ArgumentParser(description="Measured discovery on the emulated cluster.")
     parser.add_argument("--part", default=",".join(PARTS), help="with commas between")
     parser.add_argument("--runs", type=int, default=10)
     options = parser.parse_args()
-    kept = RESULTS / "discovery.json"
-    figures = json.loads(kept.read_text()) if kept.exists() else {}
     for part in options.part.split(","):
         if part not in PARTS:
             parser.error(f"no part {part!r}; there are {', '.join(PARTS)}")
-        try:
-            figures[part] = PARTS[part](options.runs)
-        except ClusterError as error:
-            print(f"study: {error}", file=sys.stderr)
-            return 2
+    return reported("study", lambda: study(options.part.split(","), options.runs))
+
+
+def study(parts: Sequence[str], runs: int) -> None:
+    """Measure, keep and print these parts; the others' figures stay."""
+    kept = RESULTS / "discovery.json"
+    figures = json.loads(kept.read_text()) if kept.exists() else {}
+    for part in parts:
+        figures[part] = PARTS[part](runs)
         about = {"mpi": detect_mpi(find_mpiexec(sys.executable)), "link": LINK}
         keep("discovery", {**{k: v for k, v in figures.items() if k not in context()}, **about})
         print({k: v for k, v in figures[part].items() if k in ("exact", "flat", "runs", "measured_over_shaped")})
-    return 0
 
 
 if __name__ == "__main__":

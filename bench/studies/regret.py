@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cluster import Cluster, ClusterError, place, tidy_up_on_signals
+from bench.cluster import Cluster, place, reported
 from bench.record import keep
 from topocomm.choose.measured import Entry, Tuning, read_tuning
 from topocomm.choose.modelled import Chooser
@@ -120,16 +120,8 @@ def report(folder: Path) -> None:
 
 
 def main() -> int:
-    tidy_up_on_signals()
     options = parse_arguments()
-    try:
-        if options.action == "measure":
-            return measure(options)
-        report(options.folder)
-    except ClusterError as error:
-        print(f"study: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return reported("study", lambda: measure(options) if options.action == "measure" else report(options.folder))
 
 
 if __name__ == "__main__":

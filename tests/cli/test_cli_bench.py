@@ -266,16 +266,16 @@ TURNS = """
 import sys
 from mpi4py import MPI
 from topocomm.cli import main
-from topocomm.cli.bench import measure
+from topocomm.cli.bench import timing
 order = []
-original = measure._loop
+original = timing._loop
 
-def watched(world, calls, workload, effort):
+def watched(world, calls, workload, repeats):
     def note(name, call):
         return lambda *words: (order.append(name), call(*words))[1]
-    return original(world, {name: note(name, call) for name, call in calls.items()}, workload, effort)
+    return original(world, {name: note(name, call) for name, call in calls.items()}, workload, repeats)
 
-measure._loop = watched
+timing._loop = watched
 code = main(["bench", "allreduce", "--algorithm", "ring,native,rabenseifner", "-m", "8:8", "-i", "2", "-x", "1"])
 if MPI.COMM_WORLD.rank == 0:
     print("ORDER", *order)

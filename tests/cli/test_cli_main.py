@@ -9,11 +9,11 @@ import pytest
 from launch import environment
 
 from topocomm.cli import COMMANDS
-from topocomm.cli.bench.options import Options, add_arguments, options_of
+from topocomm.cli.bench.options import BenchOptions, add_arguments, options_of
 from topocomm.cli.console import Parser
 
 
-def options(*words: str) -> Options:
+def options(*words: str) -> BenchOptions:
     parser = Parser(prog="bench", description="")
     add_arguments(parser)
     return options_of(parser.parse_args(words))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from topocomm.cli.bench.columns import Result, Row, Table
 from topocomm.cli.bench.osu import BENCHMARKS, datatype_of, sizes
-from topocomm.cli.bench.table import Result, Row, Table
 
 
 def result(average: float, least: float = 1.5, most: float = 12.25) -> Result:

@@ -6,13 +6,14 @@ import sys
 import pytest
 from launching import MPIEXEC, run
 
-PUT = [str(MPIEXEC), "-n", "2", sys.executable, "-m", "topocomm.cli.put"]
+PUT = [str(MPIEXEC), "-n", "2", sys.executable, "-m", "topocomm", "bench"]
+WITH_NOTIFY = [*PUT[:-2], "bench.rma.put_notify"]
 
 
 @pytest.mark.parametrize("name", ["put_latency", "put_bw", "put_bibw", "put_rate"])
 def test_every_benchmark_reports_every_way(name, tmp_path):
     path = tmp_path / "report.json"
-    code, output = run([*PUT, name, "-m", "8:16", "-i", "5", "--compare", "--json", str(path)])
+    code, output = run([*WITH_NOTIFY, name, "-m", "8:16", "-i", "5", "--compare", "--json", str(path)])
     assert code == 0, output
     report = json.loads(path.read_text())
     assert [row["size"] for row in report["rows"]] == [8, 16]
@@ -35,12 +36,21 @@ def test_table_has_osu_columns():
 
 
 def test_column_that_cannot_be_measured_is_named_absent():
-    code, output = run([*PUT, "put_latency", "-m", "8:8", "-i", "5", "--compare"])
+    code, output = run([*WITH_NOTIFY, "put_latency", "-m", "8:8", "-i", "5", "--compare"])
     assert code == 0, output
     assert ("# put_notify: absent, " in output) != ("          put_notify" in output)
 
 
+def test_the_command_compares_with_the_means_of_every_mpi_library(tmp_path):
+    path = tmp_path / "report.json"
+    code, output = run([*PUT, "put_latency", "-m", "8:8", "-i", "5", "--compare", "--json", str(path)])
+    assert code == 0, output
+    report = json.loads(path.read_text())
+    assert set(report["rows"][0]["time_per_notified"]) == {"send", "flag", "pscw", "fence"}
+    assert report["absent"] == {}
+
+
 def test_other_rank_counts_are_refused():
-    code, output = run([str(MPIEXEC), "-n", "1", sys.executable, "-m", "topocomm.cli.put", "put_bw"])
+    code, output = run([str(MPIEXEC), "-n", "1", sys.executable, "-m", "topocomm", "bench", "put_bw"])
     assert code == 2
     assert "needs exactly 2 ranks, got 1" in output

@@ -116,7 +116,7 @@ def test_machine_and_pictures(tmp_path, capsys):
     ("words", "says"),
     [
         (["alltoallw", "--bytes", "8"], "unknown collective"),
-        (["bcast", "--bytes", "lots"], "no size"),
+        (["bcast", "--bytes", "lots"], "not a number of bytes"),
         (["bcast", "--bytes", "-1"], ""),
         (["bcast", "--bytes", "999999999999999999G"], "too large"),
         (["bcast", "--bytes", "8", "--order", "backwards"], "unknown order"),

@@ -22,7 +22,7 @@ from topocomm.choose.measured import (
     read_tuning,
 )
 from topocomm.choose.measured.entries import winner
-from topocomm.cli.tune.report import words
+from topocomm.cli.tune.words import words
 from topocomm.collectives import COLLECTIVES
 from topocomm.errors import Error
 

@@ -17,8 +17,8 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
+from topocomm.cli.bench.put_options import PUTS
 from topocomm.cli.console import PROGRAM, Parser, refuse, version
-from topocomm.cli.put.options import BENCHMARKS as PUTS
 from topocomm.errors import Error
 
 __all__ = ["COMMANDS", "main"]
@@ -57,9 +57,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(name: str, words: list[str]) -> int:
-    if name == "bench" and any(word in PUTS for word in words):
-        return int(import_module("topocomm.cli.put").main(words))
-    module = import_module(COMMANDS[name])
+    puts = name == "bench" and any(word in PUTS for word in words)
+    module = import_module("topocomm.cli.bench.puts" if puts else COMMANDS[name])
     parser = Parser(prog=f"{PROGRAM} {name}", description=module.HELP)
     module.add_arguments(parser)
     args = parser.parse_args(words)

@@ -1,4 +1,4 @@
-"""Arguments that several commands understand alike: sizes in bytes, whole numbers, files to write."""
+"""Arguments that several commands read: sizes in bytes, whole numbers, files to write."""
 
 from __future__ import annotations
 
@@ -7,21 +7,51 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["at_least", "byte_count", "size_range", "writable"]
+from topocomm.errors import Error
 
-_SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+__all__ = ["UsageError", "at_least", "byte_count", "size_range", "sizes_of", "writable"]
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_BYTES = re.compile(r"(\d{1,18})\s*([KMG]?)(I?B)?", re.IGNORECASE | re.ASCII)
+MOST_BYTES = 1 << 50
+MOST_SIZES = 64
+
+
+class UsageError(Error):
+    """The command line asks for something that there is not."""
 
 
 def byte_count(text: str) -> int:
-    """A number of bytes: digits, and K, M or G for powers of 1024."""
-    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip(), re.IGNORECASE)
+    """Read bytes from ``65536``, ``64k``, ``64KiB`` or ``1M``: units are powers of 1024. Raises ArgumentTypeError."""
+    match = _BYTES.fullmatch(text.strip())
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes (K, M and G may follow it)")
-    return int(match[1]) * _SUFFIXES[match[2].upper()]
+    size = int(match[1]) * _UNITS[match[2].upper()]
+    if size > MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is too large; at most {MOST_BYTES} bytes")
+    return size
+
+
+def sizes_of(text: str) -> list[int]:
+    """Read sizes from ``1K,4K`` or ``1K:1M`` (each twice the one before), at most 64. Raises ArgumentTypeError."""
+    sizes: list[int] = []
+    for word in text.split(","):
+        low, colon, high = word.partition(":")
+        size, last = byte_count(low), byte_count(high) if colon else byte_count(low)
+        if colon and not 0 < size <= last:
+            raise argparse.ArgumentTypeError(f"{word!r} is no range of sizes; give MIN:MAX with 0 < MIN ≤ MAX")
+        while size <= last:
+            sizes.append(size)
+            if not size:
+                break
+            size *= 2
+    if len(sizes) > MOST_SIZES:
+        raise argparse.ArgumentTypeError(f"{text!r} makes {len(sizes)} sizes; at most {MOST_SIZES} are swept")
+    return sorted(set(sizes))
 
 
 def size_range(text: str) -> tuple[int | None, int | None]:
-    """``[MIN:]MAX`` in bytes; None for an end that is not given."""
+    """Read ``[MIN:]MAX`` in bytes; None for an end that is not given. Raises ArgumentTypeError."""
     least, colon, most = text.partition(":")
     if not colon:
         least, most = "", least
@@ -34,7 +64,7 @@ def size_range(text: str) -> tuple[int | None, int | None]:
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """A parser of whole numbers of at least ``least``."""
+    """Make a parser of whole numbers of at least ``least``."""
 
     def number(text: str) -> int:
         if not text.isdigit() or int(text) < least:
@@ -45,7 +75,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def writable(text: str) -> Path:
-    """A file that may be written: its directory is there."""
+    """Read the name of a file that may be written: its directory is there. Raises ArgumentTypeError."""
     path = Path(text)
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r}: there is no directory {str(path.parent)!r}")

@@ -1,46 +1,29 @@
-"""``python -m topocomm explain``: what a collective costs under a placement, before anything runs. No MPI."""
+"""``python -m topocomm explain``: the cost of a collective under a placement, before anything runs. No MPI."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from topocomm.choose.modelled import Chooser
-from topocomm.choose.rule import Decision, decide
+from topocomm.cli.arguments import byte_count
 from topocomm.cli.console import log
-from topocomm.cli.places import ORDERS, add_json, amount, machine_of, placement_of, size_of, write_json
-from topocomm.cli.plot import KINDS, require_matplotlib
-from topocomm.collectives import find_collective
-from topocomm.errors import AlgorithmError, Error
+from topocomm.cli.places import add_model_arguments, amount, decision_of, machine_of, placement_of, write_json
+from topocomm.cli.plot import check_picture, draw_explanation
 from topocomm.model.explain import Explanation
 from topocomm.topology import reorder_ranks
 
-__all__ = ["HELP", "add_arguments", "check_picture", "decision_of", "run", "table"]
+__all__ = ["HELP", "add_arguments", "run", "table"]
 
 HELP = "candidates, link loads, time and bounds of a collective under a placement"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What, how large and where."""
-    parser.add_argument("collective", metavar="COLLECTIVE", help="allreduce, allgather, …")
-    parser.add_argument(
-        "--bytes", metavar="N", type=size_of, required=True, help="the vector (allgather: the result); K, M, G allowed"
-    )
-    parser.add_argument(
-        "--placement",
-        metavar="FILE",
-        required=True,
-        help="placement file: where the ranks sit; or a site's description",
-    )
-    parser.add_argument("--hosts", metavar="A,B:4", help="the job's hosts, for a by-node placement (default: all)")
-    parser.add_argument("--machine", metavar="FILE", help="machine file: links and capacities (default: assumed)")
-    parser.add_argument("--order", default="given", help=f"order of ranks: {ORDERS} (default given)")
-    parser.add_argument("--root", metavar="R", type=int, default=0, help="root of bcast, reduce, gather, scatter")
-    add_json(parser)
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="picture: .png, .pdf or .svg")
+    """Add collective, bytes, placement and output."""
+    add_model_arguments(parser, several=False)
+    parser.add_argument("--bytes", metavar="N", type=byte_count, required=True,
+        help="the vector (allgather: the result); K, M, G allowed")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,32 +37,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json != "-":
         print("\n".join(table(found, choice, args.order)))
     if args.json is not None:
-        write_json(json.dumps(decision.document(), indent=1, ensure_ascii=False) + "\n", args.json)
+        write_json(decision.document(), args.json)
     for name, reason in found.left_out.items():
         log(f"{args.collective} {name} left out: {reason}")
     if args.plot is not None:
-        from topocomm.cli.explain_plot import draw
-
-        draw(found, choice, args.plot, args.root)
+        draw_explanation(found, choice, args.plot, args.root)
         log(f"wrote {args.plot}")
     return 0
-
-
-def check_picture(path: Path) -> None:
-    """Raises topocomm.Error where a picture cannot be drawn."""
-    require_matplotlib()
-    if path.suffix[1:] not in KINDS:
-        raise Error(f"{path}: the name must end in .{', .'.join(KINDS)}")
-    if not path.parent.is_dir():
-        raise Error(f"{path}: there is no directory {str(path.parent)!r}")
-
-
-def decision_of(collective: str, nbytes: int, chooser: Chooser, root: int = 0) -> Decision:
-    """What the library would run. Raises AlgorithmError for an unknown collective or size."""
-    find_collective(collective)
-    if nbytes < 0:
-        raise AlgorithmError(f"needs bytes ≥ 0, found {nbytes}")
-    return decide(collective, nbytes, chooser, root=root)
 
 
 def _over(ratio: float | None) -> str:
@@ -87,7 +51,7 @@ def _over(ratio: float | None) -> str:
 
 
 def table(found: Explanation, choice: dict[str, Any], order: str) -> Iterator[str]:
-    """Context, one line a candidate, and the choice."""
+    """Write context, one line a candidate, and the choice."""
     levels = found.topology.levels
     yield f"# {found.collective}: {found.nbytes} bytes"
     yield f"# placement: {found.topology.describe()} (order {order})"

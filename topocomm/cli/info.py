@@ -8,7 +8,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-from topocomm.cli import machine
+from topocomm.cli import provenance
 from topocomm.cli.console import launched_rank, version
 from topocomm.errors import Error
 from topocomm.topology.live.measured import MEASURED
@@ -79,11 +79,11 @@ def _transports(job: bool) -> list[str]:
 
 def _facts() -> dict[str, str]:
     facts = {"topocomm": version(), "python": platform.python_version()}
-    facts.update({name: machine.package_version(name) or "not installed" for name in _PACKAGES})
+    facts.update({name: provenance.package_version(name) or "not installed" for name in _PACKAGES})
     facts["MPI library"] = _mpi()
     facts["C core"] = "built" if _core_is_built() else f"not built (no module {_CORE})"
     facts["system"] = f"{platform.system()} {platform.release()} {platform.machine()}"
-    facts["processor"] = f"{machine.cpu_model()}, {machine.usable_cores()} cores usable"
+    facts["processor"] = f"{provenance.cpu_model()}, {provenance.usable_cores()} cores usable"
     return facts
 
 
@@ -109,7 +109,7 @@ def _mpi() -> str:
         return f"cannot be loaded: {str(error).splitlines()[0]}"
     finally:
         mpi4py.rc.initialize = started
-    return "{}, MPI {}.{}".format(machine.mpi_library(), *MPI.Get_version())
+    return "{}, MPI {}.{}".format(provenance.mpi_library(), *MPI.Get_version())
 
 
 def _placement(topology: str | None) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _placement(topology: str | None) -> dict[str, str]:
     from topocomm import Comm
 
     world = MPI.COMM_WORLD
-    nodes = machine.count_nodes(world)
+    nodes = provenance.count_nodes(world)
     comm = Comm(world, topology=topology)
     how = MEASURED if topology == MEASURED else f"from {topology}" if topology else "discovered"
     return {

@@ -1,44 +1,33 @@
-"""What `explain` and `simulate` ask alike: a size, a placement, an order of ranks, a machine. No MPI."""
+"""Arguments that `explain` and `simulate` share, and their answers: placement, machine, decision. No MPI."""
 
 from __future__ import annotations
 
 import argparse
-import re
+import json
 import sys
 from pathlib import Path
 
-from topocomm.errors import Error, TopologyError
+from topocomm.choose.modelled import Chooser
+from topocomm.choose.rule import Decision, decide
+from topocomm.collectives import find_collective
+from topocomm.errors import AlgorithmError, Error, TopologyError
 from topocomm.model import Machine, default_machine, read_machine
 from topocomm.topology import Topology, read_site
 
-__all__ = ["ORDERS", "add_json", "amount", "hosts_of", "machine_of", "placement_of", "size_of", "write_json"]
+__all__ = ["add_model_arguments", "amount", "decision_of", "hosts_of", "machine_of", "placement_of", "write_json"]
 
 ORDERS = "given, sorted, cyclic or random:SEED"
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-MOST_BYTES = 1 << 50
 _NAMES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_SIZE = re.compile(r"(\d{1,18})\s*([kmg]?)(i?b)?", re.IGNORECASE)
-
-
-def size_of(text: str) -> int:
-    """Bytes from ``65536``, ``64k``, ``64KiB``, ``1M``: units are powers of 1024. Raises ArgumentTypeError."""
-    match = _SIZE.fullmatch(text.strip())
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; give bytes, or a number with K, M or G (1024 each)")
-    size = int(match[1]) * _UNITS[match[2].lower()]
-    if size > MOST_BYTES:
-        raise argparse.ArgumentTypeError(f"{text!r} is too large; at most {amount(MOST_BYTES)}")
-    return size
 
 
 def amount(nbytes: float, digits: int = 2) -> str:
-    """Bytes for people: 512 B, 1.50 MiB."""
+    """Write bytes for people: 512 B, 1.50 MiB."""
     power = min(max(int(nbytes).bit_length() - 1, 0) // 10, len(_NAMES) - 1)
     return f"{nbytes:.0f} B" if not power else f"{nbytes / 1024**power:.{digits}f} {_NAMES[power]}"
 
 
 def hosts_of(text: str) -> list[str]:
-    """One host name a rank from ``a,b:4,c``: ``b:4`` stands for four ranks. Raises TopologyError."""
+    """Read one host name a rank from ``a,b:4,c``: ``b:4`` stands for four ranks. Raises TopologyError."""
     hosts: list[str] = []
     for word in text.split(","):
         name, colon, count = word.strip().partition(":")
@@ -49,7 +38,7 @@ def hosts_of(text: str) -> list[str]:
 
 
 def placement_of(path: str, hosts: str | None = None) -> Topology:
-    """The topology of a placement file or a site's description (:func:`topocomm.topology.read_site`).
+    """Read the topology of a placement file or a site's description (:func:`topocomm.topology.read_site`).
 
     By-node ones take ``hosts``, or all nodes with one rank each. Raises TopologyError if it is of no known format,
     malformed, lacks a host, or if hosts are given for a by-rank file.
@@ -63,25 +52,39 @@ def placement_of(path: str, hosts: str | None = None) -> Topology:
 
 
 def machine_of(path: str | None, topology: Topology) -> Machine:
-    """The machine of a file, or what is assumed without one. Raises TopologyError if it does not fit."""
+    """Read the machine of a file, or assume one without it. Raises TopologyError if it does not fit."""
     machine = read_machine(path) if path else default_machine(topology)
     machine.covers(topology)
     return machine
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """The switch for machine-readable output."""
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        nargs="?",
-        const="-",
-        help="JSON to FILE beside the table, or instead of it to stdout (-)",
-    )
+def add_model_arguments(parser: argparse.ArgumentParser, several: bool) -> None:
+    """Add the arguments of `explain` and `simulate`; with ``several`` placements and orders to sweep."""
+    add, more = parser.add_argument, "+" if several else None
+    add("collective", metavar="COLLECTIVE", help="allreduce, allgather, …")
+    add("--placement", metavar="FILE", nargs=more, required=True,
+        help="placement file: where the ranks sit; or a site's description")  # fmt: skip
+    add("--hosts", metavar="A,B:4", help="the job's hosts, for a by-node placement (default: all)")
+    add("--machine", metavar="FILE", help="machine file: links and capacities (default: assumed)")
+    add("--order", metavar="ORDER", nargs=more, default=["given"] if several else "given",
+        help=f"order of ranks: {ORDERS} (default given)")  # fmt: skip
+    add("--root", metavar="R", type=int, default=0, help="root of bcast, reduce, gather, scatter")
+    add("--json", metavar="FILE", nargs="?", const="-",
+        help="JSON to FILE beside the table, or instead of it to stdout (-)")  # fmt: skip
+    add("--plot", metavar="FILE", type=Path, help="picture: .png, .pdf or .svg")
 
 
-def write_json(text: str, target: str) -> None:
+def decision_of(collective: str, nbytes: int, chooser: Chooser, root: int = 0) -> Decision:
+    """Decide as the library would. Raises AlgorithmError for an unknown collective or fewer than 0 bytes."""
+    find_collective(collective)
+    if nbytes < 0:
+        raise AlgorithmError(f"needs bytes ≥ 0, found {nbytes}")
+    return decide(collective, nbytes, chooser, root=root)
+
+
+def write_json(document: object, target: str) -> None:
     """Write to a file, or to stdout if ``target`` is ``-``. Raises topocomm.Error if it cannot be written."""
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
         return

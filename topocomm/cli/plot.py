@@ -1,9 +1,13 @@
-"""``python -m topocomm plot``: a picture of what ``bench --json`` measured."""
+"""``python -m topocomm plot``: a picture of a result of ``bench --json``; and those of ``explain`` and ``simulate``.
+
+matplotlib is imported only to draw.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,23 @@ from typing import Any
 from topocomm.cli.bench.osu import BENCHMARKS
 from topocomm.cli.bench.results import read
 from topocomm.cli.console import launched_rank
+from topocomm.cli.places import amount
 from topocomm.errors import Error
+from topocomm.model import transfers
+from topocomm.model.explain import Explanation, pair_loads
+from topocomm.model.sweep import SweepPoint
 
-__all__ = ["HELP", "KINDS", "add_arguments", "draw", "require_matplotlib", "run"]
+__all__ = [
+    "HELP",
+    "KINDS",
+    "add_arguments",
+    "check_picture",
+    "draw_explanation",
+    "draw_results",
+    "draw_sweep",
+    "require_matplotlib",
+    "run",
+]
 
 HELP = "draw a result of bench --json: every algorithm, and its ratio to native"
 
@@ -23,13 +41,14 @@ KINDS = ("png", "pdf", "svg")
 Series = tuple[list[int], list[float]]
 
 _COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d6a9f", "#e09f3e", "#3d405b", "#00a6a6", "#a44a3f")
-_NATIVE_COLOUR = "#555555"
 _MARKERS = "osD^vP*X"
+_NATIVE, _TEXTBOOK = "#555555", "#9a9a9a"
 _TICKS = 7
+_MAPS = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The result and the picture."""
+    """Add the result to draw and the picture to write."""
     parser.add_argument("results", metavar="RESULTS.json", type=Path, help="what bench --json wrote")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="picture: .png, .pdf or .svg")
 
@@ -40,37 +59,76 @@ def run(args: argparse.Namespace) -> int:
     document = read(args.results)
     if not any(row["results"].get(name) for row in document["rows"] for name in document["contenders"]):
         raise Error(f"{args.results}: holds no measured row")
-    if args.output.suffix[1:] not in KINDS:
-        raise Error(f"{args.output}: the name must end in .{', .'.join(KINDS)}")
-    if not args.output.parent.is_dir():
-        raise Error(f"{args.output}: there is no directory {str(args.output.parent)!r}")
+    check_picture(args.output)
     if launched_rank() in (None, 0):
-        draw(document, args.output)
+        draw_results(document, args.output)
         print(f"wrote {args.output}")
     return 0
 
 
 def require_matplotlib() -> None:
-    """Raises topocomm.Error where matplotlib is not installed."""
+    """Check that matplotlib is installed. Raises topocomm.Error."""
     if not find_spec("matplotlib"):
         raise Error("plots need matplotlib, which is not installed; pip install topocomm[plot]")
 
 
-def draw(document: dict[str, Any], output: Path) -> None:
-    """Draw a results document with at least one measured row; the name of `output` decides the kind of picture."""
+def check_picture(path: Path) -> None:
+    """Check that a picture can be drawn into a file. Raises topocomm.Error."""
+    require_matplotlib()
+    if path.suffix[1:] not in KINDS:
+        raise Error(f"{path}: the name must end in .{', .'.join(KINDS)}")
+    if not path.parent.is_dir():
+        raise Error(f"{path}: there is no directory {str(path.parent)!r}")
+
+
+@contextlib.contextmanager
+def _picture(output: Path, title: str, rows: int, columns: int, **more: Any) -> Iterator[tuple[Any, Any]]:
+    """Make a figure and its axes, and write it; the end of the name of ``output`` decides the kind of picture."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-        types = list(dict.fromkeys(row["datatype"] for row in document["rows"]))
-        ratios = len(document["contenders"]) > 1
-        figure, axes = plt.subplots(
-            2 if ratios else 1, len(types), squeeze=False, sharex="col", sharey="row", layout="constrained",
-            figsize=(1.5 + 5.5 * len(types), 6.2 if ratios else 4.4),
-            height_ratios=[2.2, 1] if ratios else [1],
-        )  # fmt: skip
+        figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", **more)
+        yield figure, axes
+        figure.suptitle(title, fontsize=11)
+        figure.savefig(output, dpi=150)
+        plt.close(figure)
+
+
+def _logarithmic(axis: Any, steps: Sequence[float], form: str = "{x:g}") -> None:
+    """Give an x or y axis plain numbers at these steps of every decade."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(StrMethodFormatter(form))
+
+
+def _sizes(panel: Any, sizes: list[int], title: str) -> None:
+    """Name at most `_TICKS` of the sizes on the horizontal axis."""
+    from matplotlib.ticker import NullLocator
+
+    panel.set_xscale("log", base=2)
+    panel.set_xlim(sizes[0] / 1.5, sizes[-1] * 1.5)
+    panel.set_xticks(sizes[:: -(-len(sizes) // _TICKS)])
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_major_formatter(lambda size, _position: amount(size, 0))
+    panel.set_xlabel(title)
+
+
+# --- a result of bench ------------------------------------------------------------------------------------------------
+
+
+def draw_results(document: dict[str, Any], output: Path) -> None:
+    """Draw a results document with at least one measured row."""
+    types = list(dict.fromkeys(row["datatype"] for row in document["rows"]))
+    ratios = len(document["contenders"]) > 1
+    shape = {"figsize": (1.5 + 5.5 * len(types), 6.2 if ratios else 4.4), "height_ratios": [2.2, 1] if ratios else [1]}
+    rows = 2 if ratios else 1
+    with _picture(output, _title(document), rows, len(types), sharex="col", sharey="row", **shape) as (_, axes):
         for column, datatype in enumerate(types):
             _column(document, datatype, axes[:, column], len(types) > 1)
         axes[0, 0].set_ylabel(BENCHMARKS[document["benchmark"]].metric.replace("(us)", " (µs)").replace("  ", " "))
@@ -78,13 +136,10 @@ def draw(document: dict[str, Any], output: Path) -> None:
             axes[1, 0].set_ylabel(f"ratio to {_reference(document)}")
         if document["benchmark"] != "barrier":
             axes[0, 0].legend(frameon=False, fontsize=9)
-        figure.suptitle(_title(document), fontsize=11)
-        figure.savefig(output, dpi=150)
-        plt.close(figure)
 
 
 def _column(document: dict[str, Any], datatype: str, axes: Any, named: bool) -> None:
-    """One data type: values above, ratios below."""
+    """Draw one data type: values above, ratios below."""
     rows = [row for row in document["rows"] if row["datatype"] == datatype]
     if document["benchmark"] == "barrier":
         _bars(document, rows[0], axes)
@@ -97,37 +152,15 @@ def _column(document: dict[str, Any], datatype: str, axes: Any, named: bool) -> 
         if len(axes) > 1:
             axes[1].plot(*_ratios(rows, name, reference), **style)
     for panel, steps in zip(axes, ((1, 2, 5), (1, 1.5, 2, 3, 5, 7)), strict=False):
-        _logarithmic(panel, steps)
-    _sizes(axes[-1], [row["size"] for row in rows])
+        _logarithmic(panel.yaxis, steps)
+        panel.grid(which="major", color="#dddddd", linewidth=0.6)
+    _sizes(axes[-1], [row["size"] for row in rows], "message size")
     if named:
         axes[0].set_title(datatype, fontsize=10)
 
 
-def _logarithmic(panel: Any, steps: Sequence[float]) -> None:
-    """A vertical axis with plain numbers at these steps of every decade."""
-    from matplotlib.ticker import LogLocator, StrMethodFormatter
-
-    panel.set_yscale("log")
-    panel.minorticks_off()
-    panel.yaxis.set_major_locator(LogLocator(subs=steps))
-    panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    panel.grid(which="major", color="#dddddd", linewidth=0.6)
-
-
-def _sizes(panel: Any, sizes: list[int]) -> None:
-    """The horizontal axis: at most `_TICKS` of the measured sizes are named."""
-    from matplotlib.ticker import NullLocator
-
-    panel.set_xscale("log", base=2)
-    panel.set_xlim(sizes[0] / 1.5, sizes[-1] * 1.5)
-    panel.set_xticks(sizes[:: -(-len(sizes) // _TICKS)])
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.xaxis.set_major_formatter(_bytes)
-    panel.set_xlabel("message size")
-
-
 def _bars(document: dict[str, Any], row: dict[str, Any], axes: Any) -> None:
-    """A benchmark without sizes: one bar a contender."""
+    """Draw a benchmark without sizes: one bar a contender."""
     reference = row["results"][_reference(document)]
     for number, name in enumerate(document["contenders"]):
         result = row["results"][name]
@@ -141,9 +174,9 @@ def _bars(document: dict[str, Any], row: dict[str, Any], axes: Any) -> None:
 
 
 def _style(name: str, number: int) -> dict[str, Any]:
-    """Native stands back in grey; the others differ in colour and marker."""
+    """Choose a style: native stands back in grey, the others differ in colour and marker."""
     if name == "native":
-        return {"color": _NATIVE_COLOUR, "marker": "", "linestyle": "--", "linewidth": 1.6}
+        return {"color": _NATIVE, "marker": "", "linestyle": "--", "linewidth": 1.6}
     colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
     return {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.6}
 
@@ -154,7 +187,7 @@ def _reference(document: dict[str, Any]) -> str:
 
 
 def _series(rows: list[dict[str, Any]], name: str) -> Series:
-    """Sizes and averages of a contender, where it ran."""
+    """List sizes and averages of a contender, where it ran."""
     found = [(row["size"], row["results"][name]["average"]) for row in rows if row["results"][name]]
     return [size for size, _ in found], [value for _, value in found]
 
@@ -165,15 +198,6 @@ def _ratios(rows: list[dict[str, Any]], name: str, reference: str) -> Series:
     return [row["size"] for row in both], values
 
 
-def _bytes(size: float, _position: int) -> str:
-    """A tick of the size axis: 512 B, 4 KiB, 1 MiB."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:g} {unit}"
-        size /= 1024
-    return f"{size:g} GiB"
-
-
 def _title(document: dict[str, Any]) -> str:
     machine, versions = document["machine"], document["versions"]
     nodes = f"{machine['nodes']} node{'s' if machine['nodes'] != 1 else ''}"
@@ -181,3 +205,92 @@ def _title(document: dict[str, Any]) -> str:
         f"{document['benchmark']}: {machine['ranks']} ranks on {nodes}, {machine['cpu']}\n"
         f"{versions['mpi_library']}, topocomm {versions['topocomm']}, {document.get('date', '')[:10]}"
     )
+
+
+# --- explain ----------------------------------------------------------------------------------------------------------
+
+
+def draw_explanation(found: Explanation, choice: dict[str, Any], output: Path, root: int = 0) -> None:
+    """Draw the time of every candidate, and what the pairs of outermost places carry."""
+    shown = _shown(found, choice) if found.topology.levels and found.nbytes else []
+    size = (6.4 + 4.2 * len(shown), 1.6 + 0.42 * max(6, len(found.candidates)))
+    ranks, kind = found.topology.size, found.machine.kind
+    title = f"{found.collective}, {found.nbytes:,} bytes on {ranks} ranks ({kind})"
+    with _picture(output, title, 1, 1 + len(shown), figsize=size) as (figure, axes):
+        _times(found, choice, axes[0, 0])
+        if shown:
+            _maps(found, shown, axes[0, 1:], figure, root)
+
+
+def _shown(found: Explanation, choice: dict[str, Any]) -> list[str]:
+    """Choose what would run (or the fastest), and the slowest beside it."""
+    names = [c.algorithm for c in found.candidates]
+    first = choice["algorithm"] if choice["algorithm"] in names else names[0]
+    return list(dict.fromkeys([first, names[-1]]))[:_MAPS]
+
+
+def _times(found: Explanation, choice: dict[str, Any], axis: Any) -> None:
+    rows = list(reversed(found.candidates))
+    names = [f"{c.algorithm} ◂" if c.algorithm == choice["algorithm"] else c.algorithm for c in rows]
+    colours = [_TEXTBOOK if c.algorithm.startswith("textbook_") else _COLOURS[0] for c in rows]
+    axis.barh(names, [c.seconds * 1e6 for c in rows], color=colours, height=0.65)
+    if found.bound.seconds:
+        at, colour = found.bound.seconds * 1e6, _COLOURS[1]
+        axis.axvline(at, color=colour, linewidth=1.4)
+        axis.text(at, 1.01, "bound", color=colour, transform=axis.get_xaxis_transform(), ha="center")
+        _logarithmic(axis.xaxis, (1, 3), "{x:,g}")
+    axis.set_xlabel("modelled time (µs)")
+
+
+def _maps(found: Explanation, shown: list[str], axes: Any, figure: Any, root: int) -> None:
+    from matplotlib.colors import LogNorm
+
+    level = found.topology.levels[0]
+    loads = [
+        pair_loads(transfers(found.collective, name, found.topology, root), found.topology, found.nbytes) / 1e6
+        for name in shown
+    ]
+    top = max(float(matrix.max()) for matrix in loads)
+    if not top:
+        return
+    scale = LogNorm(min(float(m[m > 0].min()) for m in loads if m.any()) * 0.999, top)
+    for axis, name, matrix in zip(axes, shown, loads, strict=True):
+        image = axis.imshow(matrix, cmap="viridis", norm=scale, interpolation="nearest")
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel(f"to {level}")
+        axis.set_ylabel(f"from {level}")
+    figure.colorbar(image, ax=list(axes), label="MB", shrink=0.8)
+
+
+# --- simulate ---------------------------------------------------------------------------------------------------------
+
+
+def draw_sweep(collective: str, points: list[SweepPoint], output: Path) -> None:
+    """Draw time over bound against size, a panel a placement and order. Raises topocomm.Error for nothing to draw."""
+    points = [p for p in points if p.nbytes and p.bound > 0]
+    if not points:
+        raise Error("nothing to draw: no size above 0 bytes, or one rank only")
+    panels = list(dict.fromkeys((p.placement, p.order) for p in points))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    title, size = f"{collective} on {points[0].ranks} ranks, modelled", (1.5 + 4.5 * columns, 1 + 3.4 * rows)
+    with _picture(output, title, rows, columns, sharey=True, figsize=size) as (figure, axes):
+        for axis, panel in zip(axes.flat, panels, strict=False):
+            _panel(axis, [p for p in points if (p.placement, p.order) == panel])
+            axis.set_title(f"{Path(panel[0]).name}, {panel[1]}", fontsize=10)
+        for axis in list(axes.flat)[len(panels) :]:
+            axis.set_visible(False)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+
+
+def _panel(axis: Any, points: list[SweepPoint]) -> None:
+    sizes = [p.nbytes for p in points]
+    for number, name in enumerate(points[0].seconds):
+        line = ":" if name.startswith("textbook_") else "-"
+        over = [p.seconds[name] / p.bound for p in points]
+        axis.plot(sizes, over, label=name, **(_style(name, number) | {"markersize": 4, "linestyle": line}))
+    axis.set_yscale("log")
+    axis.grid(which="major", color="#dddddd", linewidth=0.6)
+    _sizes(axis, sizes, "vector")
+    axis.set_ylabel("time over bound")

@@ -3,68 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from topocomm.algorithms.table import TABLE, parse_name
 from topocomm.choose.modelled import Chooser
+from topocomm.cli.arguments import sizes_of
 from topocomm.cli.console import log
-from topocomm.cli.explain import check_picture, decision_of
-from topocomm.cli.places import ORDERS, add_json, machine_of, placement_of, size_of, write_json
+from topocomm.cli.places import add_model_arguments, decision_of, machine_of, placement_of, write_json
+from topocomm.cli.plot import check_picture, draw_sweep
 from topocomm.errors import AlgorithmError
 from topocomm.model.explain import candidates_of
-from topocomm.model.sweep import Point, sweep
+from topocomm.model.sweep import SweepPoint, sweep
 from topocomm.topology import Topology, reorder_ranks
 
-__all__ = ["HELP", "add_arguments", "run", "sizes_of"]
+__all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "modelled times over sizes, placements, orders of ranks and algorithms"
 
-MOST_SIZES = 64
-
-
-def sizes_of(text: str) -> list[int]:
-    """Sizes from ``1K,4K`` or ``1K:1M`` (each twice the one before). Raises ArgumentTypeError."""
-    sizes: list[int] = []
-    for word in text.split(","):
-        low, colon, high = word.partition(":")
-        size, last = size_of(low), size_of(high) if colon else size_of(low)
-        if colon and not 0 < size <= last:
-            raise argparse.ArgumentTypeError(f"{word!r} is no range of sizes; give MIN:MAX with 0 < MIN ≤ MAX")
-        while size <= last:
-            sizes.append(size)
-            if not size:
-                break
-            size *= 2
-    if len(sizes) > MOST_SIZES:
-        raise argparse.ArgumentTypeError(f"{text!r} makes {len(sizes)} sizes; at most {MOST_SIZES} are swept")
-    return sorted(set(sizes))
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is swept."""
-    parser.add_argument("collective", metavar="COLLECTIVE", help="allreduce, allgather, …")
-    parser.add_argument(
-        "--bytes", metavar="N,N|MIN:MAX", type=sizes_of, default="1K:16M", help="sizes of the vector (default 1K:16M)"
-    )
-    parser.add_argument(
-        "--placement", metavar="FILE", nargs="+", required=True, help="placement files, or sites' descriptions"
-    )
-    parser.add_argument("--hosts", metavar="A,B:4", help="the job's hosts, for by-node placements (default: all)")
-    parser.add_argument("--machine", metavar="FILE", help="machine file: links and capacities (default: assumed)")
-    parser.add_argument("--order", nargs="+", default=["given"], metavar="ORDER", help=f"orders of ranks: {ORDERS}")
+    """Add collective, sizes, placements, orders, algorithms and output."""
+    add_model_arguments(parser, several=True)
+    parser.add_argument("--bytes", metavar="N,N|MIN:MAX", type=sizes_of, default="1K:16M",
+        help="sizes of the vector (default 1K:16M)")  # fmt: skip
     parser.add_argument("--algorithm", nargs="+", metavar="NAME", help="algorithms (default: all that can run)")
-    parser.add_argument("--root", metavar="R", type=int, default=0, help="root of bcast, reduce, gather, scatter")
-    add_json(parser)
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="picture: .png, .pdf or .svg")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table for each placement and order; 0. Raises topocomm.Error for whatever does not fit."""
     if args.plot is not None:
         check_picture(args.plot)
-    points: list[Point] = []
+    points: list[SweepPoint] = []
     for path in args.placement:
         places = placement_of(path, args.hosts)
         for order in args.order:
@@ -72,17 +41,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         rows = [point.row() for point in points]
         document = {"collective": args.collective, "machine": args.machine, "rows": rows}
-        write_json(json.dumps(document, indent=1, ensure_ascii=False) + "\n", args.json)
+        write_json(document, args.json)
     if args.plot is not None:
-        from topocomm.cli.simulate_plot import draw
-
-        draw(args.collective, points, args.plot)
+        draw_sweep(args.collective, points, args.plot)
         log(f"wrote {args.plot}")
     return 0
 
 
 def _names(args: argparse.Namespace, topology: Topology) -> list[str]:
-    """The algorithms to sweep. Raises AlgorithmError for a name unknown."""
+    """Name the algorithms to sweep. Raises AlgorithmError for a name unknown."""
     able, left_out = candidates_of(args.collective, topology)
     if args.algorithm is None:
         return able
@@ -96,7 +63,7 @@ def _names(args: argparse.Namespace, topology: Topology) -> list[str]:
     return [text for text in args.algorithm if parse_name(text)[0] in able]
 
 
-def _one(args: argparse.Namespace, path: str, order: str, topology: Topology) -> list[Point]:
+def _one(args: argparse.Namespace, path: str, order: str, topology: Topology) -> list[SweepPoint]:
     """Sweep one placement in one order, and print its table."""
     machine = machine_of(args.machine, topology)
     found = sweep(args.collective, args.bytes, _names(args, topology), topology, machine, args.root)
@@ -107,8 +74,10 @@ def _one(args: argparse.Namespace, path: str, order: str, topology: Topology) ->
     return points
 
 
-def _table(args: argparse.Namespace, path: str, order: str, topology: Topology, points: list[Point]) -> Iterator[str]:
-    """Modelled latency (us) of every algorithm, the bound, and the choice of the rule."""
+def _table(
+    args: argparse.Namespace, path: str, order: str, topology: Topology, points: list[SweepPoint]
+) -> Iterator[str]:
+    """Write modelled time (us) of every algorithm, the bound, and the choice of the rule."""
     names = list(dict.fromkeys(name for point in points for name in point.seconds))
     yield f"# {args.collective}: modelled time (us)"
     yield f"# placement: {path}: {topology.describe()} (order {order})"

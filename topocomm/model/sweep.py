@@ -14,11 +14,11 @@ from topocomm.model.optimum import time_bound
 from topocomm.model.time import schedule_time
 from topocomm.topology import Topology
 
-__all__ = ["Point", "sweep"]
+__all__ = ["SweepPoint", "sweep"]
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One size under one placement: seconds of every algorithm, and the bound."""
 
     nbytes: int
@@ -34,7 +34,7 @@ class Point:
         """The algorithm with the shortest time."""
         return min(self.seconds, key=lambda name: self.seconds[name])
 
-    def at(self, placement: str, order: str, chosen: str) -> Point:
+    def at(self, placement: str, order: str, chosen: str) -> SweepPoint:
         """The same with where it is, and what the decision would be."""
         return replace(self, placement=placement, order=order, chosen=chosen)
 
@@ -54,7 +54,7 @@ class Point:
 
 def sweep(
     collective: str, sizes: Sequence[int], names: Sequence[str], topology: Topology, machine: Machine, root: int = 0
-) -> list[Point]:
+) -> list[SweepPoint]:
     """Price ``names`` at every size. Raises AlgorithmError if one is unknown or none is left, TopologyError if the
     machine does not fit."""
     if not names:
@@ -66,4 +66,4 @@ def sweep(
         for size in sizes:
             seconds[size][name] = schedule_time(listed, network, size)
     bounds = {size: time_bound(collective, network, size, root).seconds for size in sizes}
-    return [Point(size, bounds[size], seconds[size], topology.size) for size in sizes]
+    return [SweepPoint(size, bounds[size], seconds[size], topology.size) for size in sizes]

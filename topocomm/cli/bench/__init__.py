@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from topocomm.cli.bench.options import Options, add_arguments, options_of
+from topocomm.cli.bench.options import BenchOptions, add_arguments, options_of
 from topocomm.cli.console import launched_rank, version, whole_job
 
 __all__ = ["HELP", "add_arguments", "run"]
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     return _report(options)
 
 
-def _report(options: Options) -> int:
+def _report(options: BenchOptions) -> int:
     """Measure and print."""
     from topocomm.cli.bench.report import report
 

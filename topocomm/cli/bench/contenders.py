@@ -12,7 +12,7 @@ from topocomm.algorithms import TABLE, find
 from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError
 
-__all__ = ["AUTO", "NATIVE", "Contender", "Plan", "contenders", "plan_of"]
+__all__ = ["AUTO", "NATIVE", "Contender", "Selection", "contenders", "selection_of"]
 
 AUTO, NATIVE = "auto", "native"
 
@@ -20,8 +20,8 @@ Files = Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Names to measure, in the order of the columns; `optional` are those that ``all`` brought in and that may be
+class Selection:
+    """Names to measure, in the order of the selection; `optional` are those that ``all`` brought in and that may be
     n/a.
     """
 
@@ -47,7 +47,7 @@ class Contender:
         return getattr(self.comm, method)  # type: ignore[no-any-return]
 
 
-def plan_of(collective: str, words: Sequence[str]) -> Plan:
+def selection_of(collective: str, words: Sequence[str]) -> Selection:
     """What ``--algorithm`` names. Raises AlgorithmError for a name or option this collective has not."""
     every = [AUTO, NATIVE, *TABLE[collective]]
     names: list[str] = []
@@ -55,16 +55,16 @@ def plan_of(collective: str, words: Sequence[str]) -> Plan:
         if word not in ("all", AUTO, NATIVE):
             find(collective, word)
         names += every if word == "all" else [word]
-    return Plan(tuple(dict.fromkeys(names)), frozenset(every) - {AUTO, NATIVE, *words})
+    return Selection(tuple(dict.fromkeys(names)), frozenset(every) - {AUTO, NATIVE, *words})
 
 
-def contenders(world: MPI.Intracomm, collective: str, plan: Plan, told: Files) -> list[Contender]:
+def contenders(world: MPI.Intracomm, collective: str, selection: Selection, told: Files) -> list[Contender]:
     """A communicator for every name, over the processes of `world`; ``told``: files for `topocomm.Comm`. Collective.
 
     ``native`` is the plain communicator, without topocomm in the way. Raises AlgorithmError for a named algorithm
     that cannot run here, TopologyError for a bad file.
     """
-    return [_contender(world, collective, name, name in plan.optional, told) for name in plan.names]
+    return [_contender(world, collective, name, name in selection.optional, told) for name in selection.names]
 
 
 def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool, told: Files) -> Contender:

@@ -7,24 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from topocomm.cli.arguments import at_least, byte_count, size_range, writable
+from topocomm.cli.arguments import UsageError, at_least, byte_count, size_range, writable
 from topocomm.cli.bench.osu import BENCHMARKS, DATATYPES, MEMORY_FLOOR, MEMORY_LIMIT, Benchmark, Datatype, datatype_of
+from topocomm.cli.bench.put_options import PUTS
 from topocomm.cli.console import log
-from topocomm.cli.put.options import BENCHMARKS as PUTS
-from topocomm.errors import Error
 from topocomm.schedule.reorder import WAYS
 
-__all__ = ["Options", "UsageError", "add_arguments", "options_of"]
+__all__ = ["BenchOptions", "add_arguments", "options_of"]
 
 _MOST_PERCENTILES = 5
 
 
-class UsageError(Error):
-    """The command line asks for something that there is not."""
-
-
 @dataclass(frozen=True)
-class Options:
+class BenchOptions:
     """The checked arguments. `rotate` or `root`: where rooted collectives start; `iterations`, `warmup`: None for
     OSU's own.
     """
@@ -88,10 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-W", "--window-size", metavar="N", type=at_least(1), help="messages in flight in bw and bibw (default 64)")
 
 
-def options_of(args: argparse.Namespace) -> Options:
-    """The parsed arguments as `Options`. Raises UsageError for a flag the benchmark does not have, and an empty size
-    range.
-    """
+def options_of(args: argparse.Namespace) -> BenchOptions:
+    """Check the parsed arguments. Raises UsageError for a flag the benchmark does not have, and an empty size range."""
     benchmark = BENCHMARKS[args.benchmark]
     _refuse_foreign_flags(benchmark, args)
     least, most = args.message_size or (None, None)
@@ -99,7 +92,7 @@ def options_of(args: argparse.Namespace) -> Options:
     if least > most:
         raise UsageError(f"-m {least}:{most}: the smallest message is larger than the largest")
     root = args.root_rank or 0
-    return Options(
+    return BenchOptions(
         benchmark=benchmark,
         algorithms=tuple(args.algorithm or (("native",) if benchmark.point_to_point else ("auto", "native"))),
         told={"topology": args.topology, "machine": args.machine, "tuning": args.tuning},

@@ -10,18 +10,19 @@ from typing import Any
 from mpi4py import MPI
 
 from topocomm.choose.rule import Decision
-from topocomm.cli import machine
-from topocomm.cli.bench.contenders import NATIVE, Contender, Plan, contenders, plan_of
+from topocomm.cli import provenance
+from topocomm.cli.arguments import UsageError
+from topocomm.cli.bench.columns import Result, Row, Table
+from topocomm.cli.bench.contenders import NATIVE, Contender, Selection, contenders, selection_of
 from topocomm.cli.bench.data import MOST_CHARACTERS
-from topocomm.cli.bench.measure import Effort, VerificationError, able, measure, statistics
-from topocomm.cli.bench.options import Options, UsageError
+from topocomm.cli.bench.options import BenchOptions
 from topocomm.cli.bench.osu import Datatype, sizes
-from topocomm.cli.bench.pt2pt import measure_messages, messages_of
+from topocomm.cli.bench.pt2pt import measure_messages, pair_of
 from topocomm.cli.bench.results import Record
-from topocomm.cli.bench.table import Result, Row, Table
+from topocomm.cli.bench.timing import Repeats, VerificationError, able, measure, statistics
 from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
 from topocomm.cli.console import log, version
-from topocomm.cli.plot import draw
+from topocomm.cli.plot import draw_results
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError
@@ -37,7 +38,7 @@ class Run:
     once.
     """
 
-    options: Options
+    options: BenchOptions
     world: MPI.Intracomm
     contenders: Sequence[Contender]
     optional: frozenset[str]
@@ -68,7 +69,7 @@ class Run:
         self.known.add((name, reason))
 
 
-def report(options: Options) -> int:
+def report(options: BenchOptions) -> int:
     """Measure, print and write what `options` ask for. Collective over MPI.COMM_WORLD; returns the exit code.
 
     Raises UsageError, AlgorithmError or TopologyError, the same on every rank, before anything is measured.
@@ -80,14 +81,14 @@ def report(options: Options) -> int:
             print(unfit, file=sys.stderr, flush=True)
         world.Barrier()
         return 1
-    plan = Plan((NATIVE,), frozenset())
+    selection = Selection((NATIVE,), frozenset())
     if not options.benchmark.point_to_point:
-        plan = plan_of(options.benchmark.name, options.algorithms)
-    found = contenders(world, options.benchmark.name, plan, options.told)
-    return _report(Run(_limited(options, world), world, found, plan.optional, set()))
+        selection = selection_of(options.benchmark.name, options.algorithms)
+    found = contenders(world, options.benchmark.name, selection, options.told)
+    return _report(Run(_limited(options, world), world, found, selection.optional, set()))
 
 
-def _unfit(options: Options, ranks: int) -> str | None:
+def _unfit(options: BenchOptions, ranks: int) -> str | None:
     """Why this number of ranks cannot run the benchmark, in OSU's words."""
     if options.benchmark.point_to_point and ranks != 2:
         return "This test requires exactly two processes"
@@ -100,7 +101,7 @@ def _unfit(options: Options, ranks: int) -> str | None:
     return None
 
 
-def _limited(options: Options, world: MPI.Intracomm) -> Options:
+def _limited(options: BenchOptions, world: MPI.Intracomm) -> BenchOptions:
     """The options with the largest message that the memory limit allows."""
     most = options.memory // world.size if options.benchmark.blocks else options.memory
     if options.benchmark.point_to_point or options.most <= most:
@@ -114,7 +115,7 @@ def _limited(options: Options, world: MPI.Intracomm) -> Options:
 
 def _report(run: Run) -> int:
     benchmark, world = run.options.benchmark, run.world
-    nodes = machine.count_nodes(world)
+    nodes = provenance.count_nodes(world)
     _try_smallest(run)
     context = _context(run, nodes)
     record = Record(benchmark, run.names, world.size, nodes, context, run.options.in_place)
@@ -136,13 +137,13 @@ def _report(run: Run) -> int:
     return 1 if failure else 0
 
 
-def _keep(options: Options, record: Record, drawn: bool) -> str | None:
+def _keep(options: BenchOptions, record: Record, drawn: bool) -> str | None:
     """Write the files that were asked for, pictures only of right results; why that is not possible, else None."""
     try:
         if options.json:
             record.write(options.json)
         for picture in options.pictures if drawn and record.rows else ():
-            draw(record.document(), picture)
+            draw_results(record.document(), picture)
             log(f"wrote {picture}")
     except OSError as error:
         return f"{error.filename}: cannot be written: {error.strerror}"
@@ -164,7 +165,7 @@ def _rows(run: Run, datatype: Datatype, record: Record) -> str | None:
         iterations, warmup = options.loops(size)
         failure, results = None, None
         try:
-            results = _measured(run, datatype, size, Effort(iterations, warmup, options.validation, options.settle))
+            results = _measured(run, datatype, size, Repeats(iterations, warmup, options.validation, options.settle))
         except VerificationError as error:
             failure = f"{options.benchmark.name} at size {size}: {error}"
         row = Row(size, iterations, failure is None, results or dict.fromkeys(run.names))
@@ -178,7 +179,7 @@ def _rows(run: Run, datatype: Datatype, record: Record) -> str | None:
     return None
 
 
-def _sizes(options: Options, datatype: Datatype, ranks: int) -> Iterator[int]:
+def _sizes(options: BenchOptions, datatype: Datatype, ranks: int) -> Iterator[int]:
     """The sizes to measure, in bytes; 0 for a benchmark without messages."""
     least = ranks if options.benchmark.name == "reduce_scatter_block" else 1
     if options.benchmark.name == "barrier":
@@ -186,20 +187,20 @@ def _sizes(options: Options, datatype: Datatype, ranks: int) -> Iterator[int]:
     return sizes(options.least, options.most, datatype.itemsize * least)
 
 
-def _measured(run: Run, datatype: Datatype, size: int, effort: Effort) -> dict[str, Result | None]:
+def _measured(run: Run, datatype: Datatype, size: int, repeats: Repeats) -> dict[str, Result | None]:
     """The results at one size, by contender, None where one cannot run. Raises VerificationError."""
     options, world = run.options, run.world
     if options.benchmark.point_to_point:
-        messages = messages_of(world, datatype, size, options.window)
-        return {NATIVE: measure_messages(options.benchmark.name, messages, effort, run.percentiles)}
+        pair = pair_of(world, datatype, size, options.window)
+        return {NATIVE: measure_messages(options.benchmark.name, pair, repeats, run.percentiles)}
     workload = _workload(options, world, datatype, size)
     calls = _able(run, workload)
-    seconds = measure(world, calls, workload, effort)
+    seconds = measure(world, calls, workload, repeats)
     measured = {name: statistics(world, mine, run.percentiles) for name, mine in zip(calls, seconds, strict=True)}
     return {name: measured.get(name) for name in run.names}
 
 
-def _workload(options: Options, world: MPI.Intracomm, datatype: Datatype, size: int) -> Workload:
+def _workload(options: BenchOptions, world: MPI.Intracomm, datatype: Datatype, size: int) -> Workload:
     roots = range(world.size) if options.rotate else (options.root,)
     shape = Shape(world.rank, world.size, datatype, size // datatype.itemsize, roots, options.in_place)
     return WORKLOADS[options.benchmark.name](shape)
@@ -249,7 +250,7 @@ def _context(run: Run, nodes: int) -> dict[str, str]:
     """The lines above the table."""
     ranks = run.world.size
     context = {
-        "MPI": machine.mpi_library(),
+        "MPI": provenance.mpi_library(),
         "Ranks": f"{ranks} on {nodes} node{'s' if nodes != 1 else ''}",
     }
     for contender in run.contenders:

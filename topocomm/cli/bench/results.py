@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from topocomm.cli import machine
+from topocomm.cli import provenance
+from topocomm.cli.bench.columns import Result, Row
 from topocomm.cli.bench.osu import Benchmark
-from topocomm.cli.bench.table import Result, Row
 from topocomm.errors import Error
 
 __all__ = ["FORMAT", "VERSION", "Record", "read"]
@@ -51,12 +51,12 @@ class Record:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": shlex.join(["python", "-m", "topocomm", *sys.argv[1:]]),
             "machine": {
-                "cpu": machine.cpu_model(),
-                "cores": machine.usable_cores(),
+                "cpu": provenance.cpu_model(),
+                "cores": provenance.usable_cores(),
                 "nodes": self.nodes,
                 "ranks": self.ranks,
             },
-            "versions": machine.versions(),
+            "versions": provenance.versions(),
             "context": dict(self.context),
             "in_place": self.in_place,
             "contenders": list(self.contenders),

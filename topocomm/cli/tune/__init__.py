@@ -9,9 +9,9 @@ from pathlib import Path
 
 from topocomm.algorithms.table import TABLE, find, parse_name
 from topocomm.choose.measured.entries import NATIVE
+from topocomm.cli.arguments import sizes_of
 from topocomm.cli.console import whole_job
-from topocomm.cli.simulate import sizes_of
-from topocomm.cli.tune.options import Options
+from topocomm.cli.tune.asked import TuneOptions
 from topocomm.collectives import COLLECTIVES, REDUCING
 from topocomm.errors import AlgorithmError, Error
 
@@ -95,7 +95,7 @@ def _refuse(what: str, args: argparse.Namespace, others: Sequence[str]) -> None:
             raise Error(f"{what} takes no --{flag}; --help shows what goes together")
 
 
-def _options(args: argparse.Namespace) -> Options:
+def _options(args: argparse.Namespace) -> TuneOptions:
     collectives = args.collectives or (REDUCING if args.ordered else tuple(COLLECTIVES))
     if args.ordered:
         for name in collectives:
@@ -110,7 +110,7 @@ def _options(args: argparse.Namespace) -> Options:
         raise Error("--algorithms names native alone, which is always measured; add what to compare it with")
     for name in names:
         _check(name, collectives)
-    return Options(
+    return TuneOptions(
         tuple(collectives),
         tuple(args.sizes or sizes_of(_SIZES)),
         names,
@@ -133,7 +133,7 @@ def _check(name: str, collectives: Sequence[str]) -> None:
         find(collective, name)
 
 
-def _measure(options: Options) -> int:
+def _measure(options: TuneOptions) -> int:
     from topocomm.cli.tune.session import tune
 
     with whole_job():

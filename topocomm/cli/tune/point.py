@@ -10,7 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.choose.measured.entries import NATIVE, Timing
-from topocomm.cli.bench.measure import slowest, verify
+from topocomm.cli.bench.timing import slowest, verify
 from topocomm.cli.bench.workloads import Workload
 
 __all__ = ["measure_point"]

@@ -15,15 +15,15 @@ from topocomm.algorithms.table import find
 from topocomm.choose.measured import Entry, Tuning, class_of, dumps_tuning, read_tuning
 from topocomm.choose.measured.entries import NATIVE
 from topocomm.choose.measured.files import write_text
-from topocomm.cli import machine
-from topocomm.cli.bench.measure import VerificationError, able
+from topocomm.cli import provenance
 from topocomm.cli.bench.osu import BENCHMARKS, Datatype, datatype_of
+from topocomm.cli.bench.timing import VerificationError, able
 from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
 from topocomm.cli.console import log
 from topocomm.cli.progress import Progress
-from topocomm.cli.tune.options import Options
+from topocomm.cli.tune.asked import TuneOptions
 from topocomm.cli.tune.point import measure_point
-from topocomm.cli.tune.report import table, words
+from topocomm.cli.tune.words import table, words
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError, Error
@@ -33,7 +33,7 @@ __all__ = ["tune"]
 
 
 @dataclass(frozen=True)
-class Point:
+class TunePoint:
     """One call at one size: bytes of the whole vector, and the elements that a `Shape` counts."""
 
     collective: str
@@ -45,14 +45,14 @@ class Point:
 class Session:
     """What all ranks know alike; ``book``, what was measured, only rank 0 keeps up to date."""
 
-    options: Options
+    options: TuneOptions
     world: MPI.Intracomm
     topology: Topology
     library: str
-    candidates: dict[Point, list[str]]
+    candidates: dict[TunePoint, list[str]]
     book: Tuning
 
-    def entry(self, point: Point, algorithms: dict[str, Any]) -> Entry:
+    def entry(self, point: TunePoint, algorithms: dict[str, Any]) -> Entry:
         """An entry of this session."""
         return Entry(
             point.collective,
@@ -67,7 +67,7 @@ class Session:
             self.topology.describe(),
         )
 
-    def known(self, point: Point) -> Entry | None:
+    def known(self, point: TunePoint) -> Entry | None:
         """What the book has of a point, if it has every candidate."""
         key = self.entry(point, {}).key
         for entry in self.book.entries:
@@ -76,7 +76,7 @@ class Session:
         return None
 
 
-def tune(options: Options) -> int:
+def tune(options: TuneOptions) -> int:
     """Measure, keep and print. Collective over MPI.COMM_WORLD; 0, or 1 when a result was wrong.
 
     Raises Error, the same on every rank, before anything is measured, for what cannot be measured or kept. What was
@@ -91,7 +91,7 @@ def tune(options: Options) -> int:
     candidates = _told(
         world, lambda: {p: list(dict.fromkeys(able[p.collective] + _suggested(options, p, asked))) for p in points}
     )
-    session = Session(options, world, topology, machine.mpi_library(), candidates, book)
+    session = Session(options, world, topology, provenance.mpi_library(), candidates, book)
     if not points:
         raise Error(f"no size of {options.sizes[0]} to {options.sizes[-1]} bytes gives each of {world.size} ranks "
                     "an element; give larger --sizes")  # fmt: skip
@@ -119,7 +119,7 @@ def _told(world: MPI.Intracomm, work: Callable[[], Any]) -> Any:
     return found
 
 
-def _open(options: Options) -> Tuning:
+def _open(options: TuneOptions) -> Tuning:
     """The book to go on with. Writes it back at once: what cannot be written is refused before anything is measured."""
     book = Tuning()
     if options.save is None:
@@ -132,7 +132,7 @@ def _open(options: Options) -> Tuning:
     return book
 
 
-def _candidates(options: Options, collective: str, topology: Topology) -> list[str]:
+def _candidates(options: TuneOptions, collective: str, topology: Topology) -> list[str]:
     """The algorithms that can run here. Raises AlgorithmError for one that was named and cannot."""
     names = []
     for name in options.names(collective):
@@ -148,7 +148,7 @@ def _candidates(options: Options, collective: str, topology: Topology) -> list[s
     return names
 
 
-def _suggested(options: Options, point: Point, comm: Comm) -> list[str]:
+def _suggested(options: TuneOptions, point: TunePoint, comm: Comm) -> list[str]:
     """What the model would choose, with options, which names in the table lack; nothing if algorithms were named."""
     if options.algorithms or options.ordered:
         return []
@@ -160,11 +160,11 @@ def _datatype(collective: str) -> Datatype:
     return datatype_of(None, BENCHMARKS[collective])
 
 
-def _points(options: Options, ranks: int) -> Iterator[Point]:
+def _points(options: TuneOptions, ranks: int) -> Iterator[TunePoint]:
     """The grid, in the order in which it is measured; a size is cut to whole elements, and blocks of equal size."""
     for collective in options.collectives:
         if collective == "barrier":
-            yield Point(collective, 0, 0)
+            yield TunePoint(collective, 0, 0)
             continue
         itemsize = _datatype(collective).itemsize
         blocks = ranks if BENCHMARKS[collective].blocks or collective.startswith("reduce_scatter") else 1
@@ -172,10 +172,10 @@ def _points(options: Options, ranks: int) -> Iterator[Point]:
             elements = size // itemsize // blocks
             if elements:
                 nbytes = elements * blocks * itemsize
-                yield Point(collective, nbytes, elements if BENCHMARKS[collective].blocks else elements * blocks)
+                yield TunePoint(collective, nbytes, elements if BENCHMARKS[collective].blocks else elements * blocks)
 
 
-def _all_points(session: Session, points: list[Point]) -> tuple[list[Entry], str | None]:
+def _all_points(session: Session, points: list[TunePoint]) -> tuple[list[Entry], str | None]:
     """Measure what is not known; the entries of all points (rank 0), and what was wrong."""
     options, world = session.options, session.world
     known = world.bcast([session.known(point) for point in points] if world.rank == 0 else None)
@@ -215,7 +215,7 @@ def _communicator(session: Session, collective: str, name: str) -> MPI.Intracomm
     return Comm(session.world, algorithm={collective: name}, topology=session.topology, tuning=Tuning())
 
 
-def _measured(session: Session, point: Point, comms: dict[str, MPI.Intracomm]) -> Entry:
+def _measured(session: Session, point: TunePoint, comms: dict[str, MPI.Intracomm]) -> Entry:
     """Measure one point. Raises VerificationError, on every rank."""
     world, options = session.world, session.options
     shape = Shape(world.rank, world.size, _datatype(point.collective), point.count)

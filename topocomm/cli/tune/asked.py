@@ -7,11 +7,11 @@ from pathlib import Path
 
 from topocomm.algorithms.table import TABLE, parse_name
 
-__all__ = ["Options"]
+__all__ = ["TuneOptions"]
 
 
 @dataclass(frozen=True)
-class Options:
+class TuneOptions:
     """What to measure. ``algorithms`` empty: the topology-aware ones, with the textbook forms if ``textbook``."""
 
     collectives: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Times the ways of one benchmark of puts in alternating rounds, and divides them round by round."""
+"""Timing the ways of one benchmark of puts in alternating rounds; ratios are taken round by round."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from time import perf_counter
 from typing import Any
 
 from topocomm import rma
-from topocomm.cli.put.ways import Notified, Way
+from topocomm.cli.bench.put_ways import Notified, Way
 
-__all__ = ["ROUNDS", "Setting", "bind", "measure_size"]
+__all__ = ["ROUNDS", "Kind", "Setting", "bind", "measure_size"]
 
 ROUNDS = 15
 MOVED = 32 << 20
 """Bytes a round moves at most, but never fewer than ten windows."""
 
+Kind = Callable[[Any, rma.Context, int, int, int], Way]
+"""Makes a way from communicator, context, bytes of a message, messages in flight and number of buffers."""
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays the same over the sizes; a kind makes a way from communicator, context, size, window and buffers."""
+    """All that is equal for every size: benchmark, ranks, ways, messages in flight, iterations (0: by size)."""
 
     benchmark: str
     comm: Any
     context: rma.Context
-    kinds: Sequence[Callable[[Any, rma.Context, int, int, int], Way]]
+    kinds: Sequence[Kind]
     window: int
     iterations: int
 
 
 def bind(comm: Any) -> bool:
-    """Keeps each rank on a core of its own; False where this node has fewer cores than ranks. Collective."""
+    """Keep each rank on a core of its own; False where this node has fewer cores than ranks. Collective."""
     cores = sorted(os.sched_getaffinity(0))
     union = sorted(set().union(*comm.allgather(cores)))
     enough: bool = len(union) >= comm.size
@@ -42,7 +45,7 @@ def bind(comm: Any) -> bool:
 
 
 def _ping_pong(way: Way, rank: int, iterations: int) -> float:
-    """Seconds one way."""
+    """Measure the seconds of a message one way."""
     start = perf_counter()
     for i in range(iterations):
         if rank == 0:
@@ -55,7 +58,7 @@ def _ping_pong(way: Way, rank: int, iterations: int) -> float:
 
 
 def _stream(way: Way, rank: int, iterations: int, both: bool, answer: Way) -> float:
-    """Seconds for a window; one way, it is answered by a message of its own kind of one byte."""
+    """Measure the seconds of a window; one way, it is answered by a message of one byte of the same kind."""
     start = perf_counter()
     for i in range(iterations):
         if both:
@@ -78,7 +81,7 @@ def _value(name: str, seconds: float, size: int, window: int) -> float:
 
 
 def measure_size(setting: Setting, size: int) -> dict[str, Any]:
-    """Medians over rounds in which the ways take turns, and of each round's time divided by that of notified puts."""
+    """Measure medians over rounds in which the ways take turns, and of each round's time over that of notified puts."""
     name, comm, context = setting.benchmark, setting.comm, setting.context
     window = setting.window
     buffers = 2 if name == "put_bibw" else 1  # an answered message proves its buffer free

@@ -11,11 +11,11 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from topocomm.cli.bench.table import Result
+from topocomm.cli.bench.columns import Result
 from topocomm.cli.bench.workloads import Workload
 from topocomm.errors import AlgorithmError
 
-__all__ = ["Effort", "VerificationError", "able", "measure", "slowest", "statistics", "verify"]
+__all__ = ["Repeats", "VerificationError", "able", "measure", "slowest", "statistics", "verify"]
 
 _FIRST, _LAST = 0, 1
 """Iteration numbers of the two verified calls around the timed loop: their data differ."""
@@ -29,7 +29,7 @@ class VerificationError(Exception):
 
 
 @dataclass(frozen=True)
-class Effort:
+class Repeats:
     """How often to call: timed iterations, warm-up iterations before them, and with `every` set, verification of each
     call.
 
@@ -56,17 +56,17 @@ def able(world: MPI.Intracomm, call: Callable[..., Any], workload: Workload) -> 
 
 
 def measure(
-    world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, effort: Effort
+    world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, repeats: Repeats
 ) -> NDArray[np.float64]:
     """Seconds of every timed call on this rank, one line a contender; the contenders take turns within each iteration.
 
     Collective over `world`, whose barrier separates the calls. Raises VerificationError, on every rank.
     """
     verify(world, calls, workload, last=False)
-    loop = _verifying_loop if effort.every else _loop
-    times = loop(world, calls, workload, effort)
+    loop = _verifying_loop if repeats.every else _loop
+    times = loop(world, calls, workload, repeats)
     verify(world, calls, workload, last=True)
-    return np.array(times)[:, effort.warmup :]
+    return np.array(times)[:, repeats.warmup :]
 
 
 def verify(world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, last: bool) -> None:
@@ -84,7 +84,7 @@ def slowest(
     """Seconds of the slowest rank, one line a contender; they take turns within each iteration. Collective; the same
     on every rank.
     """
-    mine = np.array(_loop(world, calls, workload, Effort(iterations, 0)))
+    mine = np.array(_loop(world, calls, workload, Repeats(iterations, 0)))
     across = np.empty_like(mine)
     world.Allreduce(mine, across, MPI.MAX)
     return across
@@ -112,13 +112,13 @@ def percentiles_of(values: NDArray[np.float64], percentiles: Sequence[int]) -> d
 
 
 def _loop(
-    world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, effort: Effort
+    world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, repeats: Repeats
 ) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in calls]
     turns = list(zip(calls.values(), times, strict=True))
     arguments, barrier, clock = workload.arguments, world.Barrier, perf_counter
     world.Barrier()
-    for iteration in range(effort.warmup + effort.iterations):
+    for iteration in range(repeats.warmup + repeats.iterations):
         argument = arguments[iteration % len(arguments)]
         for call, mine in turns:
             start = clock()
@@ -130,13 +130,13 @@ def _loop(
 
 
 def _verifying_loop(
-    world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, effort: Effort
+    world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, repeats: Repeats
 ) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in calls]
-    for iteration in range(effort.warmup + effort.iterations):
+    for iteration in range(repeats.warmup + repeats.iterations):
         for name, mine in zip(calls, times, strict=True):
             argument = workload.arguments[iteration % len(workload.arguments)]
-            for _ in range(effort.settle):
+            for _ in range(repeats.settle):
                 calls[name](*argument)
             mine.append(_verified(world, calls, name, workload, iteration))
     return times

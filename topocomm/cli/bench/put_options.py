@@ -6,12 +6,11 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from topocomm.cli.arguments import at_least, size_range, writable
-from topocomm.errors import Error
+from topocomm.cli.arguments import UsageError, at_least, size_range, writable
 
-__all__ = ["BENCHMARKS", "UNITS", "Options", "UsageError", "add_arguments", "options_of"]
+__all__ = ["PUTS", "UNITS", "PutOptions", "add_arguments", "options_of"]
 
-BENCHMARKS = {
+PUTS = {
     "put_latency": "OSU-style one-way latency of a notified put",
     "put_bw": "bandwidth of a window of notified puts",
     "put_bibw": "the same in both directions at once",
@@ -23,12 +22,8 @@ TRANSPORTS = ("shm", "ofi", "mpi")
 LEAST, MOST, WINDOW, WIDEST = 1, 1 << 20, 16, 2048
 
 
-class UsageError(Error):
-    """The command line asks for something that there is not."""
-
-
 @dataclass(frozen=True)
-class Options:
+class PutOptions:
     """The checked arguments; ``iterations`` 0: chosen by size; ``transports`` None: as topocomm.rma.Context."""
 
     benchmark: str
@@ -43,10 +38,10 @@ class Options:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """OSU's options, and ours (long only) after them."""
+    """Add OSU's options, then ours (long only)."""
     add = parser.add_argument
-    names = "; ".join(f"{name}: {what}" for name, what in BENCHMARKS.items())
-    add("benchmark", choices=list(BENCHMARKS), metavar="BENCHMARK", help=names)
+    names = "; ".join(f"{name}: {what}" for name, what in PUTS.items())
+    add("benchmark", choices=list(PUTS), metavar="BENCHMARK", help=names)
     add("-m", "--message-size", metavar="[MIN:]MAX", type=size_range,
         help=f"bytes (also 4K, 2M); MIN: sets only MIN (default {LEAST}:{MOST})")  # fmt: skip
     add("-i", "--iterations", metavar="N", type=at_least(1),
@@ -64,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{name}", help=argparse.SUPPRESS)
 
 
-def options_of(args: argparse.Namespace) -> Options:
-    """The parsed arguments. Raises UsageError for what these benchmarks do not have, and an empty size range."""
+def options_of(args: argparse.Namespace) -> PutOptions:
+    """Check the parsed arguments. Raises UsageError for an option of other benchmarks, and an empty size range."""
     foreign = [name for name in ("algorithm", "topology", "machine", "tuning") if getattr(args, name) is not None]
     if foreign:
         raise UsageError(f"{args.benchmark} compares no algorithms; leave out --{' and --'.join(foreign)}")
@@ -78,8 +73,8 @@ def options_of(args: argparse.Namespace) -> Options:
     if least > most:
         raise UsageError(f"-m {least}:{most}: the smallest message is larger than the largest")
     window = 1 if args.benchmark == "put_latency" else args.window_size or WINDOW
-    return Options(args.benchmark, least, most, args.iterations or 0, window, args.compare, args.transports, args.bind,
-                   args.json)  # fmt: skip
+    return PutOptions(args.benchmark, least, most, args.iterations or 0, window, args.compare, args.transports,
+                      args.bind, args.json)  # fmt: skip
 
 
 def _transports(text: str) -> tuple[str, ...]:

@@ -1,33 +1,43 @@
-"""From options to a printed report of puts: open a context, then size by size measure, print and record."""
+"""The report of puts: open a context, then measure, print and record size by size."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mpi4py import MPI
 
 from topocomm import rma
-from topocomm.cli import machine
+from topocomm.cli import provenance
+from topocomm.cli.arguments import UsageError
 from topocomm.cli.bench.osu import sizes
+from topocomm.cli.bench.put_options import UNITS, PutOptions
+from topocomm.cli.bench.put_rounds import ROUNDS, Kind, Setting, bind, measure_size
+from topocomm.cli.bench.put_ways import Active, Fence, Flag, Notified, TwoSided
 from topocomm.cli.console import version
-from topocomm.cli.put.measure import ROUNDS, Setting, bind, measure_size
-from topocomm.cli.put.options import UNITS, Options, UsageError
-from topocomm.cli.put.put_notify import AbsentError, PutNotify, load
-from topocomm.cli.put.ways import Active, Fence, Flag, Messages, Notified
 
 __all__ = ["report"]
 
 
-def report(options: Options) -> int:
-    """Measure, print and write what ``options`` ask for; collective over MPI.COMM_WORLD. Raises topocomm.Error."""
+Further = Callable[[MPI.Intracomm], tuple[Sequence[Kind], Mapping[str, str]]]
+"""More kinds of ways to compare with, and why others are absent, by name. Collective."""
+
+
+def report(options: PutOptions, further: Further | None = None) -> int:
+    """Measure, print and write what ``options`` ask for; collective over MPI.COMM_WORLD. Returns exit code 0.
+
+    ``further`` adds ways to those of ``--compare``. Raises topocomm.Error, alike on every rank.
+    """
     world = MPI.COMM_WORLD
     if world.size != 2:
         raise UsageError(f"{options.benchmark} needs exactly 2 ranks, got {world.size}")
     if options.bind and not bind(world):
         raise UsageError(f"--bind needs a core for each of {world.size} ranks")
-    kinds, absent = _ways(world, options.compare)
+    kinds: list[Kind] = [Notified, TwoSided, Flag, Active, Fence] if options.compare else [Notified]
+    more, absent = further(world) if further and options.compare else ((), {})
+    kinds += more
     _check_memory(world, options, len(kinds))
     try:
         context = rma.Context(world, transports=options.transports)
@@ -35,15 +45,15 @@ def report(options: Options) -> int:
         raise UsageError(str(error)) from error
     with context:
         setting = Setting(options.benchmark, world, context, kinds, options.window, options.iterations)
-        about = {"mpi": machine.mpi_library(), "transport": context.transport(1 - world.rank)}
-        nodes = machine.count_nodes(world)
+        about = {"mpi": provenance.mpi_library(), "transport": context.transport(1 - world.rank)}
+        nodes = provenance.count_nodes(world)
         if world.rank == 0:
             print(f"# topocomm {options.benchmark} v{version()}\n# MPI: {about['mpi']}")
             print(f"# Ranks: 2 on {nodes} node{'s' if nodes != 1 else ''}\n# Transport: {about['transport']}")
             for name, reason in absent.items():
                 print(f"# {name}: absent, {reason}")
         rows = _rows(setting, options)
-    found = {"benchmark": options.benchmark, "unit": UNITS[options.benchmark], **about, "absent": absent,
+    found = {"benchmark": options.benchmark, "unit": UNITS[options.benchmark], **about, "absent": dict(absent),
              "rounds": ROUNDS, "rows": rows}  # fmt: skip
     problem = world.bcast(_keep(options, found) if world.rank == 0 else None)
     if problem:
@@ -51,7 +61,7 @@ def report(options: Options) -> int:
     return 0
 
 
-def _check_memory(world: MPI.Intracomm, options: Options, ways: int) -> None:
+def _check_memory(world: MPI.Intracomm, options: PutOptions, ways: int) -> None:
     """Each way has its own buffers for a window of the largest message: two of them where both ranks send at once."""
     buffers = 2 if options.benchmark == "put_bibw" else 1
     needed = ways * options.most * (options.window * buffers + 1)
@@ -63,7 +73,7 @@ def _check_memory(world: MPI.Intracomm, options: Options, ways: int) -> None:
         )
 
 
-def _rows(setting: Setting, options: Options) -> list[dict[str, Any]]:
+def _rows(setting: Setting, options: PutOptions) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for size in sizes(options.least, options.most, 1):
         values = measure_size(setting, size)
@@ -77,20 +87,7 @@ def _rows(setting: Setting, options: Options) -> list[dict[str, Any]]:
     return rows
 
 
-def _ways(world: MPI.Intracomm, compare: bool) -> tuple[list[Any], dict[str, str]]:
-    """The kinds of ways to measure, and why others are absent, by name."""
-    kinds: list[Any] = [Notified]
-    if not compare:
-        return kinds, {}
-    kinds += [Messages, Flag, Active, Fence]
-    try:
-        helper = load(world)
-    except AbsentError as reason:
-        return kinds, {PutNotify.name: str(reason)}
-    return [*kinds, lambda *words: PutNotify(helper, *words)], {}
-
-
-def _keep(options: Options, found: dict[str, Any]) -> str | None:
+def _keep(options: PutOptions, found: dict[str, Any]) -> str | None:
     """Write the file that was asked for; why that is not possible, else None."""
     if options.json is None:
         return None

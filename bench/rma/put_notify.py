@@ -1,7 +1,10 @@
-"""Intel MPI's MPIX_Put_notify as a way to compare with, through a C helper built here when the MPI library has it.
+"""``bench put_*`` with one column more: Intel MPI's MPIX_Put_notify, where the MPI library has it.
 
-The helper is ``bench/rma_put_notify.c`` of a source checkout. It is not linked against MPI: its calls go to the library
-that mpi4py has loaded, so that no second one comes into the process.
+    mpiexec -n 2 python -m bench.rma.put_notify put_latency --compare
+
+Arguments as of ``python -m topocomm bench put_latency``. The calls come from a C helper, put_notify.c, which is built
+here. It is not linked against MPI: its calls go to the library that mpi4py has loaded, so that no second one comes into
+the process.
 """
 
 from __future__ import annotations
@@ -12,16 +15,23 @@ import importlib.util
 import re
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from topocomm.cli.put.ways import source, wrong
+from topocomm.cli.bench.put_options import add_arguments, options_of
+from topocomm.cli.bench.put_report import report
+from topocomm.cli.bench.put_rounds import Kind
+from topocomm.cli.bench.put_ways import Way, source, wrong
+from topocomm.cli.bench.puts import HELP
+from topocomm.cli.console import Parser, refuse, whole_job
+from topocomm.errors import Error
 
-__all__ = ["AbsentError", "PutNotify", "load"]
+__all__ = ["AbsentError", "PutNotify", "further", "load"]
 
-SOURCE = Path(__file__).parents[3] / "bench" / "rma_put_notify.c"
+SOURCE = Path(__file__).with_name("put_notify.c")
 NAME = "_rma_put_notify"
 DECLARATIONS = """
 int notify_open(int fortran_comm);
@@ -53,8 +63,6 @@ def _usable() -> tuple[Path, Path]:
     include = next((h for h in headers if (h / "mpi.h").exists()), None)
     if include is None or "MPIX_Put_notify" not in (include / "mpi.h").read_text(errors="replace"):
         raise AbsentError("mpi.h with MPIX_Put_notify was not found; pip install impi-devel")
-    if not SOURCE.exists():
-        raise AbsentError(f"bench/{SOURCE.name} is not here; run from a source checkout")
     return library, include
 
 
@@ -66,7 +74,7 @@ def _build(include: Path, folder: str) -> str:
     try:
         return str(ffi.compile(tmpdir=folder))
     except Exception as error:  # cffi passes on whatever the compiler's driver raises
-        raise AbsentError(f"bench/{SOURCE.name} could not be compiled: {error}") from error
+        raise AbsentError(f"{SOURCE.name} could not be compiled: {error}") from error
 
 
 def load(comm: Any) -> Any:
@@ -100,7 +108,7 @@ def _check(error: int) -> None:
         raise MPI.Exception(error)
 
 
-class PutNotify:
+class PutNotify(Way):
     """MPIX_Put_notify and a flush for local completion; the target asks MPIX_Win_get_notify until it is there."""
 
     name = "put_notify"
@@ -130,9 +138,30 @@ class PutNotify:
         if ahead > 1:  # nothing holds the peer back, so the next one may be there already
             wrong(self.name)
 
-    def both(self, stamp: int) -> None:
-        self.send(stamp)
-        self.receive(stamp)
-
     def finish(self) -> None:
         _check(self.lib.notify_free(self.handle))
+
+
+def further(world: Any) -> tuple[list[Kind], dict[str, str]]:
+    """Make the way to compare with, or say why it is absent. Collective."""
+    try:
+        helper = load(world)
+    except AbsentError as reason:
+        return [], {PutNotify.name: str(reason)}
+    return [partial(PutNotify, helper)], {}
+
+
+def main() -> int:
+    """Run one benchmark of puts; returns the exit code."""
+    parser = Parser(prog="python -m bench.rma.put_notify", description=HELP)
+    add_arguments(parser)
+    try:
+        options = options_of(parser.parse_args())
+        with whole_job():
+            return report(options, further)
+    except Error as error:
+        return refuse(parser.prog, str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,18 +13,22 @@ import numpy as np
 
 from topocomm import rma
 
-__all__ = ["Active", "Fence", "Flag", "Messages", "Notified", "Way", "source", "wrong"]
+__all__ = ["Active", "Fence", "Flag", "Notified", "TwoSided", "Way", "source", "wrong"]
 
 
 class Way(Protocol):
-    """What the benchmarks need of a way."""
+    """A way to bring data to the other rank, as the benchmarks use it; ``stamp`` marks the data, modulo 256."""
 
     name: str
 
     def send(self, stamp: int) -> None: ...
     def receive(self, stamp: int) -> None: ...
-    def both(self, stamp: int) -> None: ...
     def finish(self) -> None: ...
+
+    def both(self, stamp: int) -> None:
+        """Move a window in both directions: send it, then receive the peer's."""
+        self.send(stamp)
+        self.receive(stamp)
 
 
 def source(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -40,7 +44,7 @@ def wrong(name: str) -> None:
     MPI.COMM_WORLD.Abort(1)
 
 
-class Notified:
+class Notified(Way):
     """Notified puts of one size from each of two ranks to the other, a window of them at a time.
 
     One buffer is enough where each window is answered before the next one comes, two where both sides send at once.
@@ -84,10 +88,6 @@ class Notified:
             wrong(self.name)
         self.read = self.signals[k]  # re-armed by the next send
 
-    def both(self, stamp: int) -> None:
-        self.send(stamp)
-        self.receive(stamp)
-
     def finish(self) -> None:
         for plan in self.plans:
             plan.wait()
@@ -106,7 +106,7 @@ class Notified:
         self.memory.free()
 
 
-class Messages:
+class TwoSided(Way):
     """MPI's Send and Recv, or Isend and Irecv for a window."""
 
     name = "send"
@@ -144,7 +144,7 @@ class Messages:
         pass
 
 
-class Flag:
+class Flag(Way):
     """MPI Put, flush, and a flag put after it, which the target polls."""
 
     name = "flag"
@@ -179,16 +179,12 @@ class Flag:
         if ahead > 1:  # nothing holds the peer back, so the next one may be there already
             wrong(self.name)
 
-    def both(self, stamp: int) -> None:
-        self.send(stamp)
-        self.receive(stamp)
-
     def finish(self) -> None:
         self.win.Unlock_all()
         self.win.Free()
 
 
-class Active:
+class Active(Way):
     """MPI Put in an epoch of post, start, complete and wait."""
 
     name = "pscw"

@@ -9,7 +9,7 @@ from topocomm.model import Machine
 from topocomm.topology import Topology
 
 if TYPE_CHECKING:
-    from topocomm.cli.calibrate.measure import Figures
+    from topocomm.cli.calibrate.links import Figures
 
 __all__ = ["table"]
 
