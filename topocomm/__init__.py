@@ -16,6 +16,7 @@ from topocomm.topology import Topology
 
 if TYPE_CHECKING:
     from topocomm.comm import Comm as Comm
+    from topocomm.comm.operations import elementwise as elementwise
     from topocomm.rma.win import Win as Win
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ __all__ = [
     "TopologyError",
     "Win",
     "__version__",
+    "elementwise",
 ]
 
 
@@ -38,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from topocomm.comm import Comm
 
         return Comm
+    if name == "elementwise":
+        from topocomm.comm.operations import elementwise
+
+        return elementwise
     if name == "Win":
         from topocomm.rma.win import Win
 

@@ -136,8 +136,6 @@ def what_is_unknown_or_cannot_run_is_refused(world: MPI.Intracomm) -> None:
             (topocomm.TopologyError, {"topology": None if world.rank else flat}),
             (topocomm.TopologyError, {"machine": None if world.rank else SLOW}),
         ]
-    if p & (p - 1):
-        wrong.append((topocomm.AlgorithmError, {"algorithm": {"allgather": "textbook_recursive_doubling"}}))
     for kind, settings in wrong:
         error = raised(lambda: topocomm.Comm(world, **settings))
         assert isinstance(error, kind), f"{settings}: {error!r}"
@@ -153,19 +151,49 @@ def what_is_unknown_or_cannot_run_is_refused(world: MPI.Intracomm) -> None:
 
 
 @check(3)
-def a_name_that_fits_the_parent_alone_is_refused_by_the_child_at_the_call(world: MPI.Intracomm) -> None:
-    p = world.size
-    if p & (p - 1):
-        return
-    comm = wrap(world, algorithm={"allgather": "textbook_recursive_doubling"})
-    _call(comm, "allgather")
-    child = comm.Split(MPI.UNDEFINED if world.rank == 0 else 0, 0)
-    if child != MPI.COMM_NULL:
-        error = raised(lambda: _call(child, "allgather"))
-        assert isinstance(error, topocomm.AlgorithmError), error
-        _call(child, "allgather", algorithm="bruck")
-        _call(child, "allreduce")
-        child.Free()
+def a_name_for_a_communicator_is_a_preference(world: MPI.Intracomm) -> None:
+    """Where it cannot serve the automatic choice does, and says so; named by the call it is refused."""
+    name = "textbook_recursive_doubling"
+    comm = wrap(world, algorithm={"allgather": name})
+    parts = (comm, comm.Split(MPI.UNDEFINED if world.rank == 0 else 0, 0))
+    for part in (c for c in parts if c != MPI.COMM_NULL):
+        fits = part.size & (part.size - 1) == 0
+        nbytes = _call(part, "allgather")
+        done = part.decisions[-1]
+        assert (done.algorithm == name) == fits, done
+        assert ("power of two" in done.why and "named by communicator argument" in done.why) != fits, done
+        assert part.explain("allgather", nbytes) == done
+        if not fits:
+            error = raised(lambda: _call(part, "allgather", algorithm=name))
+            assert isinstance(error, topocomm.AlgorithmError), error
+        _call(part, "allgather", algorithm="bruck")
+        _call(part, "allreduce")
+    if parts[1] != MPI.COMM_NULL:
+        parts[1].Free()
+
+
+@check(2)
+def a_name_in_the_environment_does_not_break_other_calls(world: MPI.Intracomm) -> None:
+    """Of a program that also reduces with an operation that is not commutative."""
+    os.environ["TOPOCOMM_ALLREDUCE"] = "rabenseifner"
+    try:
+        comm = wrap(world)
+    finally:
+        del os.environ["TOPOCOMM_ALLREDUCE"]
+    op = topocomm.elementwise(MPI.Op.Create(_first))
+    for n in (4, 5000):
+        comm.Allreduce(np.full(n, world.rank), out := np.zeros(n, "i8"), op)
+        assert (out == 0).all()
+        assert "TOPOCOMM_ALLREDUCE, cannot serve this call" in comm.decisions[-1].why
+        comm.Allreduce(np.full(n, world.rank), out)
+        assert (out == sum(range(world.size))).all()
+        ran = [d for d in comm.decisions if "cannot serve" not in d.why]
+        assert [d.algorithm for d in ran] == ["rabenseifner"], "one kind, whatever the size"
+    op.Free()
+
+
+def _first(a: Any, b: Any, _: MPI.Datatype) -> None:
+    np.frombuffer(b, "i8")[:] = np.frombuffer(a, "i8")
 
 
 @check(4)

@@ -11,6 +11,7 @@ from mpi4py import MPI
 
 import topocomm
 from topocomm.algorithms import TABLE
+from topocomm.choose.rule import has_distance
 
 
 def _product(a: Any, b: Any, _: MPI.Datatype) -> None:
@@ -64,7 +65,7 @@ def _ordered(comm: Any, op: MPI.Op, quad: MPI.Datatype, algorithm: Callable[[str
 @check()
 def operands_stand_in_the_order_of_ranks(world: MPI.Intracomm) -> None:
     quad = MPI.INT64_T.Create_contiguous(4).Commit()
-    op = MPI.Op.Create(_product)
+    op = topocomm.elementwise(MPI.Op.Create(_product))
     named = {c: [None, *(n for n, a in TABLE[c].items() if a.in_order and n != "recursive_doubling")] for c in TABLE}
     for where in ("pairs", "cyclic", "unequal"):
         _ordered(wrap(world, where), op, quad, lambda c: list(named[c]))
@@ -76,7 +77,7 @@ def operands_stand_in_the_order_of_ranks(world: MPI.Intracomm) -> None:
 
 @check(3)
 def an_algorithm_out_of_order_is_refused_everywhere(world: MPI.Intracomm) -> None:
-    op = MPI.Op.Create(_first)
+    op = topocomm.elementwise(MPI.Op.Create(_first))
     comm = wrap(world)
     out = np.zeros(4, "i8")
     error = raised(lambda: comm.Allreduce(np.arange(4), out, op, algorithm="ring"))
@@ -91,7 +92,7 @@ def a_commutative_user_operation(world: MPI.Intracomm) -> None:
     def largest(a: Any, b: Any, _: MPI.Datatype) -> None:
         np.maximum(np.frombuffer(a), np.frombuffer(b), out=np.frombuffer(b))
 
-    op = MPI.Op.Create(largest, commute=True)
+    op = topocomm.elementwise(MPI.Op.Create(largest, commute=True))
     for where in topologies(world.size):
         comm = wrap(world, where)
         for name in TABLE["allreduce"]:
@@ -99,6 +100,71 @@ def a_commutative_user_operation(world: MPI.Intracomm) -> None:
             comm.Allreduce(np.array([world.rank, -world.rank, 5.0]), out, op, algorithm=name)
             assert out.tolist() == [world.size - 1, 0, 5], name
     op.Free()
+
+
+def _halves(a: Any, b: Any, _: MPI.Datatype) -> None:
+    """The first half gets the smaller elements, the second half the larger ones: right on whole vectors only."""
+    x, y = np.frombuffer(a), np.frombuffer(b)
+    half = len(x) // 2
+    y[:half] = np.minimum(x[:half], y[:half])
+    y[half:] = np.maximum(x[half:], y[half:])
+
+
+def _halves_are_right(comm: Any, op: MPI.Op, n: int, algorithm: str | None, collective: str) -> None:
+    p, rank, mine = comm.size, comm.rank, np.full(n, float(comm.rank))
+    wanted = np.repeat([0.0, p - 1.0], n // 2)
+    if collective == "allreduce":
+        comm.Allreduce(mine, out := np.empty(n), op, algorithm=algorithm)
+    elif collective == "reduce":
+        comm.Reduce(mine, out := np.empty(n), op, p - 1, algorithm=algorithm)
+        wanted = wanted if rank == p - 1 else out
+    else:
+        comm.Reduce_scatter_block(mine, out := np.empty(n // p), op, algorithm=algorithm)
+        wanted = wanted[rank * (n // p) : (rank + 1) * (n // p)]
+    assert (out == wanted).all(), f"{collective} of {n} by {algorithm}"
+
+
+@check(2)
+def an_operation_of_the_program_sees_whole_vectors(world: MPI.Intracomm) -> None:
+    """At every size with the automatic choice, with every algorithm that says it never cuts, commutative or not."""
+    p = world.size
+    for commute in (True, False):
+        op = MPI.Op.Create(_halves, commute=commute)
+        for where in ("pairs", "cyclic", "random3"):
+            comm = wrap(world, where)
+            for collective in ("allreduce", "reduce", "reduce_scatter_block"):
+                whole = [name for name, a in TABLE[collective].items() if a.whole and (commute or a.in_order)]
+                names = [n for n in whole if n != "recursive_doubling" or comm.machine_topology.is_sorted]
+                for name in names:
+                    _halves_are_right(comm, op, 6 * p, name, collective)
+            for n in (1100, 1 << 14, 1 << 17) if where == "cyclic" and has_distance(comm.machine_topology) else ():
+                _halves_are_right(comm, op, n, None, "allreduce")
+                _halves_are_right(comm, op, n, None, "reduce")
+        op.Free()
+
+
+@check(3)
+def an_algorithm_that_cuts_is_refused_an_operation_of_the_program(world: MPI.Intracomm) -> None:
+    """For the call that names it; a name said for all calls is a preference, and a declared operation may be cut."""
+    op = MPI.Op.Create(_halves, commute=True)
+    comm = wrap(world, algorithm={"allreduce": "ring", "reduce": "native"})
+    out = np.zeros(8)
+    for name in (n for n, a in TABLE["allreduce"].items() if not a.whole):
+        error = raised(lambda: comm.Allreduce(np.ones(8), out, op, algorithm=name))
+        assert isinstance(error, topocomm.AlgorithmError), f"{name}: {error!r}"
+        assert "topocomm.elementwise" in str(error)
+    _halves_are_right(comm, op, 4096, None, "allreduce")
+    done = comm.decisions[-1]
+    assert done.algorithm != "ring"
+    assert "ring, named by communicator argument, cannot serve this call" in done.why
+    assert comm.explain("allreduce", 32768, op=op).algorithm == done.algorithm
+    comm.Allreduce(np.ones(8), out, topocomm.elementwise(op))
+    assert comm.decisions[-1].algorithm == "ring"
+    assert comm.explain("allreduce", 64, op=op).algorithm == "ring"
+    op.Free()
+    other = MPI.Op.Create(_halves, commute=True)  # may have the same handle
+    _halves_are_right(comm, other, 4096, None, "allreduce")
+    other.Free()
 
 
 @check(2)

@@ -10,7 +10,9 @@ from subprocess import CompletedProcess
 import check_choosing  # noqa: F401
 import check_errors  # noqa: F401
 import check_habits  # noqa: F401
+import check_kinds  # noqa: F401
 import check_matrix  # noqa: F401
+import check_memory  # noqa: F401
 import check_merging  # noqa: F401
 import check_operations  # noqa: F401
 import check_types  # noqa: F401

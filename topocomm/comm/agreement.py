@@ -1,18 +1,27 @@
-"""Comparing a few numbers over all ranks, and telling whether the others have begun to."""
+"""What all ranks of a communicator compare: that they make the same call, or that one has a bad argument."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import IntArray
+from topocomm.errors import BufferError, Error
+from topocomm.topology.live.meeting import quiet_barrier
 
 __all__ = ["Agreement"]
 
 _AGREE, _NOTICE = 1, 2
+_FINE, _WRONG = 0, 1
+_GRACE_SECONDS = 5.0
+"""How long a rank with a bad argument waits for the others, so that they learn of it."""
+
+T = TypeVar("T")
 
 
 class Agreement:
@@ -21,8 +30,60 @@ class Agreement:
     def __init__(self, comm: MPI.Intracomm) -> None:
         self.comm = comm
         rank, size = comm.Get_rank(), comm.Get_size()
+        self.rank, self.size = rank, size
         self._before, self._after = (rank - 1) % size, (rank + 1) % size
         self._before_waits = False  # the rank before this one has said that it wants to compare, and not taken it back
+
+    def compare(self, text: str) -> None:
+        """Raise Error on every rank unless all give the same text. Collective.
+
+        Raises BufferError on every rank if one of them has a bad argument (:meth:`refuse`).
+        """
+        digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+        self._raise_disagreement(self.largest([digest, -digest, _FINE]), text)
+
+    def refuse(self, message: str) -> NoReturn:
+        """Tell the other ranks that this one has a bad argument, if they come to compare; then raise BufferError."""
+        if self.size > 1 and not self.others_come(_GRACE_SECONDS):
+            raise BufferError(f"{message} (the other ranks did not make a new call; they may wait for this one)")
+        self._raise_disagreement(self.largest([0, 0, _WRONG]), message, wrong=True)
+        raise AssertionError("a rank that is wrong disagrees")
+
+    def tell(self, message: str) -> None:
+        """As :meth:`refuse`, but leave it to the caller to raise."""
+        try:
+            self.refuse(message)
+        except BufferError:
+            return
+
+    def share(self, answer: Callable[[], T], question: str) -> T:
+        """Rank 0's answer, which it alone works out. Collective. Raises Error on every rank if that fails."""
+        found: T | Exception | None = None
+        if self.rank == 0:
+            try:
+                found = answer()
+            except Exception as e:  # the others wait for an answer, whatever it is
+                found = e
+        quiet_barrier(self.comm)  # who waits takes no core from rank 0
+        found = self.comm.bcast(found)
+        if isinstance(found, Exception):
+            raise Error(f"rank 0 cannot {question}: {found}") from found
+        assert found is not None
+        return found
+
+    def _raise_disagreement(self, out: IntArray, text: str, wrong: bool = False) -> None:
+        if out[2] == _FINE and out[0] == -out[1]:
+            return
+        texts = self.comm.allgather((wrong, text))
+        bad = [(r, t) for r, (w, t) in enumerate(texts) if w]
+        if bad:
+            rank, message = bad[0]
+            raise BufferError(message if rank == self.rank else f"stopped on rank {self.rank}, because {message}")
+        groups: dict[str, list[int]] = {}
+        for r, (_, t) in enumerate(texts):
+            groups.setdefault(t, []).append(r)
+        shown = "; ".join(f"ranks {_shorten(ranks)}: {t}" for t, ranks in list(groups.items())[:4])
+        raise Error(f"rank {self.rank}: the ranks call differently: {shown}; all must give the same")
 
     def largest(self, mine: Sequence[int]) -> IntArray:
         """The largest of every number over all ranks. Collective.
@@ -30,7 +91,7 @@ class Agreement:
         By dissemination with messages, so that a rank can see whether the others have begun, which no collective of
         MPI shows.
         """
-        rank, size = self.comm.Get_rank(), self.comm.Get_size()
+        rank, size = self.rank, self.size
         held, got, distance = np.array(mine, np.int64), np.empty(len(mine), np.int64), 1
         while distance < size:
             there, here = (rank + distance) % size, (rank - distance) % size
@@ -47,18 +108,18 @@ class Agreement:
         to the rank after this one is taken back.
         """
         deadline = time.monotonic() + seconds
-        self._tell(True)
+        self._notify(True)
         while not self.comm.Iprobe(self._before, _AGREE):
             self._read_notices()
             if self._before_waits:
                 break
             if time.monotonic() > deadline:
-                self._tell(False)
+                self._notify(False)
                 return False
             time.sleep(0.0005)
         return True
 
-    def _tell(self, waits: bool) -> None:
+    def _notify(self, waits: bool) -> None:
         self.comm.Send(np.array([waits], np.int64), self._after, _NOTICE)
 
     def _read_notices(self) -> None:
@@ -66,3 +127,7 @@ class Agreement:
         while self.comm.Iprobe(self._before, _NOTICE):
             self.comm.Recv(notice, self._before, _NOTICE)
             self._before_waits = bool(notice[0])
+
+
+def _shorten(ranks: list[int]) -> str:
+    return ", ".join(map(str, ranks[:8])) + (", …" if len(ranks) > 8 else "")

@@ -1,15 +1,17 @@
 """mpi4py's buffer arguments, read the way mpi4py reads them.
 
 All forms are understood: a buffer; [buf, type]; [buf, count]; [buf, count, type]; [buf, (count, displ), type];
-[buf, count, displ, type]; a type is an ``MPI.Datatype`` or a type code. A datatype that is not its own bytes (a derived
-one, or a pair with a gap) is packed before and unpacked after; operands of a reduction keep their gaps, and only what
-the type names goes back. What this module returns None for (``MPI.BOTTOM``, device memory, memory that is not
-contiguous, an unknown type) belongs to the MPI library, its errors included.
+[buf, count, displ, type]; a type is an ``MPI.Datatype`` or a type code. Memory is read where it is: arrays, all that
+has the buffer protocol, DLPack on the host. A datatype that is not its own bytes (a derived one, a pair with a gap) is
+packed before and unpacked after; operands of a reduction keep their gaps, and only what the type names goes back.
+Everything else that mpi4py takes (``MPI.BOTTOM``, memory of a device, an extent below zero) is read through the MPI
+library (:mod:`topocomm.comm.staging`), and what mpi4py refuses is refused with its own exception.
 """
 
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
+from topocomm.comm.staging import Caller, error_of, fill, take
 from topocomm.errors import BufferError
 
 __all__ = ["EMPTY", "Buffer", "parse"]
@@ -28,28 +31,28 @@ EMPTY: Bytes = np.empty(0, np.uint8)
 class Buffer:
     """One buffer argument: ``count`` elements of ``datatype`` in each of its blocks.
 
-    ``data`` holds the blocks' bytes, one after the other, ``itemsize`` bytes an element: the caller's memory, or a
-    packed copy of it.
+    ``data`` holds the blocks' bytes, one after the other, ``itemsize`` bytes an element: the caller's memory, or a copy
+    of it.
     """
 
     data: Bytes
     count: int
     datatype: MPI.Datatype
     itemsize: int
-    source: MPI.buffer | None = None
-    """The caller's memory, if ``data`` is a copy: as long as the elements' extents."""
-    gaps: bool = False
-    """Whether the copy has the gaps of the datatype, not packed."""
+    put_back: Callable[[Bytes], None] | None = None
+    """Bring a copy back into the caller's memory; None if ``data`` is that memory."""
+    foreign: bool = False
+    """Elements to be reduced that overlap or begin before their address; ``data`` is empty."""
 
-    def unpack(self) -> None:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a block."""
+        return self.count * self.itemsize
+
+    def deliver(self) -> None:
         """Bring a copy back into the caller's memory."""
-        if self.source is None:
-            return
-        data: Any = self.data
-        if self.gaps:
-            data = np.empty(self.datatype.Pack_size(len(data) // self.itemsize, MPI.COMM_SELF), np.uint8)
-            self.datatype.Pack(self.data, data, 0, MPI.COMM_SELF)
-        self.datatype.Unpack(data, 0, self.source, MPI.COMM_SELF)
+        if self.put_back is not None:
+            self.put_back(self.data)
 
 
 _plain_size: dict[int, int] = {}
@@ -57,6 +60,8 @@ _plain_size: dict[int, int] = {}
 _fast: dict[tuple[str, str], tuple[MPI.Datatype, int]] = {}
 """Datatype and size of the elements of arrays seen before: the way of almost every call."""
 _by_dtype: dict[tuple[str, str], MPI.Datatype | None] = {}
+_HOST = (1, 3, 11, 13)
+"""DLPack's numbers of devices whose memory the host reads: host, pinned for CUDA and ROCm, managed by CUDA."""
 
 
 def _dtype_key(dtype: np.dtype[Any]) -> tuple[str, str]:
@@ -83,21 +88,44 @@ def _of_code(code: str) -> MPI.Datatype | None:
     return None if datatype == MPI.DATATYPE_NULL else datatype
 
 
+def _of_format(code: str) -> MPI.Datatype | None:
+    """The datatype of a buffer's format, which may say its byte order as ``ctypes`` arrays do."""
+    own = "<" if np.little_endian else ">"
+    return _of_code(code[1:] if code[:1] in ("@", "=", own) else code)
+
+
+def _on_host(obj: Any) -> bool:
+    device = getattr(obj, "__dlpack_device__", None)
+    return device is not None and device()[0] in _HOST
+
+
 def _bytes_of(obj: Any, writable: bool) -> Bytes | None:
     """The memory behind a buffer as bytes, or None if there is none that is contiguous and in reach."""
     if isinstance(obj, np.ndarray):
-        if writable and not obj.flags.writeable:
-            return None
-        plain: np.ndarray[Any, Any] = obj.view(np.ndarray)  # else a matrix stays a matrix, a masked array masked
-        if plain.flags.c_contiguous:
-            return plain.reshape(-1).view(np.uint8)
-        return plain.T.reshape(-1).view(np.uint8) if plain.flags.f_contiguous else None
+        return _bytes_of_array(obj, writable)
     try:
-        memoryview(obj).release()  # memory of a device has none, though mpi4py's buffer would take it
+        view = memoryview(obj)
+    except TypeError:
+        if not _on_host(obj):
+            return None
+    else:
+        with view:
+            if view.f_contiguous and not view.c_contiguous:
+                return _bytes_of_array(np.asarray(view), writable)
+    try:
         raw = MPI.buffer.frombuffer(obj, readonly=not writable)
     except (TypeError, ValueError, builtins.BufferError):
         return None
     return np.frombuffer(raw, np.uint8) if raw.nbytes else EMPTY
+
+
+def _bytes_of_array(array: np.ndarray[Any, Any], writable: bool) -> Bytes | None:
+    if writable and not array.flags.writeable:
+        return None
+    plain: np.ndarray[Any, Any] = array.view(np.ndarray)  # else a matrix stays a matrix, a masked array masked
+    if plain.flags.c_contiguous:
+        return plain.reshape(-1).view(np.uint8)
+    return plain.T.reshape(-1).view(np.uint8) if plain.flags.f_contiguous else None
 
 
 def _split(spec: Any) -> tuple[Any, Any, Any, Any] | None:
@@ -121,15 +149,24 @@ def _split(spec: Any) -> tuple[Any, Any, Any, Any] | None:
 
 def _datatype(buf: Any, code: Any) -> MPI.Datatype | None:
     if isinstance(code, MPI.Datatype):
-        return code
+        return None if code == MPI.DATATYPE_NULL else code
     if isinstance(code, str):
         return _of_code(code)
     if isinstance(buf, np.ndarray):
         return _of_dtype(buf.dtype)
     try:
         with memoryview(buf) as view:
-            return MPI.BYTE if view.format == "B" and isinstance(buf, (bytes, bytearray)) else _of_code(view.format)
+            return MPI.BYTE if view.format == "B" and isinstance(buf, (bytes, bytearray)) else _of_format(view.format)
     except TypeError:
+        return _described(buf)
+
+
+def _described(buf: Any) -> MPI.Datatype | None:
+    """The datatype of memory without the buffer protocol, from its own description."""
+    device = getattr(buf, "__cuda_array_interface__", None)
+    try:
+        return _of_dtype(np.dtype(device["typestr"]) if device is not None else np.from_dlpack(buf).dtype)
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, builtins.BufferError):
         return None
 
 
@@ -138,62 +175,76 @@ def _size(datatype: MPI.Datatype) -> int:
     size = _plain_size.get(datatype.handle)
     if size is None:
         size = 0
-        if datatype != MPI.DATATYPE_NULL and datatype.is_predefined:
+        if datatype.is_predefined:
             lb, extent = datatype.Get_extent()
             if lb == 0 and extent == datatype.Get_size() > 0:
                 size = _plain_size[datatype.handle] = extent
     return size
 
 
-def parse(spec: Any, blocks: int, writable: bool, name: str, operand: bool = False) -> Buffer | None:
+def parse(caller: Caller, spec: Any, blocks: int, writable: bool, name: str, operand: bool = False) -> Buffer:
     """Read a buffer argument that holds ``blocks`` blocks; ``operand``: of elements to be reduced.
 
-    Returns None if it is for the MPI library. Raises BufferError, which names the argument by ``name``, if the buffer
-    is too short for its count.
+    Raises BufferError, which names the argument by ``name``, if the buffer is too short for its count; what mpi4py
+    raises if it refuses the argument.
     """
     if type(spec) is np.ndarray and blocks == 1 and spec.flags.c_contiguous:
         known = _fast.get(_dtype_key(spec.dtype))
         if known is not None and (not writable or spec.flags.writeable):
             return Buffer(spec.reshape(-1).view(np.uint8), spec.size, *known)
     parts = _split(spec)
-    if parts is None:
-        return None
+    if parts is not None and parts[0] is MPI.IN_PLACE:
+        raise BufferError(f"{name} is MPI.IN_PLACE, which does not count here; give a buffer")
+    if parts is None or not _whole_numbers(parts[1], parts[2]):
+        raise _refusal(caller, spec, writable, name)
+    found = None
+    if parts[0] is not None and parts[0] is not MPI.BOTTOM:
+        found = _in_memory(parts, blocks, writable, name, operand, caller)
+    return found if found is not None else _through_library(caller, spec, parts, blocks, writable, name, operand)
+
+
+def _refusal(caller: Caller, spec: Any, writable: bool, name: str) -> Exception:
+    """The exception for an argument that mpi4py refuses."""
+    return error_of(caller, spec, writable) or BufferError(f"{name} is no buffer argument: {spec!r:.80}")
+
+
+def _in_memory(
+    parts: tuple[Any, Any, Any, Any], blocks: int, writable: bool, name: str, operand: bool, caller: Caller
+) -> Buffer | None:
+    """A buffer whose memory is in reach; None if it is not, or its datatype cannot be used there."""
     buf, count, displ, code = parts
-    if buf is None or buf is MPI.BOTTOM or buf is MPI.IN_PLACE:
-        return None
     datatype = _datatype(buf, code)
     memory = _bytes_of(buf, writable) if datatype is not None else None
     if datatype is None or memory is None:
         return None
     itemsize = _size(datatype)
-    extent = itemsize or _extent(datatype)
-    if extent <= 0 or not _whole_numbers(count, displ):
+    extent = itemsize or int(datatype.Get_extent()[1])
+    if extent <= 0:
         return None
     if displ:
         memory = memory[int(displ) * extent :]
     if count is None:
-        entries = len(memory) // extent
-        if len(memory) % extent or entries % max(blocks, 1):
-            raise BufferError(
-                f"{name} holds {len(memory)} bytes, which are not {blocks} equal blocks of {extent}-byte elements"
-            )
-        count = entries // max(blocks, 1)
+        count = _count(len(memory), extent, blocks, name)
         if itemsize and isinstance(buf, np.ndarray) and code is None:
             _fast[_dtype_key(buf.dtype)] = datatype, itemsize
     count = int(count)
     needed = count * max(blocks, 1)
-    if itemsize:
-        if needed * itemsize > len(memory):
-            raise BufferError(
-                f"{name} holds {len(memory) // itemsize} elements, needs {max(blocks, 1)} × {count} = {needed} "
-                "(blocks × count)"
-            )
-        return Buffer(memory[: needed * itemsize], count, datatype, itemsize)
-    return _derived(memory, datatype, count, needed, name, operand)
+    if not itemsize:
+        return _derived(memory, datatype, count, needed, name, operand, caller.comm)
+    if needed * itemsize > len(memory):
+        raise BufferError(
+            f"{name} holds {len(memory) // itemsize} elements, needs {max(blocks, 1)} × {count} = {needed} "
+            "(blocks × count)"
+        )
+    return Buffer(memory[: needed * itemsize], count, datatype, itemsize)
 
 
-def _extent(datatype: MPI.Datatype) -> int:
-    return 0 if datatype == MPI.DATATYPE_NULL else int(datatype.Get_extent()[1])
+def _count(nbytes: int, extent: int, blocks: int, name: str) -> int:
+    """Elements of a block of a buffer whose count nobody gave."""
+    entries = nbytes // extent
+    if nbytes % extent or entries % max(blocks, 1):
+        raise BufferError(f"{name} holds {nbytes} bytes, which are not {blocks} equal blocks of {extent}-byte elements")
+    return entries // max(blocks, 1)
 
 
 def _whole_numbers(*values: Any) -> bool:
@@ -204,26 +255,87 @@ def _whole_numbers(*values: Any) -> bool:
     return True
 
 
-def _derived(memory: Bytes, datatype: MPI.Datatype, count: int, needed: int, name: str, operand: bool) -> Buffer | None:
+def _derived(
+    memory: Bytes, datatype: MPI.Datatype, count: int, needed: int, name: str, operand: bool, comm: MPI.Intracomm
+) -> Buffer | None:
     """A buffer of a datatype with gaps or in another order: its elements in one piece."""
-    extent = _extent(datatype)
+    extent = int(datatype.Get_extent()[1])
     true_lb, true_extent = datatype.Get_true_extent()
     span = (needed - 1) * extent + true_lb + true_extent if needed else 0
     if span > len(memory):
         raise BufferError(f"{name} holds {len(memory)} bytes, needs {span} for {needed} elements of its datatype")
     # the gap after the last element may lie outside of the caller's memory; no byte of it is touched
     source = MPI.buffer.fromaddress(memory.ctypes.data, needed * extent) if needed else None
+    if operand and _is_foreign(datatype):
+        return Buffer(EMPTY, count, datatype, int(datatype.Get_size()), foreign=True)
+    if operand and datatype.Get_size() == extent:
+        return Buffer(memory[:span], count, datatype, extent)
+
+    def unpack(packed: Bytes) -> None:
+        if source is not None:
+            datatype.Unpack(packed, 0, source, comm)
+
     if operand:
-        if true_lb < 0 or true_lb + true_extent > extent:
-            return None
-        if datatype.Get_size() == extent:
-            return Buffer(memory[:span], count, datatype, extent)
         data = np.zeros(needed * extent, np.uint8)
         data[:span] = memory[:span]
-        return Buffer(data, count, datatype, extent, source, gaps=True)
+        return _with_gaps(data, count, datatype, comm, unpack)
     itemsize = int(datatype.Get_size())
-    data = np.empty(max(datatype.Pack_size(needed, MPI.COMM_SELF), needed * itemsize), np.uint8)
-    end = datatype.Pack(source, data, 0, MPI.COMM_SELF) if source is not None else 0
+    data = np.empty(max(datatype.Pack_size(needed, comm), needed * itemsize), np.uint8)
+    end = datatype.Pack(source, data, 0, comm) if source is not None else 0
     if end != needed * itemsize:
         return None
-    return Buffer(data[:end], count, datatype, itemsize, source)
+    return Buffer(data[:end], count, datatype, itemsize, unpack)
+
+
+def _is_foreign(datatype: MPI.Datatype) -> bool:
+    """Whether elements reach beyond their extent, so that they cannot be reduced one beside the other."""
+    true_lb, true_extent = datatype.Get_true_extent()
+    return true_lb < 0 or true_lb + true_extent > datatype.Get_extent()[1]
+
+
+def _with_gaps(
+    data: Bytes, count: int, datatype: MPI.Datatype, comm: MPI.Intracomm, put_back: Callable[[Bytes], None]
+) -> Buffer:
+    """Operands in a copy with the gaps of their datatype; ``put_back`` takes what the type names, without gaps."""
+    extent = int(datatype.Get_extent()[1])
+
+    def pack(data: Bytes) -> None:
+        packed = np.empty(datatype.Pack_size(len(data) // extent, comm), np.uint8)
+        put_back(packed[: datatype.Pack(data, packed, 0, comm)])
+
+    return Buffer(data, count, datatype, extent, pack)
+
+
+def _through_library(
+    caller: Caller, spec: Any, parts: tuple[Any, Any, Any, Any], blocks: int, writable: bool, name: str, operand: bool
+) -> Buffer:
+    """A buffer that only the MPI library can read, in a copy."""
+    buf, count, displ, code = parts
+    whole = spec if count is None else [buf, int(count) * max(blocks, 1), int(displ or 0), code]
+    error = error_of(caller, whole, writable)
+    if error is not None:
+        raise error
+    datatype = _datatype(buf, code)
+    if operand and datatype is None:
+        raise BufferError(f"{name} does not say the type of its elements; give it as [buffer, MPI datatype]")
+    if operand and datatype is not None and not _size(datatype) and _is_foreign(datatype):
+        return Buffer(EMPTY, int(count or 0), datatype, int(datatype.Get_size()), foreign=True)
+    data = take(caller, whole)
+    put_back = lambda data: fill(caller, whole, data)  # noqa: E731
+    if not operand or datatype is None:
+        return Buffer(data, _count(len(data), 1, blocks, name), MPI.BYTE, 1, put_back)
+    found = _count(len(data), max(int(datatype.Get_size()), 1), blocks, name)
+    if not _size(datatype):
+        return _spread(data, found, datatype, caller.comm, put_back)
+    return Buffer(data, found, datatype, _size(datatype), put_back)
+
+
+def _spread(
+    packed: Bytes, count: int, datatype: MPI.Datatype, comm: MPI.Intracomm, put_back: Callable[[Bytes], None]
+) -> Buffer:
+    """Operands that came without gaps, in a copy with the gaps of their datatype."""
+    elements = len(packed) // max(int(datatype.Get_size()), 1)
+    data = np.zeros(elements * int(datatype.Get_extent()[1]), np.uint8)
+    if elements:
+        datatype.Unpack(packed, 0, data, comm)
+    return _with_gaps(data, count, datatype, comm, put_back)

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from mpi4py import MPI
 
 from topocomm.choose.rule import NATIVE, Decision
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm import given, readers
 from topocomm.comm import settings as config
+from topocomm.comm.buffers import EMPTY
+from topocomm.comm.kinds import ALWAYS, NativeSizes
+from topocomm.comm.operations import PLAIN, PREDEFINED, traits_of
 from topocomm.comm.state import Runtime
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
@@ -20,6 +24,7 @@ __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
 
 
 _MPI = MPI.Comm
+_Array = np.ndarray
 
 
 class Comm(MPI.Intracomm):
@@ -32,8 +37,10 @@ class Comm(MPI.Intracomm):
         when first needed and freed with it.
     algorithm
         Name for every collective that knows it, or mapping from collective to name; ``"native"`` is the MPI library's
-        own. None: as the environment says, else automatic. A communicator derived from this one takes it over; if the
-        algorithm cannot run on so many ranks, the call raises AlgorithmError on every rank: it is never replaced.
+        own. None: as the environment says, else automatic. A communicator derived from this one takes it over. It is a
+        preference: a call that the algorithm cannot serve (a number of ranks, an operation that is not commutative or
+        needs whole vectors) takes the automatic choice, and its decision says why. Only an algorithm that a call names
+        itself is never replaced: it runs, or the call raises AlgorithmError on every rank.
     engine
         ``"p2p"``, or None for the default.
     topology
@@ -52,15 +59,14 @@ class Comm(MPI.Intracomm):
     Raises
     ------
     AlgorithmError, TopologyError, Error
-        On every rank alike, for unknown names, an algorithm that cannot run on so many ranks, a topology that does not
-        fit.
+        On every rank alike, for unknown names, a topology that does not fit.
     TypeError
         If ``comm`` is no intracommunicator.
     """
 
     _runtime: Runtime | None = None
-    _native: Mapping[str, bool] = MappingProxyType({})
-    """Whether a collective always goes to the MPI library; filled in as collectives are called."""
+    _native: Mapping[str, NativeSizes] = MappingProxyType({})
+    """Whether a collective always goes to the MPI library, else the sizes that do; filled in as they are called."""
 
     def __new__(
         cls,
@@ -107,7 +113,7 @@ class Comm(MPI.Intracomm):
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """What has been decided so far, in order: one entry for every new kind of call."""
-        return tuple(self._state.decisions)
+        return self._state.decisions
 
     def explain(
         self,
@@ -126,7 +132,7 @@ class Comm(MPI.Intracomm):
         gather the result; of a reduce_scatter, scatter or all-to-all what a rank (the root) sends.
         Raises AlgorithmError as the call itself would.
         """
-        return self._state.explain(collective, nbytes, op is None or op.Is_commutative(), root, algorithm)
+        return self._state.explain(collective, nbytes, PLAIN if op is None else traits_of(op), root, algorithm)
 
     @property
     def _state(self) -> Runtime:
@@ -134,39 +140,54 @@ class Comm(MPI.Intracomm):
             raise Error("this communicator was freed, or not made by topocomm.Comm(comm)")
         return self._runtime
 
-    def _is_native(self, collective: str, algorithm: str | None) -> bool:
-        """Whether a call goes to the MPI library whatever its other arguments."""
-        if algorithm is not None:
-            if algorithm == NATIVE and self._runtime is not None:
-                self._runtime.agree_on_native(collective)
-            return algorithm == NATIVE
-        known = self._native.get(collective)
-        return self._first_call(collective) if known is None else known
+    def _is_native(self, collective: str, buf: Any, algorithm: str | None, op: MPI.Op = MPI.SUM) -> bool:
+        """Whether a call is known to go to the MPI library: always, or by the bytes of ``buf``, if it is an array.
 
-    def _first_call(self, collective: str) -> bool:
-        rt = self._runtime
-        native = rt is None or rt.always_native(collective)
-        if native and rt is not None:
-            rt.note_native(collective)
-        self._native = {**self._native, collective: native}
-        return native
+        False without more ado for a buffer in any other form: it is read first.
+        """
+        if algorithm is not None:
+            return algorithm == NATIVE and self._named_native(collective)
+        known = self._native.get(collective)
+        if known is None:
+            known = self._first_call(collective)
+        if known is ALWAYS:
+            return buf is not MPI.IN_PLACE  # which counts at the root only
+        return type(buf) is _Array and known[buf.nbytes] and op in PREDEFINED
+
+    def _named_native(self, collective: str) -> bool:
+        if self._runtime is not None:
+            self._runtime.kinds.agree_on_native(collective)
+        return True
+
+    def _first_call(self, collective: str) -> NativeSizes:
+        known = ALWAYS
+        if self._runtime is not None and self._runtime.always_native(collective):
+            self._runtime.note_native(collective)
+        elif self._runtime is not None:
+            known = self._runtime.kinds.native_sizes(collective)
+        self._native = {**self._native, collective: known}
+        return known
 
     # -- collectives: mpi4py's arguments, and ``algorithm`` for this call alone ---------------------------------
 
     def Allgather(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
         """MPI_Allgather."""
-        if self._is_native("allgather", algorithm) or not readers.allgather(self._state, sendbuf, recvbuf, algorithm):
+        if self._is_native("allgather", recvbuf, algorithm) or not self._state.serve(
+            readers.allgather, sendbuf, recvbuf, algorithm
+        ):
             _MPI.Allgather(self, sendbuf, recvbuf)
 
     def Alltoall(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
         """MPI_Alltoall."""
-        if self._is_native("alltoall", algorithm) or not readers.alltoall(self._state, sendbuf, recvbuf, algorithm):
+        if self._is_native("alltoall", recvbuf, algorithm) or not self._state.serve(
+            readers.alltoall, sendbuf, recvbuf, algorithm
+        ):
             _MPI.Alltoall(self, sendbuf, recvbuf)
 
     def Allreduce(self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None) -> None:
         """MPI_Allreduce."""
-        if self._is_native("allreduce", algorithm) or not readers.allreduce(
-            self._state, sendbuf, recvbuf, op, algorithm
+        if self._is_native("allreduce", recvbuf, algorithm, op) or not self._state.serve(
+            readers.allreduce, sendbuf, recvbuf, op, algorithm
         ):
             _MPI.Allreduce(self, sendbuf, recvbuf, op)
 
@@ -174,47 +195,51 @@ class Comm(MPI.Intracomm):
         self, sendbuf: Any, recvbuf: Any, recvcounts: Any = None, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
     ) -> None:
         """MPI_Reduce_scatter."""
-        if self._is_native("reduce_scatter", algorithm) or not readers.reduce_scatter(
-            self._state, sendbuf, recvbuf, recvcounts, op, algorithm
-        ):
+        if self._is_native(
+            "reduce_scatter", None if recvcounts is None else sendbuf, algorithm, op
+        ) or not self._state.serve(readers.reduce_scatter, sendbuf, recvbuf, recvcounts, op, algorithm):
             _MPI.Reduce_scatter(self, sendbuf, recvbuf, recvcounts, op)
 
     def Reduce_scatter_block(
         self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
     ) -> None:
         """MPI_Reduce_scatter_block."""
-        if self._is_native("reduce_scatter_block", algorithm) or not readers.reduce_scatter_block(
-            self._state, sendbuf, recvbuf, op, algorithm
+        if self._is_native("reduce_scatter_block", sendbuf, algorithm, op) or not self._state.serve(
+            readers.reduce_scatter_block, sendbuf, recvbuf, op, algorithm
         ):
             _MPI.Reduce_scatter_block(self, sendbuf, recvbuf, op)
 
     def Bcast(self, buf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
         """MPI_Bcast."""
-        if self._is_native("bcast", algorithm) or not readers.bcast(self._state, buf, root, algorithm):
+        if self._is_native("bcast", buf, algorithm) or not self._state.serve(readers.bcast, buf, root, algorithm):
             _MPI.Bcast(self, buf, root)
 
     def Reduce(
         self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, root: int = 0, *, algorithm: str | None = None
     ) -> None:
         """MPI_Reduce."""
-        if self._is_native("reduce", algorithm) or not readers.reduce(
-            self._state, sendbuf, recvbuf, op, root, algorithm
+        if self._is_native("reduce", sendbuf, algorithm, op) or not self._state.serve(
+            readers.reduce, sendbuf, recvbuf, op, root, algorithm
         ):
             _MPI.Reduce(self, sendbuf, recvbuf, op, root)
 
     def Gather(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
         """MPI_Gather."""
-        if self._is_native("gather", algorithm) or not readers.gather(self._state, sendbuf, recvbuf, root, algorithm):
+        if self._is_native("gather", sendbuf, algorithm) or not self._state.serve(
+            readers.gather, sendbuf, recvbuf, root, algorithm
+        ):
             _MPI.Gather(self, sendbuf, recvbuf, root)
 
     def Scatter(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
         """MPI_Scatter."""
-        if self._is_native("scatter", algorithm) or not readers.scatter(self._state, sendbuf, recvbuf, root, algorithm):
+        if self._is_native("scatter", recvbuf, algorithm) or not self._state.serve(
+            readers.scatter, sendbuf, recvbuf, root, algorithm
+        ):
             _MPI.Scatter(self, sendbuf, recvbuf, root)
 
     def Barrier(self, *, algorithm: str | None = None) -> None:
         """MPI_Barrier."""
-        if self._is_native("barrier", algorithm) or not readers.barrier(self._state, algorithm):
+        if self._is_native("barrier", EMPTY, algorithm) or not self._state.serve(readers.barrier, algorithm):
             _MPI.Barrier(self)
 
     # -- the end ------------------------------------------------------------------------------------------------
@@ -237,7 +262,7 @@ class Comm(MPI.Intracomm):
 
     def _forget(self) -> None:
         """After the end every call is the MPI library's, which refuses it."""
-        self._runtime, self._native = None, dict.fromkeys(COLLECTIVES, True)
+        self._runtime, self._native = None, dict.fromkeys(COLLECTIVES, ALWAYS)
 
     # -- communicators made from this one stay wrapped, with their settings --------------------------------------
 

@@ -52,7 +52,7 @@ def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | No
         raise AlgorithmError(
             f"ranks ask for different algorithms or engines: {sorted({repr(x) for x in everyone})}; all must ask alike"
         )
-    return config.make_settings(algorithm, engine, env, comm.Get_size())
+    return config.make_settings(algorithm, engine, env)
 
 
 def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tuple[Topology, Origin]:

@@ -1,23 +1,31 @@
-"""One function a collective: from mpi4py's arguments to a plan that runs.
+"""One reader a collective: from mpi4py's arguments to a :class:`~topocomm.comm.call.Read`.
 
-Every function returns True if it has done the call, False if the call is for the MPI library: because the decision says
-so, or because its arguments are (see :mod:`topocomm.comm.buffers`).
+A reader looks at this rank's arguments only (but for the counts of a reduce_scatter that nobody gives, which mpi4py
+gathers, too). It serves blocking, non-blocking and persistent forms; a form that starts a call again reads again, as
+buffers may be packed copies.
+
+Every reader raises BufferError, or what mpi4py raises, for a bad argument, and :class:`ForLibraryError` where the MPI
+library is to raise its own error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any, NoReturn
+import operator
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
 from topocomm.comm.buffers import EMPTY, Buffer, parse
-from topocomm.comm.state import NO_PLAN, Bound, Call, Runtime
+from topocomm.comm.call import Call, Read
+from topocomm.comm.operations import Traits, reducible, traits_of
+from topocomm.comm.staging import Caller
 from topocomm.errors import BufferError
 
 __all__ = [
+    "ForLibraryError",
+    "KnownToAllError",
     "allgather",
     "allreduce",
     "alltoall",
@@ -31,391 +39,289 @@ __all__ = [
 ]
 
 
+class ForLibraryError(Exception):
+    """A bad argument that the MPI library is to refuse; the message is for the other ranks."""
+
+
+class KnownToAllError(BufferError):
+    """A bad argument that all ranks know of already."""
+
+
 def in_place(spec: Any) -> bool:
     """Whether an argument says MPI.IN_PLACE, which mpi4py also takes None for."""
     return spec is None or spec is MPI.IN_PLACE
 
 
-def _refuse(rt: Runtime, collective: str, message: str) -> NoReturn:
-    rt.refuse(f"{collective} on rank {rt.rank}: {message}")
-    raise AssertionError("unreachable")
-
-
-def _read(
-    rt: Runtime, collective: str, spec: Any, blocks: int, writable: bool, name: str, operand: bool = False
-) -> Buffer | None:
+def _buffer(
+    caller: Caller, collective: str, spec: Any, blocks: int, writable: bool, name: str, operand: bool = False
+) -> Buffer:
     try:
-        buffer = parse(spec, blocks, writable, name, operand)
+        return parse(caller, spec, blocks, writable, name, operand)
     except BufferError as e:
-        _refuse(rt, collective, str(e))
-    if buffer is None:
-        error = _library_error(spec, writable)
-        if error is not None:
-            rt.tell(f"{collective} on rank {rt.rank}: {name}: {error}")
-            raise error
-        rt.forward(collective.lower())
-    return buffer
-
-
-def _library_error(spec: Any, writable: bool) -> Exception | None:
-    """What mpi4py itself has to say against a buffer argument."""
-    try:
-        start = MPI.COMM_SELF.Recv_init if writable else MPI.COMM_SELF.Send_init
-        start(spec, 0).Free()
+        raise BufferError(f"{collective} on rank {caller.rank}: {e}") from None
     except Exception as e:
-        return e
-    return None
+        e.add_note(f"{collective} on rank {caller.rank}: {name}")
+        raise
 
 
-def _bad_root(rt: Runtime, collective: str, root: int) -> bool:
-    """Whether there is no such root; the other ranks learn of it, and the MPI library is to raise its error."""
-    if isinstance(root, int) and 0 <= root < rt.size:
-        return False
-    rt.tell(f"{collective} on rank {rt.rank}: root {root} is not a rank; the communicator has {rt.size}")
-    return True
+def _root(caller: Caller, root: Any) -> int:
+    """The root as a whole number. Raises ForLibraryError if it is no rank."""
+    try:
+        number = operator.index(root)
+    except TypeError:
+        number = -1
+    if not 0 <= number < caller.size:
+        raise ForLibraryError(f"root {root!r} is not a rank; the communicator has {caller.size}")
+    return number
 
 
 def _same_memory(a: Bytes, b: Bytes) -> bool:
     return np.may_share_memory(a, b) and a.ctypes.data == b.ctypes.data
 
 
-def _agree_on_bytes(rt: Runtime, collective: str, send: Buffer, recv: Buffer) -> None:
+def _check_bytes(caller: Caller, collective: str, send: Buffer, recv: Buffer) -> None:
     """What one rank sends to another must be what that one receives."""
-    if send.count * send.itemsize != recv.count * recv.itemsize:
-        _refuse(
-            rt,
-            collective,
-            f"recvbuf has {recv.count} elements of {recv.itemsize} bytes a block, "
-            f"needs {send.count * send.itemsize} bytes, as many as sendbuf has",
+    if send.nbytes != recv.nbytes:
+        raise BufferError(
+            f"{collective} on rank {caller.rank}: recvbuf has {recv.count} elements of {recv.itemsize} bytes a block, "
+            f"needs {send.nbytes} bytes, as many as sendbuf has"
         )
 
 
-def _bound(rt: Runtime, key: tuple[Hashable, ...], call: Any, in_place: bool = False) -> Bound:
-    """The plan for ``key``; ``call()`` says what it is when it is new."""
-    bound = rt.plans.get(key)
-    if bound is None or rt.settings.check_always:
-        bound = rt.bind(call(), in_place)
-        if bound is None:
-            return NO_PLAN
-        rt.plans[key] = bound
-    return bound
+def _only_at_root(collective: str, caller: Caller, root: int, which: str, other: str) -> str:
+    return (
+        f"{collective} on rank {caller.rank}: {which} is MPI.IN_PLACE, which only the root may give, rank {root}; "
+        f"{other}, so that the other ranks need not wait"
+    )
 
 
 # -- blocks --------------------------------------------------------------------------------------------------------
 
 
-def allgather(rt: Runtime, sendbuf: Any, recvbuf: Any, algorithm: str | None) -> bool:
+def allgather(caller: Caller, sendbuf: Any, recvbuf: Any, algorithm: str | None) -> Read:
     """MPI_Allgather."""
-    recv = _read(rt, "Allgather", recvbuf, rt.size, True, "recvbuf")
-    if recv is None:
-        return False
-    nbytes = recv.count * recv.itemsize
-    own = recv.data[rt.rank * nbytes : (rt.rank + 1) * nbytes]
-    data, here = own, in_place(sendbuf)
-    if not here:
-        send = _read(rt, "Allgather", sendbuf, 1, False, "sendbuf")
-        if send is None:
-            return False
-        _agree_on_bytes(rt, "Allgather", send, recv)
-        data, here = send.data, _same_memory(send.data, own)
-    bound = _bound(
-        rt, ("allgather", nbytes, here, algorithm), lambda: Call("allgather", nbytes, 1, named=algorithm), here
-    )
-    if bound.plan is None:
-        return False
-    rt.run(bound, data, recv.data)
-    recv.unpack()
-    return True
+    recv = _buffer(caller, "Allgather", recvbuf, caller.size, True, "recvbuf")
+    nbytes = recv.nbytes
+    own = recv.data[caller.rank * nbytes : (caller.rank + 1) * nbytes]
+    call = Call("allgather", nbytes, 1, 0, algorithm)
+    if in_place(sendbuf):
+        return Read(call, True, own, recv.data, recv)
+    send = _buffer(caller, "Allgather", sendbuf, 1, False, "sendbuf")
+    _check_bytes(caller, "Allgather", send, recv)
+    return Read(call, _same_memory(send.data, own), send.data, recv.data, recv)
 
 
-def alltoall(rt: Runtime, sendbuf: Any, recvbuf: Any, algorithm: str | None) -> bool:
+def alltoall(caller: Caller, sendbuf: Any, recvbuf: Any, algorithm: str | None) -> Read:
     """MPI_Alltoall."""
-    recv = _read(rt, "Alltoall", recvbuf, rt.size, True, "recvbuf")
-    if recv is None:
-        return False
-    nbytes = recv.count * recv.itemsize
-    here = in_place(sendbuf)
-    send = recv if here else _read(rt, "Alltoall", sendbuf, rt.size, False, "sendbuf")
-    if send is None:
-        return False
-    _agree_on_bytes(rt, "Alltoall", send, recv)
-    here = here or _same_memory(send.data, recv.data)
-    bound = _bound(
-        rt, ("alltoall", nbytes, here, algorithm), lambda: Call("alltoall", nbytes, 1, named=algorithm), here
-    )
-    if bound.plan is None:
-        return False
-    rt.run(bound, send.data, recv.data)
-    recv.unpack()
-    return True
+    recv = _buffer(caller, "Alltoall", recvbuf, caller.size, True, "recvbuf")
+    call = Call("alltoall", recv.nbytes, 1, 0, algorithm)
+    if in_place(sendbuf):
+        return Read(call, True, recv.data, recv.data, recv)
+    send = _buffer(caller, "Alltoall", sendbuf, caller.size, False, "sendbuf")
+    _check_bytes(caller, "Alltoall", send, recv)
+    return Read(call, _same_memory(send.data, recv.data), send.data, recv.data, recv)
 
 
-def gather(rt: Runtime, sendbuf: Any, recvbuf: Any, root: int, algorithm: str | None) -> bool:
+def gather(caller: Caller, sendbuf: Any, recvbuf: Any, root: Any, algorithm: str | None) -> Read:
     """MPI_Gather."""
-    if _bad_root(rt, "Gather", root):
-        return False
-    at_root = rt.rank == root
-    recv = _read(rt, "Gather", recvbuf, rt.size, True, "recvbuf") if at_root else None
-    here = at_root and in_place(sendbuf)
-    if at_root and recv is None:
-        return False
-    send = None if here else _read(rt, "Gather", sendbuf, 1, False, "sendbuf")
-    if send is None and not here:
-        return False
-    nbytes = recv.count * recv.itemsize if recv is not None else send.count * send.itemsize  # type: ignore[union-attr]
-    if recv is not None and send is not None:
-        _agree_on_bytes(rt, "Gather", send, recv)
-    bound = _bound(
-        rt, ("gather", nbytes, root, here, algorithm), lambda: Call("gather", nbytes, 1, root, named=algorithm), here
-    )
-    if bound.plan is None:
-        return False
-    target = recv.data if recv is not None else EMPTY
-    rt.run(bound, target[root * nbytes : (root + 1) * nbytes] if send is None else send.data, target)
-    if recv is not None:
-        recv.unpack()
-    return True
+    root = _root(caller, root)
+    if caller.rank != root:
+        return _gather_elsewhere(caller, sendbuf, recvbuf, root, algorithm)
+    recv = _buffer(caller, "Gather", recvbuf, caller.size, True, "recvbuf")
+    call = Call("gather", recv.nbytes, 1, root, algorithm)
+    if in_place(sendbuf):
+        return Read(call, True, recv.data[root * recv.nbytes : (root + 1) * recv.nbytes], recv.data, recv)
+    send = _buffer(caller, "Gather", sendbuf, 1, False, "sendbuf")
+    _check_bytes(caller, "Gather", send, recv)
+    return Read(call, False, send.data, recv.data, recv)
 
 
-def scatter(rt: Runtime, sendbuf: Any, recvbuf: Any, root: int, algorithm: str | None) -> bool:
+def _gather_elsewhere(caller: Caller, sendbuf: Any, recvbuf: Any, root: int, algorithm: str | None) -> Read:
+    if sendbuf is MPI.IN_PLACE and recvbuf is not None:
+        recv, fault = _buffer(caller, "Gather", recvbuf, caller.size, False, "recvbuf"), True
+        data = recv.data[caller.rank * recv.nbytes : (caller.rank + 1) * recv.nbytes]
+    else:
+        send, fault = _buffer(caller, "Gather", sendbuf, 1, False, "sendbuf"), False
+        data = send.data
+    said = _only_at_root("Gather", caller, root, "sendbuf", "its block of recvbuf was sent") if fault else ""
+    return Read(Call("gather", len(data), 1, root, algorithm), False, data, fault=said)
+
+
+def scatter(caller: Caller, sendbuf: Any, recvbuf: Any, root: Any, algorithm: str | None) -> Read:
     """MPI_Scatter."""
-    if _bad_root(rt, "Scatter", root):
-        return False
-    at_root = rt.rank == root
-    send = _read(rt, "Scatter", sendbuf, rt.size, False, "sendbuf") if at_root else None
-    here = at_root and in_place(recvbuf)
-    if at_root and send is None:
-        return False
-    recv = None if here else _read(rt, "Scatter", recvbuf, 1, True, "recvbuf")
-    if recv is None and not here:
-        return False
-    nbytes = send.count * send.itemsize if send is not None else recv.count * recv.itemsize  # type: ignore[union-attr]
-    if recv is not None and send is not None:
-        _agree_on_bytes(rt, "Scatter", send, recv)
-    bound = _bound(rt, ("scatter", nbytes, root, algorithm), lambda: Call("scatter", nbytes, 1, root, named=algorithm))
-    if bound.plan is None:
-        return False
-    # in place the root's block stays where it is
-    target = recv.data if recv is not None else np.empty(nbytes, np.uint8)
-    rt.run(bound, send.data if send is not None else EMPTY, target)
-    if recv is not None:
-        recv.unpack()
-    return True
+    root = _root(caller, root)
+    if caller.rank != root:
+        return _scatter_elsewhere(caller, sendbuf, recvbuf, root, algorithm)
+    send = _buffer(caller, "Scatter", sendbuf, caller.size, False, "sendbuf")
+    call = Call("scatter", send.nbytes, 1, root, algorithm)
+    if in_place(recvbuf):  # the root's block stays where it is
+        return Read(call, False, send.data, np.empty(send.nbytes, np.uint8))
+    recv = _buffer(caller, "Scatter", recvbuf, 1, True, "recvbuf")
+    _check_bytes(caller, "Scatter", send, recv)
+    return Read(call, False, send.data, recv.data, recv)
 
 
-def bcast(rt: Runtime, buf: Any, root: int, algorithm: str | None) -> bool:
+def _scatter_elsewhere(caller: Caller, sendbuf: Any, recvbuf: Any, root: int, algorithm: str | None) -> Read:
+    if recvbuf is MPI.IN_PLACE and sendbuf is not None:
+        send = _buffer(caller, "Scatter", sendbuf, caller.size, False, "sendbuf")
+        said = _only_at_root("Scatter", caller, root, "recvbuf", "its block was received and dropped")
+        call = Call("scatter", send.nbytes, 1, root, algorithm)
+        return Read(call, False, EMPTY, np.empty(send.nbytes, np.uint8), fault=said)
+    recv = _buffer(caller, "Scatter", recvbuf, 1, True, "recvbuf")
+    return Read(Call("scatter", recv.nbytes, 1, root, algorithm), False, EMPTY, recv.data, recv)
+
+
+def bcast(caller: Caller, buf: Any, root: Any, algorithm: str | None) -> Read:
     """MPI_Bcast."""
-    if _bad_root(rt, "Bcast", root):
-        return False
-    data = _read(rt, "Bcast", buf, 1, rt.rank != root, "buf")
-    if data is None:
-        return False
-    nbytes = data.count * data.itemsize
-    bound = _bound(
-        rt, ("bcast", nbytes, root, algorithm), lambda: Call("bcast", nbytes, 1, root, named=algorithm), True
-    )
-    if bound.plan is None:
-        return False
-    # a schedule may write the root's own blocks once more: never into memory that is only to be read
-    memory = data.data if data.data.flags.writeable else data.data.copy()
-    rt.run(bound, memory, memory)
-    if rt.rank != root:
-        data.unpack()
-    return True
+    root = _root(caller, root)
+    elsewhere = caller.rank != root
+    data = _buffer(caller, "Bcast", buf, 1, elsewhere, "buf")
+    call = Call("bcast", data.nbytes, 1, root, algorithm)
+    return Read(call, True, data.data, data.data, data if elsewhere else None)
 
 
-def barrier(rt: Runtime, algorithm: str | None) -> bool:
+def barrier(caller: Caller, algorithm: str | None) -> Read:
     """MPI_Barrier."""
-    bound = _bound(rt, ("barrier", algorithm), lambda: Call("barrier", 0, 1, named=algorithm))
-    if bound.plan is None:
-        return False
-    rt.run(bound, EMPTY, EMPTY)
-    return True
+    return Read(Call("barrier", 0, 1, 0, algorithm), False)
 
 
 # -- reductions ----------------------------------------------------------------------------------------------------
 
-_works: dict[tuple[int, int], bool] = {}
 
-
-def _reducible(op: MPI.Op, datatype: MPI.Datatype) -> bool:
-    """Whether the MPI library reduces this type with this operation. If not, it shall say so itself."""
-    if not isinstance(op, MPI.Op) or op in (MPI.OP_NULL, MPI.REPLACE, MPI.NO_OP):
-        return False
-    if not op.is_predefined:
-        return True
-    found = _works.get((op.handle, datatype.handle))
-    if found is None:
-        one, two = np.zeros((2, datatype.Get_extent()[1]), np.uint8)
-        try:
-            op.Reduce_local([one, 1, datatype], [two, 1, datatype])
-            found = True
-        except MPI.Exception:
-            found = False
-        if datatype.is_predefined:
-            _works[op.handle, datatype.handle] = found
-    return found
-
-
-def _kind(buffer: Buffer, op: MPI.Op) -> tuple[int, ...]:
-    """What a plan knows of type and operation. Handles are used again when a type or an operation is freed."""
-    commutes = op.is_predefined or op.Is_commutative()
-    return buffer.datatype.handle, buffer.itemsize, op.handle, commutes
-
-
-def _operand(rt: Runtime, collective: str, spec: Any, blocks: int, writable: bool, name: str) -> Buffer | None:
+def _operand(caller: Caller, collective: str, spec: Any, blocks: int, writable: bool, name: str) -> Buffer:
     """A buffer whose elements can be reduced where they are."""
-    return _read(rt, collective, spec, blocks, writable, name, operand=True)
+    return _buffer(caller, collective, spec, blocks, writable, name, operand=True)
 
 
-def _agree_on_elements(rt: Runtime, collective: str, send: Buffer, recv: Buffer, blocks: int = 1) -> None:
+def _traits(op: MPI.Op, buffer: Buffer) -> Traits:
+    """The traits of a reduction. Raises ForLibraryError if there is no such reduction."""
+    if not reducible(op, buffer.datatype):
+        raise ForLibraryError("the operation does not work on this type")
+    traits = traits_of(op)
+    return traits._replace(foreign=True) if buffer.foreign else traits
+
+
+def _check_elements(caller: Caller, collective: str, send: Buffer, recv: Buffer) -> None:
+    """Both operands must be of one type, and as many."""
     if send.datatype != recv.datatype:
-        _refuse(rt, collective, f"sendbuf is of {send.datatype.name}, recvbuf of {recv.datatype.name}; both must agree")
-    if send.count != blocks * recv.count:
-        _refuse(rt, collective, f"recvbuf holds {recv.count * blocks} elements, needs {send.count} as sendbuf has")
+        raise BufferError(
+            f"{collective} on rank {caller.rank}: sendbuf is of {send.datatype.name}, recvbuf of {recv.datatype.name}; "
+            "both must agree"
+        )
+    if send.count != recv.count:
+        raise BufferError(
+            f"{collective} on rank {caller.rank}: recvbuf holds {recv.count} elements, needs {send.count} as "
+            "sendbuf has"
+        )
 
 
-def _call(
-    collective: str, counts: int | tuple[int, ...], buffer: Buffer, op: MPI.Op, root: int, algorithm: str | None
-) -> Call:
-    kind = f"{_type_name(buffer)}, {_op_name(op)}"
-    return Call(collective, counts, buffer.itemsize, root, op.Is_commutative(), kind, algorithm)
-
-
-def _type_name(buffer: Buffer) -> str:
-    """The type as all ranks must have it: ``long`` and ``long long`` of equal size are alike."""
-    if not buffer.datatype.is_predefined:
-        return f"derived type of {buffer.itemsize} bytes"
-    code = buffer.datatype.typestr
-    return buffer.datatype.name if code.startswith("V") else code
-
-
-def _op_name(op: MPI.Op) -> str:
-    if not op.is_predefined:
-        return "user operation" + ("" if op.Is_commutative() else ", not commutative")
-    return next((name for name in _OPERATIONS if getattr(MPI, name) == op), "operation")
-
-
-_OPERATIONS = ("SUM", "PROD", "MAX", "MIN", "LAND", "LOR", "LXOR", "BAND", "BOR", "BXOR", "MAXLOC", "MINLOC")
-
-
-def allreduce(rt: Runtime, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> bool:
+def allreduce(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> Read:
     """MPI_Allreduce."""
-    recv = _operand(rt, "Allreduce", recvbuf, 1, True, "recvbuf")
-    here = in_place(sendbuf)
-    send = recv if here or recv is None else _operand(rt, "Allreduce", sendbuf, 1, False, "sendbuf")
-    if recv is None or send is None or not _reducible(op, recv.datatype):
-        return False
-    if not here:
-        _agree_on_elements(rt, "Allreduce", send, recv)
-        here = _same_memory(send.data, recv.data)
-    key = ("allreduce", recv.count, *_kind(recv, op), here, algorithm)
-    bound = _bound(rt, key, lambda: _call("allreduce", recv.count, recv, op, 0, algorithm), here)
-    if bound.plan is None:
-        return False
-    rt.run(bound, send.data, recv.data, op, recv.datatype)
-    recv.unpack()
-    return True
+    recv = _operand(caller, "Allreduce", recvbuf, 1, True, "recvbuf")
+    send = recv if in_place(sendbuf) else _operand(caller, "Allreduce", sendbuf, 1, False, "sendbuf")
+    traits = _traits(op, recv)
+    _check_elements(caller, "Allreduce", send, recv)
+    call = Call("allreduce", recv.count, recv.itemsize, 0, algorithm, traits)
+    here = send is recv or _same_memory(send.data, recv.data)
+    return Read(call, here, send.data, recv.data, recv, op, recv.datatype)
 
 
-def reduce(rt: Runtime, sendbuf: Any, recvbuf: Any, op: MPI.Op, root: int, algorithm: str | None) -> bool:
+def reduce(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, root: Any, algorithm: str | None) -> Read:
     """MPI_Reduce."""
-    if _bad_root(rt, "Reduce", root):
-        return False
-    at_root = rt.rank == root
-    recv = _operand(rt, "Reduce", recvbuf, 1, True, "recvbuf") if at_root else None
-    here = at_root and in_place(sendbuf)
-    if at_root and recv is None:
-        return False
-    send = recv if here else _operand(rt, "Reduce", sendbuf, 1, False, "sendbuf")
-    if send is None or (at_root and recv is None) or not _reducible(op, send.datatype):
-        return False
-    if recv is not None and not here:
-        _agree_on_elements(rt, "Reduce", send, recv)
-        here = _same_memory(send.data, recv.data)
-    key = ("reduce", send.count, *_kind(send, op), root, here, algorithm)
-    bound = _bound(rt, key, lambda: _call("reduce", send.count, send, op, root, algorithm), here)
-    if bound.plan is None:
-        return False
-    rt.run(bound, send.data, recv.data if recv is not None else EMPTY, op, send.datatype)
-    if recv is not None:
-        recv.unpack()
-    return True
+    root = _root(caller, root)
+    if caller.rank != root:
+        return _reduce_elsewhere(caller, sendbuf, recvbuf, op, root, algorithm)
+    recv = _operand(caller, "Reduce", recvbuf, 1, True, "recvbuf")
+    send = recv if in_place(sendbuf) else _operand(caller, "Reduce", sendbuf, 1, False, "sendbuf")
+    traits = _traits(op, recv)
+    _check_elements(caller, "Reduce", send, recv)
+    call = Call("reduce", recv.count, recv.itemsize, root, algorithm, traits)
+    here = send is recv or _same_memory(send.data, recv.data)
+    return Read(call, here, send.data, recv.data, recv, op, recv.datatype)
 
 
-def reduce_scatter_block(rt: Runtime, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> bool:
+def _reduce_elsewhere(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, root: int, algorithm: str | None) -> Read:
+    said = ""
+    if sendbuf is MPI.IN_PLACE and recvbuf is not None:
+        send = _operand(caller, "Reduce", recvbuf, 1, False, "recvbuf")
+        said = _only_at_root("Reduce", caller, root, "sendbuf", "recvbuf was sent")
+    else:
+        send = _operand(caller, "Reduce", sendbuf, 1, False, "sendbuf")
+    call = Call("reduce", send.count, send.itemsize, root, algorithm, _traits(op, send))
+    return Read(call, False, send.data, EMPTY, None, op, send.datatype, said)
+
+
+def reduce_scatter_block(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> Read:
     """MPI_Reduce_scatter_block."""
-    here = in_place(sendbuf)
-    recv = _operand(rt, "Reduce_scatter_block", recvbuf, rt.size if here else 1, True, "recvbuf")
-    send = recv if here or recv is None else _operand(rt, "Reduce_scatter_block", sendbuf, rt.size, False, "sendbuf")
-    if recv is None or send is None or not _reducible(op, recv.datatype):
-        return False
-    if not here:
-        _agree_on_elements(rt, "Reduce_scatter_block", send, recv)
-        here = _same_memory(send.data, recv.data)
-    key = ("reduce_scatter_block", send.count, *_kind(send, op), here, algorithm)
-    bound = _bound(rt, key, lambda: _call("reduce_scatter_block", send.count, send, op, 0, algorithm), here)
-    if bound.plan is None:
-        return False
-    rt.run(bound, send.data, recv.data, op, recv.datatype)
-    recv.unpack()
-    return True
+    name, here = "Reduce_scatter_block", in_place(sendbuf)
+    recv = _operand(caller, name, recvbuf, caller.size if here else 1, True, "recvbuf")
+    send = recv if here else _operand(caller, name, sendbuf, caller.size, False, "sendbuf")
+    traits = _traits(op, recv)
+    _check_elements(caller, name, send, recv)
+    call = Call("reduce_scatter_block", send.count, send.itemsize, 0, algorithm, traits)
+    here = here or _same_memory(send.data, recv.data)
+    return Read(call, here, send.data, recv.data, recv, op, recv.datatype)
 
 
-def _receive_counts(rt: Runtime, recvcounts: Any) -> tuple[int, ...] | None:
-    """The counts of every rank, as given. None if they are for mpi4py to refuse."""
+def _receive_counts(caller: Caller, recvcounts: Any) -> tuple[int, ...]:
+    """The counts of every rank, as given."""
     try:
         counts = tuple(int(c) for c in recvcounts)
     except (TypeError, ValueError):
         counts = ()
-    if len(counts) == rt.size and min(counts) >= 0:
-        return counts
-    rt.tell(f"Reduce_scatter on rank {rt.rank}: recvcounts are {recvcounts!r}, need {rt.size} whole numbers")
-    return None
+    if len(counts) != caller.size or min(counts) < 0:
+        raise ForLibraryError(f"recvcounts are {recvcounts!r}, need {caller.size} whole numbers")
+    return counts
 
 
-def _gather_counts(rt: Runtime, recvbuf: Any) -> tuple[int, ...]:
+def _gather_counts(caller: Caller, recvbuf: Any) -> tuple[int, ...]:
     """The counts of every rank, gathered as mpi4py does if the caller gives none. A bad buffer is known to all."""
     found: int | str
     try:
-        recv = parse(recvbuf, 1, True, "recvbuf", operand=True)
-        found = recv.count if recv is not None else f"recvbuf cannot be read: {_library_error(recvbuf, True)}"
-    except BufferError as e:
+        found = parse(caller, recvbuf, 1, True, "recvbuf", operand=True).count
+    except Exception as e:
         found = str(e)
-    counts = rt.private.allgather(found)
+    counts = caller.private.allgather(found)
     for rank, count in enumerate(counts):
         if isinstance(count, str):
-            raise BufferError(f"Reduce_scatter on rank {rank}: {count}")
+            raise KnownToAllError(f"Reduce_scatter on rank {rank}: {count}")
     return tuple(counts)
 
 
-def reduce_scatter(rt: Runtime, sendbuf: Any, recvbuf: Any, recvcounts: Any, op: MPI.Op, algorithm: str | None) -> bool:
+def reduce_scatter(
+    caller: Caller, sendbuf: Any, recvbuf: Any, recvcounts: Any, op: MPI.Op, algorithm: str | None
+) -> Read:
     """MPI_Reduce_scatter."""
-    here = in_place(sendbuf)
-    gathered = None if here or recvcounts is not None else _gather_counts(rt, recvbuf)
-    recv = _operand(rt, "Reduce_scatter", recvbuf, 1, True, "recvbuf")
-    send = recv if here or recv is None else _operand(rt, "Reduce_scatter", sendbuf, 1, False, "sendbuf")
-    if recv is None or send is None or not _reducible(op, recv.datatype):
-        return False
-    counts = gathered if gathered is not None else _receive_counts(rt, recvcounts)
-    if counts is None:
-        return False
+    name, here = "Reduce_scatter", in_place(sendbuf)
+    gathered = None if here or recvcounts is not None else _gather_counts(caller, recvbuf)
+    recv = _operand(caller, name, recvbuf, 1, True, "recvbuf")
+    send = recv if here else _operand(caller, name, sendbuf, 1, False, "sendbuf")
+    traits = _traits(op, recv)
+    counts = gathered if gathered is not None else _receive_counts(caller, recvcounts)
+    _check_counts(caller, counts, send, recv)
+    call = Call("reduce_scatter", counts, send.itemsize, 0, algorithm, traits)
+    here = here or _same_memory(send.data, recv.data)
+    return Read(call, here, send.data, recv.data, recv, op, recv.datatype)
+
+
+def _check_counts(caller: Caller, counts: tuple[int, ...], send: Buffer, recv: Buffer) -> None:
+    """The buffers must hold as many elements as the counts say."""
+    here, rank = send is recv, caller.rank
     if send.count != sum(counts):
         which = "recvbuf" if here else "sendbuf"
-        _refuse(
-            rt, "Reduce_scatter", f"{which} holds {send.count} elements, needs {sum(counts)}, the sum of recvcounts"
+        raise BufferError(
+            f"Reduce_scatter on rank {rank}: {which} holds {send.count} elements, needs {sum(counts)}, the sum of "
+            "recvcounts"
         )
-    if not here:
-        if recv.count != counts[rt.rank]:
-            need = f"recvcounts[{rt.rank}] = {counts[rt.rank]}"
-            _refuse(rt, "Reduce_scatter", f"recvbuf holds {recv.count} elements, needs {need}")
-        if send.datatype != recv.datatype:
-            _agree_on_elements(rt, "Reduce_scatter", send, recv)
-        here = _same_memory(send.data, recv.data)
-    key = ("reduce_scatter", counts, *_kind(send, op), here, algorithm)
-    bound = _bound(rt, key, lambda: _call("reduce_scatter", counts, send, op, 0, algorithm), here)
-    if bound.plan is None:
-        return False
-    rt.run(bound, send.data, recv.data, op, recv.datatype)
-    recv.unpack()
-    return True
+    if here:
+        return
+    if recv.count != counts[rank]:
+        raise BufferError(
+            f"Reduce_scatter on rank {rank}: recvbuf holds {recv.count} elements, needs recvcounts[{rank}] = "
+            f"{counts[rank]}"
+        )
+    if send.datatype != recv.datatype:
+        raise BufferError(
+            f"Reduce_scatter on rank {rank}: sendbuf is of {send.datatype.name}, recvbuf of {recv.datatype.name}; "
+            "both must agree"
+        )

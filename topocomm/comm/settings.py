@@ -56,39 +56,38 @@ def _engine(name: str, by: str) -> str:
     return name
 
 
-def _one_name(name: str, size: int) -> dict[str, str]:
-    """A name for all collectives that know it. Raises AlgorithmError if none does, or one cannot run on ``size``."""
+def _one_name(name: str) -> dict[str, str]:
+    """A name for all collectives that know it. Raises AlgorithmError if none does."""
     base, _ = parse_name(name)
     known = [c for c in COLLECTIVES if base in TABLE[c] or base == NATIVE]
     if not known:
         raise AlgorithmError(f"unknown algorithm {name!r}; 'python -m topocomm list' shows those of every collective")
-    return {c: _valid(c, name, size) for c in known}
+    return {c: _valid(c, name) for c in known}
 
 
-def _valid(collective: str, name: str, size: int) -> str:
+def _valid(collective: str, name: str) -> str:
     if name != NATIVE:
-        find(collective, name)[0].check(size)
+        find(collective, name)
     return name
 
 
-def named_algorithms(algorithm: Algorithms, size: int) -> dict[str, str]:
+def named_algorithms(algorithm: Algorithms) -> dict[str, str]:
     """The algorithm of each collective from the argument: a name, or a mapping from collective to name."""
     if algorithm is None:
         return {}
     if isinstance(algorithm, str):
-        return _one_name(algorithm, size)
+        return _one_name(algorithm)
     if not isinstance(algorithm, Mapping):
         raise AlgorithmError(f"algorithm must be a name or a mapping from collective to name, found {algorithm!r}")
     for collective in algorithm:
         find_collective(collective)
-    return {collective: _valid(collective, name, size) for collective, name in algorithm.items()}
+    return {collective: _valid(collective, name) for collective, name in algorithm.items()}
 
 
-def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, str], size: int) -> Settings:
+def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, str]) -> Settings:
     """Settings from arguments and environment; arguments win.
 
-    Raises AlgorithmError for an unknown algorithm or engine or one that cannot run on ``size`` ranks, Error for an
-    unknown variable or value.
+    Raises AlgorithmError for an unknown algorithm or engine, Error for an unknown variable or value.
     """
     by_collective = {f"TOPOCOMM_{collective.upper()}": collective for collective in COLLECTIVES}
     known = {*by_collective, *(f"TOPOCOMM_{word}" for word in _WORDS)}
@@ -101,8 +100,8 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
     named, named_by = {}, {}
     for key, collective in by_collective.items():
         if key in env:
-            named[collective], named_by[collective] = _valid(collective, env[key], size), f"environment {key}"
-    for collective, name in named_algorithms(algorithm, size).items():
+            named[collective], named_by[collective] = _valid(collective, env[key]), f"environment {key}"
+    for collective, name in named_algorithms(algorithm).items():
         named[collective], named_by[collective] = name, "communicator argument"
     return Settings(
         named,

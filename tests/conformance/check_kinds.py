@@ -1,0 +1,118 @@
+"""Kinds of calls: what is agreed on once, and that a new size of a known kind costs no message and no memory."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from harness import check, wrap
+from mpi4py import MPI
+
+from topocomm.comm.agreement import Agreement
+from topocomm.comm.kinds import MOST_SIZES
+from topocomm.comm.programs import MOST_PLANS
+
+NAMED = {"allreduce": "rabenseifner", "bcast": "binomial", "reduce_scatter": "ring", "gather": "binomial"}
+
+
+class Counted:
+    """Counts the comparisons of all ranks while it is entered."""
+
+    def __enter__(self) -> Counted:
+        """Begin."""
+        self.calls, self._was = 0, Agreement.largest
+
+        def largest(agreement: Agreement, mine: Any) -> Any:
+            self.calls += 1
+            return self._was(agreement, mine)
+
+        Agreement.largest = largest  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        Agreement.largest = self._was  # type: ignore[method-assign]
+
+
+def _vary(comm: Any, n: int, root: int) -> None:
+    p, rank = comm.size, comm.rank
+    comm.Allreduce(np.full(n, float(rank)), out := np.zeros(n))
+    assert (out == p * (p - 1) / 2).all()
+    comm.Bcast(x := np.full(n, float(rank)), root)
+    assert (x == root).all()
+    counts = [(n + 3 * r) % (n + 5) for r in range(p)]
+    comm.Reduce_scatter(np.ones(sum(counts)), out := np.zeros(counts[rank]), counts)
+    assert (out == p).all()
+    comm.Gather(np.full(n, rank, "i4"), out := np.zeros(n * p, "i4") if rank == root else None, root)
+    assert rank != root or (out.reshape(p, n) == np.arange(p)[:, None]).all()
+
+
+@check(3)
+def another_size_of_a_known_kind_is_not_compared(world: MPI.Intracomm) -> None:
+    for settings, most in (({"algorithm": NAMED}, 4), ({}, 60)):
+        comm = wrap(world, "cyclic", **settings)  # type: ignore[arg-type]
+        with Counted() as first:
+            for n in range(1, 400, 7):
+                _vary(comm, n, n % world.size)
+        assert 4 <= first.calls <= most, first.calls
+        assert len(comm.decisions) <= first.calls
+        with Counted() as again:
+            for n in range(399, 0, -7):
+                _vary(comm, n, (n + 1) % world.size)
+        assert again.calls == 0
+
+
+@check(3)
+def every_call_is_compared_where_that_is_asked_for(world: MPI.Intracomm) -> None:
+    comm = wrap(world, "cyclic")
+    object.__setattr__(comm._state.settings, "check_always", True)
+    for _ in range(3):
+        with Counted() as calls:
+            _vary(comm, 5, 0)
+        assert calls.calls == 4
+
+
+@check(2)
+def memory_is_bounded_for_ever_new_sizes(world: MPI.Intracomm) -> None:
+    comm = wrap(world, "cyclic", algorithm=NAMED)
+    state = comm._state
+    for n in range(1, MOST_PLANS // 2):
+        _vary(comm, n, 0)
+    assert len(state.programs._plans) == MOST_PLANS
+    natives = wrap(world, "cyclic")
+    natives.Bcast(np.zeros(8))
+    sizes = natives._state.kinds.native_sizes("bcast")
+    for n in range(1, 513):
+        natives.Bcast(np.zeros(n, "u1"))
+    assert len(sizes) == MOST_SIZES or (world.size == 2 and sizes == {}), "two ranks have no distance"
+
+
+@check(3)
+def a_small_call_left_to_the_library_reads_no_argument(world: MPI.Intracomm) -> None:
+    """Once its kind is known, whatever its bytes."""
+    comm, p = wrap(world, "cyclic"), world.size
+    small, large, out = np.ones(4), np.ones(4 * p), np.zeros(4 * p)
+    calls = (
+        lambda: comm.Allreduce(small, out[:4]), lambda: comm.Allgather(small, out), lambda: comm.Alltoall(large, out),
+        lambda: comm.Bcast(small), comm.Barrier, lambda: comm.Reduce(small, out[:4]),
+        lambda: comm.Gather(small, out if comm.rank == 0 else None), lambda: comm.Scatter(large, out[:4]),
+        lambda: comm.Reduce_scatter_block(large, out[:4]), lambda: comm.Reduce_scatter(large, out[:4], [4] * p),
+    )  # fmt: skip
+    for call in calls:
+        call()
+    seen: list[str] = []
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        if event == "call":
+            seen.append(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    try:
+        for call in calls:
+            call()
+            call()
+    finally:
+        sys.setprofile(None)
+    assert "serve" not in seen, seen
+    assert "parse" not in seen

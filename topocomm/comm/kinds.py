@@ -1,0 +1,229 @@
+"""Kinds of calls: what serves each, agreed on by all ranks when the first call of a kind is made.
+
+A kind is a collective, a class of sizes (:func:`~topocomm.choose.rule.size_classes`), the traits of the operation and
+the algorithm that the call names: all that the choice of an algorithm depends on. The first call of a kind is compared
+over all ranks and, where the model decides, rank 0's choice is taken; all later calls of the kind, of whatever size,
+root, type or buffer, need no message. So that every rank knows the same kinds, none is ever forgotten: at most 10
+collectives × (some 120 classes + 3 a measured size) × 4 traits, and one for every name that calls give.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import replace
+
+from topocomm.choose.modelled import Chooser, rounded
+from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, size_classes
+from topocomm.comm.agreement import Agreement
+from topocomm.comm.call import Call, Read
+from topocomm.comm.operations import PLAIN, Traits
+from topocomm.comm.programs import Programs
+from topocomm.comm.settings import Settings
+from topocomm.errors import AlgorithmError
+
+__all__ = ["ALWAYS", "MOST_SIZES", "Kind", "Kinds", "NativeSizes"]
+
+Kind = tuple[str, int | None, Traits, str | None]
+"""Collective, class of sizes (None: any size), traits of the operation, algorithm that the call names."""
+
+MOST_SIZES = 256
+"""Sizes of a collective that are remembered to be the MPI library's."""
+
+
+class NativeSizes(dict[int, bool]):
+    """Whether a collective with an operation of MPI's own is left to the MPI library, by the bytes of one buffer.
+
+    ``factor`` such buffers are the whole vector. Knows nothing but what the ranks have agreed on.
+    """
+
+    def __init__(self, cuts: tuple[int, ...], factor: int) -> None:
+        super().__init__()
+        self.cuts, self.factor = cuts, factor
+        self.classes: set[int] = set()
+
+    def __missing__(self, nbytes: int) -> bool:
+        native = bisect_right(self.cuts, nbytes * self.factor) in self.classes
+        if native:
+            while len(self) >= MOST_SIZES:
+                del self[next(iter(self))]
+            self[nbytes] = True
+        return native
+
+
+ALWAYS = NativeSizes((), 1)
+"""Of a collective that always goes to the MPI library, also where a buffer's bytes are not known."""
+
+
+class Kinds:
+    """The kinds of calls that a communicator has seen, with the decision for each."""
+
+    def __init__(
+        self,
+        size: int,
+        settings: Settings,
+        chooser: Callable[[], Chooser],
+        agreement: Callable[[], Agreement],
+        programs: Programs,
+    ) -> None:
+        self.size = size
+        self.settings = settings
+        self._chooser, self._agreement, self._programs = chooser, agreement, programs
+        self._known: dict[Kind, Decision] = {}
+        self._noted: list[Decision] = []
+        self._cuts: dict[tuple[str, bool], tuple[int, ...]] = {}
+        self._any_size: dict[tuple[str, Traits], bool] = {}
+        self._shared: set[tuple[str, int, bool, bool]] = set()
+        self._native_sizes: dict[str, NativeSizes] = {}
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The decisions so far, in order: one a kind."""
+        return tuple(self._noted)
+
+    def decision(self, read: Read) -> Decision:
+        """The decision for a call. Collective if the call is the first of its kind, or if every call is compared.
+
+        Raises Error on every rank if the ranks call differently, AlgorithmError if the named algorithm cannot serve.
+        """
+        kind = self.kind(read.call)
+        known = self._known.get(kind)
+        if known is None or self.settings.check_always:
+            self._agreement().compare(f"{read.describe()}, topology {self._chooser().topology.signature}")
+        if known is None:
+            self._share_choice(read.call)
+            known = self._known[kind] = self._complete(read.call, self.decide(read.call))
+            self._note(kind, known)
+        return known
+
+    def agree_on_native(self, collective: str) -> None:
+        """Agree, once, that calls that name the MPI library's own do so on every rank. Raises Error if not."""
+        self.decision(Read(Call(collective, 0, 0, named=NATIVE), False))
+
+    def kind(self, call: Call) -> Kind:
+        """The kind of a call: depends on the call, the settings and the topology only."""
+        collective, traits = call.collective, call.traits
+        any_size = call.named is not None or self._any_size.get((collective, traits))
+        if any_size is None:
+            any_size = self._any_size[collective, traits] = self._preference(call)[0] is not None
+        if any_size:
+            return collective, None, traits, call.named
+        at = bisect_right(self._classes(collective, traits.commutative), call.nbytes(self.size))
+        if at == 0 and collective not in self.settings.named:  # native, whatever the operation
+            traits = PLAIN
+        return collective, at, traits, None
+
+    def native_sizes(self, collective: str) -> NativeSizes:
+        """The sizes known to be the MPI library's, by bytes of a gather's or scatter's block and of other vectors.
+
+        Grows as kinds are agreed on.
+        """
+        if collective not in self._native_sizes:
+            factor = self.size if collective in ("gather", "scatter") else 1
+            self._native_sizes[collective] = NativeSizes(self._classes(collective, True), factor)
+        return self._native_sizes[collective]
+
+    def _classes(self, collective: str, commutative: bool) -> tuple[int, ...]:
+        cuts = self._cuts.get((collective, commutative))
+        if cuts is None:
+            cuts = self._cuts[collective, commutative] = size_classes(collective, self._chooser(), commutative)
+        return cuts
+
+    # -- agreement ---------------------------------------------------------------------------------------------
+
+    def _share_choice(self, call: Call) -> None:
+        """Let all ranks have rank 0's choice by the model. Collective, as the agreement on a new kind is.
+
+        Each could compute it, but the last bits of a sum, and so the order of two equal times, may differ between
+        processors of different kinds.
+        """
+        chooser, nbytes, traits = self._chooser(), call.nbytes(self.size), call.traits
+        named = call.named or self._preference(call)[0]
+        ordered = not traits.commutative
+        question = call.collective, rounded(nbytes), ordered, traits.whole
+        if traits.foreign or question in self._shared:
+            return
+        if asks_model(call.collective, nbytes, chooser, named, traits.commutative, traits.whole):
+            answer = self._agreement().share(
+                lambda: chooser.choose(*question), f"choose an algorithm for {call.describe()}"
+            )
+            chooser.adopt(*question[:3], answer, traits.whole)
+            self._shared.add(question)
+
+    def _note(self, kind: Kind, decision: Decision) -> None:
+        self.note(decision)
+        collective, at, traits, _ = kind
+        if decision.algorithm == NATIVE and traits == PLAIN and at is not None and not self.settings.check_always:
+            self.native_sizes(collective).classes.add(at)
+
+    def note(self, decision: Decision) -> None:
+        """Remember a decision, and show it if decisions are shown."""
+        self._noted.append(decision)
+        if self.settings.trace and self._programs.rank == 0:
+            print(f"topocomm: {decision}", file=sys.stderr, flush=True)
+
+    # -- the choice --------------------------------------------------------------------------------------------
+
+    def decide(self, call: Call) -> Decision:
+        """The decision for a call, without its reordering. Not collective.
+
+        The algorithm that the call names runs or AlgorithmError is raised; one named for a communicator or a program
+        is a preference: where it cannot serve the call, the automatic choice does, and the decision says why.
+        """
+        if call.named is not None:
+            reason = self._unfit(call, call.named)
+            if reason is not None:
+                raise AlgorithmError(f"{reason} (named by the call)")
+            return self._decide(call, call.named, "the call")
+        named, reason = self._preference(call)
+        decision = self._decide(call, named, self.settings.named_by.get(call.collective, ""))
+        return decision if reason is None else replace(decision, why=f"{decision.why}; {reason}")
+
+    def _decide(self, call: Call, named: str | None, named_by: str) -> Decision:
+        chooser, nbytes, traits = self._chooser(), call.nbytes(self.size), call.traits
+        if traits.foreign and named is None:
+            why = "automatic: elements that overlap or begin before their address, only the MPI library reduces them"
+            return Decision(call.collective, nbytes, NATIVE, NATIVE, why, root=call.root, chooser=chooser)
+        return decide(
+            call.collective,
+            nbytes,
+            chooser,
+            named=named,
+            named_by=named_by,
+            commutative=traits.commutative,
+            whole=traits.whole,
+            root=call.root,
+        )
+
+    def _preference(self, call: Call) -> tuple[str | None, str | None]:
+        """The algorithm named for the communicator or the program, if it can serve; and why not, if it cannot."""
+        named = self.settings.named.get(call.collective)
+        reason = self._unfit(call, named) if named is not None else None
+        if reason is None:
+            return named, None
+        by = self.settings.named_by.get(call.collective, "")
+        return None, f"{named}, named by {by}, cannot serve this call: {reason}"
+
+    def _unfit(self, call: Call, named: str) -> str | None:
+        """Why an algorithm cannot serve a call; None if it can."""
+        if named == NATIVE:
+            return None
+        if call.traits.foreign:
+            return f"{call.collective} of elements that overlap or begin before their address needs native"
+        try:
+            decide(call.collective, 0, self._chooser(), named=named, whole=call.traits.whole)
+            self._programs.schedule(call, named)
+        except AlgorithmError as e:
+            return str(e)
+        return None
+
+    def _complete(self, call: Call, decision: Decision) -> Decision:
+        """The decision with the reordering that its schedule has."""
+        if decision.algorithm == NATIVE:
+            return decision
+        return replace(decision, reordering=self._programs.schedule(call, decision.algorithm).reordering)
+
+    def explain(self, call: Call) -> Decision:
+        """The decision for a call, with its reordering. Not collective. Raises AlgorithmError as the call would."""
+        return self._complete(call, self.decide(call))
