@@ -22,7 +22,6 @@ from topocomm.model.machine_files import parse_machine
 from topocomm.topology import Placement, Topology, in_label_order
 from topocomm.topology.live.discover import discover, placed, text_of
 from topocomm.topology.live.measured import MEASURED
-from topocomm.topology.sites import parse_site
 
 __all__ = ["MachineLike", "Origin", "TopologyLike", "TuningLike", "joined", "machine", "settings", "topology", "tuning"]
 
@@ -83,6 +82,8 @@ def _found(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tuple
         return discover(comm), None
     if path == MEASURED:
         return _measured(comm, settings), None
+    from topocomm.topology.sites import parse_site  # many files, which few jobs need
+
     placement = parse_site(text_of(comm, str(path)), str(path))
     return placed(comm, placement), placement
 
