@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from places import topologies
 
 from topocomm import Topology, TopologyError
-from topocomm.topology import dumps_placement, parse_placement, read_placement
+from topocomm.topology import dumps_placement, parse_placement, read_placement, read_site
+from topocomm.topology.sites import parse_site
 
 SCHEMA = json.loads((files("topocomm.topology") / "placement.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -91,6 +92,44 @@ def test_wrong_job_is_refused():
         parse(BY_RANK).topology(["a", "b"])
     with pytest.raises(TopologyError, match=r"places\.json does not place node 'nid9', on which rank 1 runs"):
         parse(BY_NODE).topology(["nid1", "nid9"])
+
+
+def names(*keys, levels=("rack",)):
+    return parse({**BY_NODE, "levels": list(levels), "nodes": {key: [f"r{k}"] for k, key in enumerate(keys)}})
+
+
+@pytest.mark.parametrize(
+    ("keys", "hosts", "rows"),
+    [
+        (("n1.a.org", "n2.a.org"), ["n2", "n1"], [["r1", "n2.a.org"], ["r0", "n1.a.org"]]),
+        (("n1", "n2"), ["n2.a.org", "n1.a.org"], [["r1", "n2"], ["r0", "n1"]]),
+        (("n1.a", "n2"), ["n1.a.org", "n2"], [["r0", "n1.a"], ["r1", "n2"]]),
+        (("n1.a.org", "n1"), ["n1", "n1.a.org", "n1.b"], [["r1", "n1"], ["r0", "n1.a.org"], ["r1", "n1"]]),
+        (("10.0.0.1", "10"), ["10.0.0.1", "10"], [["r0", "10.0.0.1"], ["r1", "10"]]),
+    ],
+)
+def test_full_and_short_names(keys, hosts, rows):
+    assert names(*keys).topology(hosts).labels.tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("keys", "host", "reason"),
+    [
+        (("n1.a.org", "n1.b.org"), "n1", "places 'n1.a.org' and 'n1.b.org', either of which may be node 'n1'"),
+        (("n1.a.org",), "n1.b.org", "does not place node 'n1.b.org'"),
+        (("n1",), "n11.a.org", "does not place node 'n11.a.org'"),
+        (("10",), "10.0.0.1", "does not place node '10.0.0.1'"),
+    ],
+)
+def test_names_that_may_be_another_node_are_refused(keys, host, reason):
+    with pytest.raises(TopologyError, match=reason):
+        names(*keys).topology([host])
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    path = tmp_path / "mark"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(BY_NODE).encode())
+    assert read_placement(path) == read_site(path) == parse_site(f"\ufeff{json.dumps(BY_NODE)}", str(path))
 
 
 def test_places_are_strings_or_whole_numbers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ __all__ = ["load_json", "read_text"]
 _MOST_DIGITS = 300
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a file. Raises TopologyError, which names the file, if it can't be read."""
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read the text of a UTF-8 file, without a byte-order mark. Raises TopologyError, which names the file."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as e:
         raise TopologyError(f"{path}: not UTF-8 text: byte {e.start}") from None
     except (OSError, ValueError) as e:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ VERSION = 1
 class Placement:
     """What a placement file says: a row of places for every rank, or for every node name (then ``ranks`` is None).
 
-    The by-node form serves every job on a machine; its levels lie outside the node, which is added as innermost.
+    The by-node form serves every job on a machine; its levels lie outside the node, which is added as innermost. A node
+    may be called by its full name in the file and by its short one in the job, or the reverse.
     """
 
     levels: tuple[str, ...]
@@ -41,7 +43,8 @@ class Placement:
     def topology(self, hosts: Sequence[str]) -> Topology:
         """The topology of a communicator whose rank i runs on node ``hosts[i]``.
 
-        Raises TopologyError if the file has another number of ranks, or lacks one of the nodes.
+        Raises TopologyError if the file has another number of ranks, or lacks one of the nodes, or has several that
+        may be it.
         """
         if self.ranks is not None:
             if len(self.ranks) != len(hosts):
@@ -50,16 +53,46 @@ class Placement:
                     "give one row a rank, or use the by-node form, which fits every job"
                 )
             return Topology(self.levels, self.ranks)
-        assert self.nodes is not None
         rows = []
         for rank, host in enumerate(hosts):
-            row = self.nodes[host] if host in self.nodes else self.nodes.get(host.partition(".")[0])
-            if row is None:
-                raise TopologyError(
-                    f"{self.source} does not place node {host!r}, on which rank {rank} runs; add it under 'nodes'"
-                )
-            rows.append((*row, host))
+            node, row = self._place_of(host, rank)
+            rows.append((*row, node))
         return Topology((*self.levels, "node"), rows)
+
+    def _place_of(self, host: str, rank: int) -> tuple[str, tuple[str, ...]]:
+        """Find a node and its places under the name that it has, or one of which either is the other's beginning."""
+        assert self.nodes is not None
+        for name in (host, *_shorter(host)):
+            if name in self.nodes:
+                return name, self.nodes[name]
+        longer = self._longer.get(host, [])
+        if len(longer) > 1:
+            raise TopologyError(
+                f"{self.source} places {' and '.join(map(repr, longer[:2]))}, either of which may be node {host!r}, on "
+                f"which rank {rank} runs; add {host!r} under 'nodes'"
+            )
+        if not longer:
+            raise TopologyError(
+                f"{self.source} does not place node {host!r}, on which rank {rank} runs; add it under 'nodes'"
+            )
+        return longer[0], self.nodes[longer[0]]
+
+    @cached_property
+    def _longer(self) -> dict[str, list[str]]:
+        """The full names of nodes, by every shorter form that is not the name of a node itself."""
+        found: dict[str, list[str]] = {}
+        for name in self.nodes or ():
+            for short in _shorter(name):
+                found.setdefault(short, []).append(name)
+        return found
+
+
+def _shorter(host: str) -> list[str]:
+    """The beginnings of a host name at its dots, the longest first; none of an address."""
+    parts = host.split(".")
+    if all(part.isdecimal() for part in parts):
+        return []
+    return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
 
 
 def _need(ok: bool, source: str, what: str) -> None:
