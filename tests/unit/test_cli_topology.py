@@ -7,6 +7,7 @@ from test_sites_formats import COORDINATES, HWLOC2, RANGES, SAMPLES, TREE
 
 from topocomm.cli import main
 from topocomm.topology import parse_placement, read_site
+from topocomm.topology.sites import FORMATS
 
 
 @pytest.fixture
@@ -47,7 +48,6 @@ def test_converts_hosts_of_a_job(site, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "words", "reason"),
     [
-        ("hello", [], "no known format"),
         (TREE, ["--hosts", "tux[0-9]"], "does not place node 'tux6'"),
         (TREE, ["--hosts", "tux["], "never closed"),
         (TREE, ["--to", "mpich_coordinates", "-o", "-"], "say which with --hosts"),
@@ -61,6 +61,15 @@ def test_refused_in_one_line(site, capsys, text, words, reason):
     error = capsys.readouterr().err
     assert reason in error
     assert error.count("\n") == 1
+
+
+def test_an_unknown_format_is_refused_with_a_short_line_for_each_that_is_known(site, capsys):
+    for command in (["topology"], ["explain", "bcast", "--bytes", "1M", "--placement"]):
+        assert main([*command, site("hello")]) == 2
+        head, *reasons = capsys.readouterr().err.splitlines()
+        assert head.endswith("site: no known format; tried")
+        assert [line.split()[0] for line in reasons] == list(FORMATS)
+        assert max(map(len, reasons)) < 100
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -78,11 +87,10 @@ def test_a_job_on_a_machine_that_slurm_describes(site, capsys):
     assert main(job) == 0
     placement = "# placement: 3 ranks, 2 switch2s of 1-2, 2 switches of 1-2, 2 nodes of 1-2, in topology order"
     assert placement in capsys.readouterr().out
-    for text, says in (("hello", "no known format"), (COORDINATES, "--hosts fits by-node files only")):
-        assert main([*job[:5], site(text), *job[6:]]) == 2
-        error = capsys.readouterr().err
-        assert says in error
-        assert error.count("\n") == 1
+    assert main([*job[:5], site(COORDINATES), *job[6:]]) == 2
+    error = capsys.readouterr().err
+    assert "--hosts fits by-node files only" in error
+    assert error.count("\n") == 1
 
 
 def test_verify_takes_what_places_ranks(site, capsys):

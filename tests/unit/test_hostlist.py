@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from topocomm import TopologyError
-from topocomm.topology.sites.hostlist import compress, expand
+from topocomm.topology.sites.hostlist import compress, expand, expand_slurm
 
 hosts = st.from_regex(r"[a-z]{1,3}[0-9]{0,3}([.-][a-z]{1,2}[0-9]{1,2})?", fullmatch=True)
 
@@ -44,6 +44,19 @@ def test_expand(text, expected):
 def test_refused(text, reason):
     with pytest.raises(TopologyError, match=reason):
         expand(text)
+
+
+@pytest.mark.parametrize("quoted", ['"a', "a'", "a=b", "a#b", "switch{a}", "(null)", "a\\b", "a\0"])
+def test_no_host_is_called_so(quoted):
+    with pytest.raises(TopologyError, match="not a host name"):
+        expand(quoted)
+
+
+def test_expand_as_slurm_does():
+    assert expand_slurm("a, b  n[1-2],,\tc,") == ["a", "b", "n1", "n2", "c"]
+    assert expand_slurm(" ") == []
+    with pytest.raises(TopologyError, match="never closed"):
+        expand_slurm("a, n[1")
 
 
 def test_compress():

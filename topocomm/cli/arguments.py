@@ -1,4 +1,4 @@
-"""Arguments that several commands read: sizes in bytes, whole numbers, files to write."""
+"""Arguments that several commands read: sizes in bytes, whole numbers, hosts, files to write."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from topocomm.errors import Error
+from topocomm.topology.documents import read_text
+from topocomm.topology.sites.hosts import parse_hosts
 
-__all__ = ["UsageError", "at_least", "byte_count", "size_range", "sizes_of", "writable"]
+__all__ = ["HOSTS", "UsageError", "at_least", "byte_count", "hosts_of", "size_range", "sizes_of", "writable"]
 
+HOSTS = "a host list with numbers of ranks, 'a,n[1-4]:2', or @FILE, a host file"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _BYTES = re.compile(r"(\d{1,18})\s*([KMG]?)(I?B)?", re.IGNORECASE | re.ASCII)
 MOST_BYTES = 1 << 50
@@ -30,6 +33,15 @@ def byte_count(text: str) -> int:
     if size > MOST_BYTES:
         raise argparse.ArgumentTypeError(f"{text!r} is too large; at most {MOST_BYTES} bytes")
     return size
+
+
+def hosts_of(text: str) -> list[str]:
+    """Read one host name a rank from ``a,n[1-4]:2`` (four hosts of two ranks), or from the host file FILE of ``@FILE``.
+
+    Raises TopologyError for anything else.
+    """
+    found = parse_hosts(read_text(text[1:]), text[1:]) if text.startswith("@") else parse_hosts(text, "--hosts")
+    return [host for host, ranks in found for _ in range(ranks)]
 
 
 def sizes_of(text: str) -> list[int]:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from topocomm.choose.modelled import Chooser
 from topocomm.choose.rule import Decision, decide
+from topocomm.cli.arguments import HOSTS, hosts_of
 from topocomm.collectives import find_collective
 from topocomm.errors import AlgorithmError, Error, TopologyError
 from topocomm.model import Machine, default_machine, read_machine
 from topocomm.topology import Topology, read_site
 
-__all__ = ["add_model_arguments", "amount", "decision_of", "hosts_of", "machine_of", "placement_of", "write_json"]
+__all__ = ["add_model_arguments", "amount", "decision_of", "machine_of", "placement_of", "write_json"]
 
 ORDERS = "given, sorted, cyclic or random:SEED"
 _NAMES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -26,29 +27,19 @@ def amount(nbytes: float, digits: int = 2) -> str:
     return f"{nbytes:.0f} B" if not power else f"{nbytes / 1024**power:.{digits}f} {_NAMES[power]}"
 
 
-def hosts_of(text: str) -> list[str]:
-    """Read one host name a rank from ``a,b:4,c``: ``b:4`` stands for four ranks. Raises TopologyError."""
-    hosts: list[str] = []
-    for word in text.split(","):
-        name, colon, count = word.strip().partition(":")
-        if not name or (colon and not (count.isdecimal() and 1 <= len(count) < 7 and int(count) > 0)):
-            raise TopologyError(f"--hosts holds {word!r}; each is NAME or NAME:RANKS, RANKS a whole number above 0")
-        hosts += [name] * int(count or 1)
-    return hosts
-
-
 def placement_of(path: str, hosts: str | None = None) -> Topology:
     """Read the topology of a placement file or a site's description (:func:`topocomm.topology.read_site`).
 
     By-node ones take ``hosts``, or all nodes with one rank each. Raises TopologyError if it is of no known format,
     malformed, lacks a host, or if hosts are given for a by-rank file.
     """
-    placement = read_site(path)
+    named = None if hosts is None else hosts_of(hosts)
+    placement = read_site(path, hosts=named or ())
     if placement.ranks is not None:
-        if hosts is not None:
+        if named is not None:
             raise TopologyError(f"{path} places every rank by itself; --hosts fits by-node files only")
         return Topology(placement.levels, placement.ranks)
-    return placement.topology(hosts_of(hosts) if hosts else list(placement.nodes or ()))
+    return placement.topology(list(placement.nodes or ()) if named is None else named)
 
 
 def machine_of(path: str | None, topology: Topology) -> Machine:
@@ -64,7 +55,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool) -> None:
     add("collective", metavar="COLLECTIVE", help="allreduce, allgather, …")
     add("--placement", metavar="FILE", nargs=more, required=True,
         help="placement file: where the ranks sit; or a site's description")  # fmt: skip
-    add("--hosts", metavar="A,B:4", help="the job's hosts, for a by-node placement (default: all)")
+    add("--hosts", metavar="HOSTS", help=f"the job's hosts, for a by-node placement (default: all): {HOSTS}")
     add("--machine", metavar="FILE", help="machine file: links and capacities (default: assumed)")
     add("--order", metavar="ORDER", nargs=more, default=["given"] if several else "given",
         help=f"order of ranks: {ORDERS} (default given)")  # fmt: skip

@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from topocomm.cli.arguments import HOSTS, hosts_of
 from topocomm.errors import Error, TopologyError
 from topocomm.topology.files import Placement, dumps_nodes, dumps_placement
-from topocomm.topology.sites import FORMATS, hostlist, read_site
+from topocomm.topology.sites import FORMATS, read_site
 from topocomm.topology.sites.mpich import dumps_coordinates
 from topocomm.topology.topology import Topology
 
@@ -26,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", metavar="FORMAT", choices=list(FORMATS), help="its format (default: by content)")
     parser.add_argument("--pattern", metavar="REGEX", help="host names: one named group a level, outermost first")
     parser.add_argument("--host-format", metavar="FORMAT", default="{}", help="names of numbered nodes: 'nid{:06d}'")
-    parser.add_argument("--hosts", metavar="HOSTLIST", help="only these hosts, one rank each: 'nid[001-004,7]'")
+    parser.add_argument("--name", metavar="NAME", help="which topology of several in the file (topology.yaml)")
+    parser.add_argument("--hosts", metavar="HOSTS", help=f"only these hosts: {HOSTS}")
     parser.add_argument("-o", metavar="OUT", dest="out", help="write it to this file ('-' for stdout)")
     parser.add_argument("--to", metavar="FORMAT", choices=TARGETS, default=TARGETS[0],
                         help=f"what to write: {' or '.join(TARGETS)} (by rank: needs --hosts)")  # fmt: skip
@@ -34,8 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe on stdout, or write with ``-o``."""
-    placement = read_site(args.file, args.format, pattern=args.pattern, host=args.host_format)
-    topology = _topology(placement, args.hosts)
+    hosts = None if args.hosts is None else hosts_of(args.hosts)
+    placement = read_site(
+        args.file, args.format, pattern=args.pattern, host=args.host_format, name=args.name, hosts=hosts or ()
+    )
+    topology = _topology(placement, hosts)
     if args.out is None:
         print(_described(placement) if topology is None else topology.describe())
         return 0
@@ -50,12 +55,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _topology(placement: Placement, hosts: str | None) -> Topology | None:
+def _topology(placement: Placement, hosts: list[str] | None) -> Topology | None:
     """By rank: of a placement that is so, or of the hosts named."""
     if hosts is not None:
         if placement.nodes is None:
             raise TopologyError(f"{placement.source} places ranks, not nodes: --hosts cannot choose among them")
-        return placement.topology(hostlist.expand(hosts))
+        return placement.topology(hosts)
     return None if placement.ranks is None else Topology(placement.levels, placement.ranks)
 
 

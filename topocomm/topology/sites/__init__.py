@@ -5,7 +5,8 @@ Every malformed input raises TopologyError that names file, line or key, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,10 +21,25 @@ __all__ = ["FORMATS", "Format", "Options", "parse_site", "read_site"]
 
 @dataclass(frozen=True)
 class Options:
-    """What a reader needs beyond the text: the pattern of host names; the host names of numbered nodes."""
+    """What a reader needs beyond the text.
+
+    ``pattern``
+        A regular expression with named groups: the levels in host names.
+    ``host``
+        How numbered nodes are called.
+    ``name``
+        Which topology of several in one file.
+    ``folder``
+        Where the text's file lies, if it is from one: included files are looked for there.
+    ``hosts``
+        Host names that nodes are known to have.
+    """
 
     pattern: str | None = None
     host: str = "{}"
+    name: str | None = None
+    folder: Path | None = None
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,13 +68,19 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             "XML of lstopo: sockets, dies, groups, NUMA nodes, cores", hwloc.looks, lambda t, s, o: hwloc.parse(t, s)
         ),
         "slurm_topology": Format(
-            "Slurm's topology.conf: tree or block", slurm_topology.looks, lambda t, s, o: slurm_topology.parse(t, s)
+            "Slurm's topology.conf, or what 'scontrol show topology' prints: tree, block or ring",
+            slurm_topology.looks,
+            lambda t, s, o: slurm_topology.parse(t, s, o.folder),
         ),
         "slurm_yaml": Format(
-            "Slurm's topology.yaml: tree or block", slurm_yaml.looks, lambda t, s, o: slurm_yaml.parse(t, s)
+            "Slurm's topology.yaml: tree, block or ring",
+            slurm_yaml.looks,
+            lambda t, s, o: slurm_yaml.parse(t, s, o.name),
         ),
         "slurm_addr": Format(
-            "SLURM_TOPOLOGY_ADDR and _PATTERN of all nodes", slurm_addr.looks, lambda t, s, o: slurm_addr.parse(t, s)
+            "SLURM_TOPOLOGY_ADDR and _PATTERN of all nodes",
+            slurm_addr.looks,
+            lambda t, s, o: slurm_addr.parse(t, s, o.hosts),
         ),
         "mpich_coordinates": Format(
             "MPICH's MPIR_CVAR_COORDINATES_FILE", mpich.looks, lambda t, s, o: mpich.parse(t, s)
@@ -73,8 +95,14 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             tables.looks_like_ranges,
             lambda t, s, o: tables.parse_ranges(t, s, o.host),
         ),
-        "xnames": Format("Cray xnames", names.looks, lambda t, s, o: names.parse_xnames(t, s)),
-        "pattern": Format("host names and a pattern of yours", lambda text: "no pattern was given", _pattern),
+        "xnames": Format(
+            "Cray xnames, alone or beside host names", names.looks, lambda t, s, o: names.parse_xnames(t, s)
+        ),
+        "pattern": Format(
+            "host names or a host file, and a pattern of yours",
+            lambda text: "no pattern of names is given",
+            _pattern,
+        ),
     }
 )
 """Name → format, in the order in which they are tried."""
@@ -83,10 +111,13 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 def parse_site(text: str, source: str, format: str | None = None, options: Options | None = None) -> Placement:
     """Read a description from text; ``source`` is how errors call it. As :func:`read_site`."""
     options = options or Options()
+    text = text.removeprefix("\ufeff")
     if format is None:
         format = _guess(text, source, options)
     elif format not in FORMATS:
         raise TopologyError(f"unknown format {format!r}; known are {', '.join(FORMATS)}")
+    if options.name is not None and format != "slurm_yaml":
+        raise TopologyError(f"{source}: holds one topology, which {format} does not name; leave out {options.name!r}")
     return FORMATS[format].parse(text, source, options)
 
 
@@ -98,29 +129,43 @@ def _guess(text: str, source: str, options: Options) -> str:
         why = entry.looks(text)
         if why is None:
             return name
-        tried.append(f"{name} ({why})")
-    raise TopologyError(f"{source}: no known format; tried {', '.join(tried)}")
+        tried.append(f"  {name:19}{why}")
+    raise TopologyError("\n".join((f"{source}: no known format; tried", *tried)))
 
 
 def read_site(
-    path: str | Path, format: str | None = None, *, pattern: str | None = None, host: str = "{}"
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    pattern: str | None = None,
+    host: str = "{}",
+    name: str | None = None,
+    hosts: Iterable[str] = (),
 ) -> Placement:
     """Read how a site describes its machine.
 
     Parameters
     ----------
     path
-        The file.
+        The file; ``FILE#NAME`` for the topology of that name in a file of several (unless a file is called so).
     format
         A name of :data:`FORMATS`; guessed from the content where it is None.
     pattern
         A regular expression with named groups: the levels in host names (format ``pattern``).
     host
         How numbered nodes of a table are called, for instance ``nid{:06d}``.
+    name
+        Which topology of a file that holds several.
+    hosts
+        Host names that nodes are known to have, where the file alone leaves that open (format ``slurm_addr``).
 
     Raises
     ------
     TopologyError
         If the file cannot be read, is of no known format (then it says what was tried), or is malformed.
     """
-    return parse_site(read_text(path), str(path), format, Options(pattern, host))
+    file, mark, fragment = os.fspath(path).rpartition("#")
+    if mark and name is None and fragment and not os.path.lexists(path):
+        path, name = file, fragment
+    options = Options(pattern, host, name, Path(path).parent, tuple(hosts))
+    return parse_site(read_text(path), os.fspath(path), format, options)

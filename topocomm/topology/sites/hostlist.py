@@ -2,7 +2,7 @@
 
 A name may hold several brackets (``r[1-2]n[1-3]``: the last varies fastest). A range keeps the width of its first
 number: ``[08-10]`` is 08, 09, 10. Source: the HOSTLIST EXPRESSIONS section of pdsh(1), and Slurm's scontrol(1), ``show
-hostnames``.
+hostnames``. Slurm's own lists may also be separated by blanks.
 """
 
 from __future__ import annotations
@@ -14,38 +14,50 @@ from collections.abc import Iterable
 from topocomm.errors import TopologyError
 from topocomm.topology.sites.text import MAX_NODES
 
-__all__ = ["compress", "expand"]
+__all__ = ["compress", "expand", "expand_slurm", "split_words"]
 
 _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
-_PLAIN = re.compile(r"[^\s,\[\]]+")
+_PLAIN = re.compile(r"[^\s,\[\]\"'`=#\\(){}<>|&$*?!\x00-\x1f\x7f]+")
 
 
 def expand(text: str) -> list[str]:
-    """The names of a host list, in its order. Raises TopologyError that quotes what is wrong."""
+    """List the names of a host list, in its order. Raises TopologyError that quotes what is wrong."""
+    return _expanded([item.strip() for item in split_words(text, ",")])
+
+
+def expand_slurm(text: str) -> list[str]:
+    """List the names of a host list in one of Slurm's files: commas and blanks separate, any number of either.
+
+    An empty list has no names. Raises TopologyError that quotes what is wrong.
+    """
+    return _expanded([item for item in split_words(text, ", \t\r\n") if item])
+
+
+def _expanded(items: list[str]) -> list[str]:
     out: list[str] = []
-    for item in _split(text):
+    for item in items:
         out += _names(item, MAX_NODES - len(out))
     return out
 
 
-def _split(text: str) -> list[str]:
-    """The items between commas that stand outside brackets."""
-    items, depth, start = [], 0, 0
+def split_words(text: str, separators: str) -> list[str]:
+    """Split a text at every separator that stands outside brackets. Raises TopologyError for unpaired brackets."""
+    words, depth, start = [], 0, 0
     for i, char in enumerate(text):
         if char == "[":
             depth += 1
         elif char == "]":
             depth -= 1
-        elif char == "," and depth == 0:
-            items.append(text[start:i])
+        elif depth == 0 and char in separators:
+            words.append(text[start:i])
             start = i + 1
         if depth not in (0, 1):
             raise TopologyError(f"host list {_short(text)}: {char!r} at position {i + 1} has no partner")
     if depth:
         raise TopologyError(f"host list {_short(text)}: '[' is never closed")
-    items.append(text[start:])
-    return [item.strip() for item in items]
+    words.append(text[start:])
+    return words
 
 
 def _names(item: str, room: int) -> list[str]:

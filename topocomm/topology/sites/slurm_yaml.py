@@ -8,8 +8,9 @@
           - {switch: s0, nodes: "tux[0-3]"}
           - {switch: s1, nodes: "tux[4-7]"}
 
-The first topology with ``cluster_default: true`` is taken, else the first. Levels are those of ``topology.conf``; see
-:mod:`topocomm.topology.sites.slurm_topology`. Needs PyYAML. Source: topology.yaml(5), slurm.schedmd.com.
+A name chooses one; else the first with ``cluster_default: true`` is taken, else the first. Levels are those of
+``topology.conf``; see :mod:`topocomm.topology.sites.slurm_topology`. A torus is refused: it has no levels. Needs
+PyYAML. Source: topology.yaml(5), slurm.schedmd.com.
 """
 
 from __future__ import annotations
@@ -20,40 +21,64 @@ from typing import Any
 
 from topocomm.errors import TopologyError
 from topocomm.topology.files import Placement
-from topocomm.topology.sites.slurm_topology import Entries, parse_entries
+from topocomm.topology.sites.slurm_conf import Entry
+from topocomm.topology.sites.slurm_topology import parse_entries
 from topocomm.topology.sites.text import fail
 
 __all__ = ["looks", "parse"]
 
 _FIRST = re.compile(r"(?m)^[ \t]*-[ \t]*topology[ \t]*:")
-_TREE = {"switch": "switchname", "children": "switches", "nodes": "nodes"}
-_BLOCK = {"block": "blockname", "nodes": "nodes"}
+_LISTS = {
+    "tree": ("switches", {"switch": "switchname", "children": "switches", "nodes": "nodes"}),
+    "block": ("blocks", {"block": "blockname", "nodes": "nodes"}),
+    "ring": ("rings", {"ring": "ringname", "nodes": "nodes"}),
+}
+"""By kind of topology: the key of its list, and what the keys of an item are called in topology.conf."""
+_KINDS = (*_LISTS, "flat", "torus3d")
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def looks(text: str) -> str | None:
-    """Why this cannot be a topology.yaml; None if it may be one."""
+    """Tell why this cannot be a topology.yaml; None if it may be one."""
     return None if _FIRST.search(text) else "no line begins with '- topology:'"
 
 
-def parse(text: str, source: str = "topology.yaml") -> Placement:
-    """The placement by node of the cluster's default topology.
+def parse(text: str, source: str = "topology.yaml", name: str | None = None) -> Placement:
+    """Read the placement by node of the topology called ``name``, or of the cluster's default.
 
-    Raises TopologyError, naming the line, for anything malformed, and where PyYAML is missing.
+    Raises TopologyError, naming the line, for anything malformed, for an unknown name, and where PyYAML is missing.
     """
-    topologies = [_mapping(node, source) for node in _sequence(_document(text, source), source)]
-    for topology in topologies:
+    topologies: dict[str, dict[str, Any]] = {}
+    for node in _sequence(_document(text, source), source):
+        topology = _mapping(node, source)
         if "topology" not in topology:
-            fail(source, "a topology without 'topology', its name")
-    default = [t for t in topologies if "cluster_default" in t and _scalar(t["cluster_default"], source) in _YES]
-    chosen = (default or topologies or [{}])[0]
-    if "tree" in chosen:
-        return parse_entries(_tree(chosen["tree"], source), source)
-    if "block" in chosen:
-        return parse_entries(_block(chosen["block"], source), source)
-    fail(source, "the cluster's default topology has neither tree nor block: it places no node")
+            fail(source, "a topology without 'topology', its name", _line(node))
+        if topologies.setdefault(_scalar(topology["topology"], source), topology) is not topology:
+            fail(source, f"topology {_scalar(topology['topology'], source)!r} is defined twice", _line(node))
+    if name is not None and name not in topologies:
+        fail(source, f"has no topology {name!r}; it has {', '.join(map(repr, topologies)) or 'none'}")
+    default = [found for found, topology in topologies.items() if _is_default(topology, source)]
+    chosen = name or next(iter((*default, *topologies)), None)
+    if chosen is None:
+        fail(source, "defines no topology")
+    return _chosen(topologies[chosen], chosen, source)
 
 
-_YES = ("true", "True", "TRUE")
+def _is_default(topology: dict[str, Any], source: str) -> bool:
+    node = topology.get("cluster_default")
+    value = "false" if node is None else _scalar(node, source)
+    if value.lower() not in _BOOLEANS:
+        fail(source, f"cluster_default is {value!r}, not true or false", None if node is None else _line(node))
+    return _BOOLEANS[value.lower()]
+
+
+def _chosen(topology: dict[str, Any], name: str, source: str) -> Placement:
+    kinds = [kind for kind in _KINDS if kind in topology]
+    if len(kinds) != 1:
+        fail(source, f"topology {name!r} needs one of {', '.join(_KINDS)}, found {' and '.join(kinds) or 'none'}")
+    if kinds[0] not in _LISTS:
+        fail(source, f"topology {name!r} is {kinds[0]}: it places no node at any level; choose another by its name")
+    return parse_entries(_lines(kinds[0], topology[kinds[0]], source), source)
 
 
 def _document(text: str, source: str) -> Any:
@@ -99,31 +124,37 @@ def _scalar(node: Any, source: str) -> str:
     return str(node.value)
 
 
-def _entries(node: Any, names: dict[str, str], source: str) -> Entries:
-    """One entry an item of a list, its keys called as in topology.conf."""
+def _lines(kind: str, node: Any, source: str) -> list[Entry]:
+    """Read a topology as lines of a topology.conf."""
+    keys = _mapping(node, source)
+    listed, names = _LISTS[kind]
+    if listed not in keys:
+        fail(source, f"a {kind} topology needs {listed!r}", _line(node))
+    entries = _entries(keys[listed], names, source)
+    if kind == "block" and "block_sizes" in keys:
+        sizes = [_scalar(size, source) for size in _sequence(keys["block_sizes"], source)]
+        entries.append(Entry(source, _line(keys["block_sizes"]), {"blocksizes": ",".join(sizes)}))
+    return entries
+
+
+def _entries(node: Any, names: dict[str, str], source: str) -> list[Entry]:
+    """Read one entry an item of a list, its keys called as in topology.conf."""
     entries = []
     for item in _sequence(node, source):
         keys = _mapping(item, source)
         unknown = sorted(keys.keys() - names.keys())
         if unknown:
             fail(source, f"unknown key {unknown[0]!r}; known are {', '.join(names)}", _line(item))
-        entries.append((_line(item), {names[key]: _scalar(value, source) for key, value in keys.items()}))
+        first = next(iter(names))
+        if first not in keys:
+            fail(source, f"an item without {first!r}, its name", _line(item))
+        values = {names[key]: _text(value, source) for key, value in keys.items()}
+        entries.append(Entry(source, _line(item), values))
     return entries
 
 
-def _tree(node: Any, source: str) -> Entries:
-    keys = _mapping(node, source)
-    if "switches" not in keys:
-        fail(source, "a tree needs 'switches'", _line(node))
-    return _entries(keys["switches"], _TREE, source)
-
-
-def _block(node: Any, source: str) -> Entries:
-    keys = _mapping(node, source)
-    if "blocks" not in keys:
-        fail(source, "a block topology needs 'blocks'", _line(node))
-    entries = _entries(keys["blocks"], _BLOCK, source)
-    if "block_sizes" not in keys:
-        return entries
-    sizes = [_scalar(size, source) for size in _sequence(keys["block_sizes"], source)]
-    return [*entries, (_line(keys["block_sizes"]), {"blocksizes": ",".join(sizes)})]
+def _text(node: Any, source: str) -> str:
+    """A word or a number, or nothing: ``nodes:`` places none."""
+    if node.id != "scalar":
+        fail(source, "needs a word or a number here", _line(node))
+    return "" if node.tag == "tag:yaml.org,2002:null" else str(node.value).strip()
