@@ -20,7 +20,7 @@ from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model.machine import Machine, complete
 from topocomm.model.machine_files import parse_machine
 from topocomm.topology import Placement, Topology, in_label_order
-from topocomm.topology.live.discover import discover, placed, text_of
+from topocomm.topology.live.discover import discover, placed, site_of, text_of
 from topocomm.topology.live.measured import MEASURED
 
 __all__ = ["MachineLike", "Origin", "TopologyLike", "TuningLike", "joined", "machine", "settings", "topology", "tuning"]
@@ -82,9 +82,7 @@ def _found(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tuple
         return discover(comm), None
     if path == MEASURED:
         return _measured(comm, settings), None
-    from topocomm.topology.sites import parse_site  # many files, which few jobs need
-
-    placement = parse_site(text_of(comm, str(path)), str(path))
+    placement = site_of(comm, str(path))
     return placed(comm, placement), placement
 
 

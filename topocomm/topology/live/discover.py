@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from collections.abc import Callable
+from typing import TypeVar
 
 from mpi4py import MPI
 
 from topocomm.errors import TopologyError
 from topocomm.topology.documents import read_text
 from topocomm.topology.files import Placement
+from topocomm.topology.live.cores import ANY, own_place
+from topocomm.topology.sites import read_site
 from topocomm.topology.topology import Topology
 
-__all__ = ["discover", "placed", "text_of"]
+__all__ = ["discover", "placed", "site_of", "text_of"]
 
-_CPU = Path("/sys/devices/system/cpu")
-
-
-def _own_core() -> tuple[str, str]:
-    """Socket and core to which this process is bound; ``"any"`` where its affinity mask spans several."""
-    try:
-        cpus = os.sched_getaffinity(0)
-    except (AttributeError, OSError):
-        return "any", "any"
-    found = set()
-    for cpu in cpus:
-        where = _CPU / f"cpu{cpu}" / "topology"
-        try:
-            found.add(((where / "physical_package_id").read_text().strip(), (where / "core_id").read_text().strip()))
-        except OSError:
-            return "any", "any"
-    sockets = {socket for socket, _ in found}
-    socket = sockets.pop() if len(sockets) == 1 else "any"
-    return socket, found.pop()[1] if len(found) == 1 else "any"
+T = TypeVar("T")
 
 
 def discover(comm: MPI.Intracomm) -> Topology:
@@ -46,30 +30,40 @@ def discover(comm: MPI.Intracomm) -> Topology:
         node_leader = shared.bcast(comm.rank)
     finally:
         shared.Free()
-    rows = comm.allgather((MPI.Get_processor_name(), node_leader, *_own_core()))
-    levels = ["node"]
-    if any(row[2] != "any" for row in rows):
-        levels.append("socket")
-        if any(row[3] != "any" for row in rows):
-            levels.append("core")
-    places = [(f"{host}#{leader}", socket, core)[: len(levels)] for host, leader, socket, core in rows]
-    return Topology(levels, places)
+    rows = comm.allgather((f"{MPI.Get_processor_name()}#{node_leader}", *own_place()))
+    kept = [k for k in range(3) if any(row[k] != ANY for row in rows)]
+    return Topology([("node", "socket", "core")[k] for k in kept], [[row[k] for k in kept] for row in rows])
 
 
 def text_of(comm: MPI.Intracomm, path: str) -> str:
-    """The text of a file, read by rank 0. Collective; raises TopologyError on every rank if it cannot be read."""
-    answer: tuple[str, str] | None = None
+    """Read the text of a file on rank 0. Collective; raises TopologyError on every rank if it cannot be read."""
+    return _on_root(comm, lambda: read_text(path))
+
+
+def site_of(comm: MPI.Intracomm, path: str) -> Placement:
+    """Read how a site describes its machine, on rank 0 (:func:`topocomm.topology.read_site`).
+
+    Collective; raises TopologyError on every rank if it cannot be read or is malformed.
+    """
+    hosts = comm.gather(MPI.Get_processor_name())
+    return _on_root(comm, lambda: read_site(path, hosts=hosts or ()))
+
+
+def _on_root(comm: MPI.Intracomm, read: Callable[[], T]) -> T:
+    """Read on rank 0 and broadcast it, or raise its TopologyError on every rank."""
+    answer: tuple[T | None, str] | None = None
     if comm.rank == 0:
         try:
-            answer = "ok", read_text(path)
+            answer = read(), ""
         except TopologyError as e:
-            answer = "error", f"{e} (on rank 0)"
+            answer = None, f"{e} (on rank 0)"
     answer = comm.bcast(answer)
     assert answer is not None
-    kind, text = answer
-    if kind == "error":
-        raise TopologyError(text)
-    return text
+    found, error = answer
+    if error:
+        raise TopologyError(error)
+    assert found is not None
+    return found
 
 
 def placed(comm: MPI.Intracomm, placement: Placement) -> Topology:
