@@ -4,20 +4,22 @@
 >>> import topocomm
 >>> comm = topocomm.Comm(MPI.COMM_WORLD)     # the one changed line
 
-``import topocomm`` does not start MPI; :class:`Comm` and what needs MPI are loaded when first used.
+``import topocomm`` opens two files and does not start MPI: :class:`Comm`, :class:`Topology`, :class:`Win` and
+:func:`elementwise` are loaded when first used.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from topocomm.errors import AlgorithmError, BufferError, Error, ScheduleError, TopologyError
-from topocomm.topology import Topology
 
 if TYPE_CHECKING:
     from topocomm.comm import Comm as Comm
     from topocomm.comm.operations import elementwise as elementwise
     from topocomm.rma.win import Win as Win
+    from topocomm.topology import Topology as Topology
 
 __version__ = "0.1.0"
 
@@ -35,17 +37,17 @@ __all__ = [
 ]
 
 
+_LOADED_WHEN_USED = {
+    "Comm": "topocomm.comm",
+    "Topology": "topocomm.topology",
+    "Win": "topocomm.rma.win",
+    "elementwise": "topocomm.comm.operations",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "Comm":
-        from topocomm.comm import Comm
-
-        return Comm
-    if name == "elementwise":
-        from topocomm.comm.operations import elementwise
-
-        return elementwise
-    if name == "Win":
-        from topocomm.rma.win import Win
-
-        return Win
-    raise AttributeError(f"module 'topocomm' has no attribute {name!r}")
+    if name not in _LOADED_WHEN_USED:
+        raise AttributeError(f"module 'topocomm' has no attribute {name!r}")
+    found = getattr(import_module(_LOADED_WHEN_USED[name]), name)
+    globals()[name] = found
+    return found

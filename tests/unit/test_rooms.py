@@ -139,5 +139,19 @@ def test_of_the_topology_room_three_files_know_mpi():
     assert knowing == {"live/discover.py", "live/meeting.py", "live/probe.py"}
 
 
-def test_import_topocomm_does_not_start_mpi():
-    assert python("import sys, topocomm; print([m for m in sys.modules if m.startswith('mpi4py')])") == "[]\n"
+def loaded(code: str) -> set[str]:
+    """The modules that a program has loaded at its end."""
+    return set(python(f"{code}\nimport sys\nprint(*sys.modules)").split())
+
+
+def test_import_topocomm_opens_two_files_and_does_not_start_mpi():
+    modules = loaded("import topocomm")
+    assert {name for name in modules if name.partition(".")[0] == "topocomm"} == {"topocomm", "topocomm.errors"}
+    assert not modules & {"mpi4py", "numpy"}
+
+
+def test_readers_of_sites_are_loaded_when_a_file_is_read():
+    wrapped = loaded("import topocomm\ntopocomm.Comm\ntopocomm.Topology")
+    assert "topocomm.topology.topology" in wrapped
+    assert not any(name.startswith("topocomm.topology.sites") for name in wrapped)
+    assert "topocomm.topology.sites" in loaded("from topocomm.topology import read_site")

@@ -1,11 +1,18 @@
-"""Topology: machine levels, the place of every rank, and the order of ranks that follows. Knows no MPI
-(but for the modules that ask a live communicator: ``discover``, ``meeting`` and ``probe``)."""
+"""Topology: machine levels, the place of every rank, and the order of ranks that follows.
+
+Knows no MPI, but for the modules in ``live/`` that ask a running job. The readers of sites' files are loaded when the
+first file is read.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from topocomm.topology.build import dragonfly, fat_tree, groups_of, random_places, reorder_ranks, torus, two_level
 from topocomm.topology.files import Placement, dumps_nodes, dumps_placement, parse_placement, read_placement
 from topocomm.topology.labels import in_label_order, label_numbers
-from topocomm.topology.sites import read_site
 from topocomm.topology.topology import Topology
+
+if TYPE_CHECKING:
+    from topocomm.topology.sites import read_site as read_site
 
 __all__ = [
     "Placement",
@@ -25,3 +32,11 @@ __all__ = [
     "torus",
     "two_level",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "read_site":
+        raise AttributeError(f"module 'topocomm.topology' has no attribute {name!r}")
+    from topocomm.topology.sites import read_site
+
+    return read_site

@@ -11,7 +11,6 @@ from topocomm.errors import TopologyError
 from topocomm.topology.documents import read_text
 from topocomm.topology.files import Placement
 from topocomm.topology.live.cores import ANY, own_place
-from topocomm.topology.sites import read_site
 from topocomm.topology.topology import Topology
 
 __all__ = ["discover", "placed", "site_of", "text_of"]
@@ -45,6 +44,8 @@ def site_of(comm: MPI.Intracomm, path: str) -> Placement:
 
     Collective; raises TopologyError on every rank if it cannot be read or is malformed.
     """
+    from topocomm.topology.sites import read_site  # many files, which few jobs need
+
     hosts = comm.gather(MPI.Get_processor_name())
     return _on_root(comm, lambda: read_site(path, hosts=hosts or ()))
 
