@@ -9,7 +9,7 @@ import pytest
 from launch import environment
 
 from topocomm.cli import COMMANDS
-from topocomm.cli.bench.options import BenchOptions, add_arguments, options_of
+from topocomm.cli.bench.flags import BenchOptions, add_arguments, options_of
 from topocomm.cli.console import Parser
 
 

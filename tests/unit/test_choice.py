@@ -11,7 +11,7 @@ from places import topologies
 
 from topocomm.algorithms import TABLE, find, make_schedule
 from topocomm.choose.measured import Entry, Timing, Tuning
-from topocomm.choose.modelled import CLASSES, MOST_RANKS, TIE, Chooser, Memory, rounded
+from topocomm.choose.modelled import CLASSES, MOST_RANKS, TIE, Chooser, ModelCache, rounded
 from topocomm.choose.rule import NATIVE, WHOLE, decide, has_distance, size_classes
 from topocomm.collectives import REDUCING
 from topocomm.errors import AlgorithmError, TopologyError
@@ -122,7 +122,7 @@ def _entry(nbytes, fastest):
 
 def test_with_one_memory_nothing_is_worked_out_twice(monkeypatch):
     """Where places are renamed, too; another order of ranks, of labels or another machine is something else."""
-    memory = Memory()
+    memory = ModelCache()
     racks = Topology(RACKS.levels, [(f"r{i // 4}", f"h{i:02}") for i in range(16)])
     choice = Chooser(racks, SLOW, memory=memory).choose("allreduce", 1000)
     renamed = Topology(RACKS.levels, [(f"s{i // 4}", f"k{i:02}") for i in range(16)])
@@ -137,14 +137,14 @@ def test_with_one_memory_nothing_is_worked_out_twice(monkeypatch):
     assert renamed.signature == turned.signature
     cyclic = reorder_ranks(racks, "cyclic")
     for topology, machine, known in (
-        (turned, SLOW, memory), (cyclic, SLOW, memory), (racks, FAST, memory), (racks, SLOW, Memory()),
+        (turned, SLOW, memory), (cyclic, SLOW, memory), (racks, FAST, memory), (racks, SLOW, ModelCache()),
     ):  # fmt: skip
         with pytest.raises(AssertionError, match="again"):
             Chooser(topology, machine, memory=known).choose("allreduce", 1000)
 
 
 def test_a_choice_that_was_adopted_counts_for_this_chooser_alone():
-    memory = Memory()
+    memory = ModelCache()
     first, second = Chooser(RACKS, SLOW, memory=memory), Chooser(RACKS, SLOW, memory=memory)
     mine = first.choose("bcast", 5000)
     theirs = replace(mine, algorithm="binomial")
@@ -155,7 +155,7 @@ def test_a_choice_that_was_adopted_counts_for_this_chooser_alone():
 
 
 def test_memory_keeps_the_last_topologies():
-    memory = Memory()
+    memory = ModelCache()
     known = [memory.of(Topology.flat(p), SLOW) for p in range(1, 20)]
     assert memory.of(Topology.flat(19), SLOW) is known[-1]
     assert memory.of(Topology.flat(1), SLOW) is not known[0]

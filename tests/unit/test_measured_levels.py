@@ -9,7 +9,7 @@ from places import topologies
 from topocomm import Topology, TopologyError
 from topocomm.topology import fat_tree, groups_of, reorder_ranks
 from topocomm.topology.files import parse_placement
-from topocomm.topology.live.levels import Found, Level, find_levels, join, leaders_of, level_names
+from topocomm.topology.live.levels import Found, FoundLevel, find_levels, join, leaders_of, level_names
 from topocomm.topology.live.measured import Effort, Measured, placement_of
 
 ONE_LEVEL = [groups_of([4, 4, 4, 4]), groups_of([5, 3, 2]), groups_of([8, 8]), groups_of([2, 2]), groups_of([6, 1, 1])]
@@ -167,8 +167,8 @@ def test_order_of_ends_and_unit_do_not_matter(topology, random, unit):
 
 
 def test_others_join_their_leaders_place_or_stand_alone():
-    outer = Level(np.array([0, 0, 0, 1, 1]), "latency", 1.0, 2.0, 4.0)
-    inner = Level(np.array([0, 0, 1, 2, 2]), "exchange", 1.0, 1.0, 2.0)
+    outer = FoundLevel(np.array([0, 0, 0, 1, 1]), "latency", 1.0, 2.0, 4.0)
+    inner = FoundLevel(np.array([0, 0, 1, 2, 2]), "exchange", 1.0, 1.0, 2.0)
     leaders = leaders_of(inner.places)
     assert leaders.tolist() == [0, 2, 3]
     to_leaders = {
@@ -189,7 +189,7 @@ def test_placements_for_next_time():
     by_rank = placement_of(rows, ends, hosts, by_node=False)
     assert by_rank.ranks == (("0", "0"), ("1", "1"), ("0", "0"))
     for placement in (by_node, by_rank):
-        level = Level(np.array([0, 1]), "latency", 0.9, 1e-6, 2e-3)
+        level = FoundLevel(np.array([0, 1]), "latency", 0.9, 1e-6, 2e-3)
         found = Found((level, level), 0.9, ("something",))
         effort = Effort(2, 2, 8, 1, 65536, 1.0, {})
         measured = Measured(placement, placement.topology(hosts), 0.9, "hosts", "by name", found, effort)

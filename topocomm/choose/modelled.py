@@ -34,7 +34,7 @@ from topocomm.model.time import schedule_time
 from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology, in_label_order
 
-__all__ = ["CLASSES", "K_TREES_UP_TO", "LIBRARY", "MOST_RANKS", "Choice", "Chooser", "Memory", "rounded"]
+__all__ = ["CLASSES", "K_TREES_UP_TO", "LIBRARY", "MOST_RANKS", "Choice", "Chooser", "ModelCache", "rounded"]
 
 CALL = 4e-6
 """Seconds that Python adds to a call: buffers read, plan looked up (bench/overhead.py)."""
@@ -170,7 +170,7 @@ class _Known:
     """Messages in ``messages``."""
 
 
-class Memory:
+class ModelCache:
     """What choosers on one machine remember together, for the last few topologies."""
 
     def __init__(self) -> None:
@@ -201,14 +201,14 @@ class Chooser:
         machine: Machine | None = None,
         tuning: Tuning | None = None,
         library: str = "",
-        memory: Memory | None = None,
+        memory: ModelCache | None = None,
     ) -> None:
         self.topology = topology
         self.tuning = tuning
         self.library = library
         self.machine = complete(machine, topology) if machine else default_machine(topology)
         self.machine.covers(topology)
-        self._known = (memory or Memory()).of(topology, self.machine)
+        self._known = (memory or ModelCache()).of(topology, self.machine)
         self._choices: dict[_Question, Choice] = {}
 
     def choose(self, collective: str, nbytes: int, ordered: bool = False, whole: bool = False) -> Choice:

@@ -62,8 +62,8 @@ def _transports(job: bool) -> list[str]:
         return ["transports of notified RMA:", report(), f"{title}: not measured, no MPI job ({advice})"]
     from mpi4py import MPI
 
+    from topocomm.rma.comparison import compare_emulated
     from topocomm.rma.context import Context
-    from topocomm.rma.measure import compare_emulated
 
     world = MPI.COMM_WORLD
     with Context(world) as context:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mpi4py import MPI
 
 from topocomm.choose.measured import Tuning
-from topocomm.choose.modelled import Chooser, Memory
+from topocomm.choose.modelled import Chooser, ModelCache
 from topocomm.choose.rule import NATIVE, Decision, has_distance
 from topocomm.collectives import find_collective
 from topocomm.comm.agreement import Agreement
@@ -64,7 +64,7 @@ class Runtime:
         origin: Origin,
         machine: Machine | None = None,
         tuning: Tuning | None = None,
-        memory: Memory | None = None,
+        memory: ModelCache | None = None,
     ) -> None:
         self.comm = comm
         self.rank: int = comm.Get_rank()
@@ -73,7 +73,7 @@ class Runtime:
         self.origin = origin
         self.machine = machine
         self.tuning = tuning
-        self.memory = memory or Memory()
+        self.memory = memory or ModelCache()
         self._make_topology = topology
         self._chooser: Chooser | None = None
         self._topology: Topology | None = None

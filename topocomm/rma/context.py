@@ -14,13 +14,13 @@ from numpy.typing import DTypeLike
 from topocomm.rma import errors
 from topocomm.rma._lib import CARRIED, check, ffi, lib, text
 from topocomm.rma.handles import Dropped, Owner
-from topocomm.rma.layout import Array, as_array
 from topocomm.rma.leaving import OPEN, Meetings, mpi_ended
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target, tickets_for
-from topocomm.rma.options import SLICE, Faults, Limits, Settings, Stats, difference, seconds, whole
+from topocomm.rma.opening import SLICE, Faults, Limits, Opening, Stats, difference, seconds, whole
 from topocomm.rma.overlap import Issued
 from topocomm.rma.plan import Plan
 from topocomm.rma.signal import Signal
+from topocomm.rma.strides import Array, as_array
 from topocomm.rma.transports import offered, why_absent
 
 __all__ = ["Context", "Faults", "Limits", "Stats"]
@@ -66,10 +66,10 @@ class Context(Owner):
         self.messages: Any = None
         who = f"Context on rank {self.rank}"
         problem: errors.RmaError | None = None
-        settings: Settings | None = None
+        settings: Opening | None = None
         try:
             self.timeout = seconds(timeout, who)
-            settings = Settings.of(
+            settings = Opening.of(
                 who, self.rank, self.size, transports=transports, checked=checked, faults=faults, limits=limits,
                 provider=provider, nics=nics, weights=weights, stripe_from=stripe_from,
                 progress_thread=progress_thread,
@@ -86,7 +86,7 @@ class Context(Owner):
         assert settings is not None
         self._open(settings)
 
-    def _open(self, settings: Settings) -> None:
+    def _open(self, settings: Opening) -> None:
         """Everything one rank may fail at is tried, then all ranks agree: they fail together or not at all."""
         options, use_messages = settings.options, "mpi" in settings.transports
         handle = ffi.new("tc_context **")
@@ -102,9 +102,9 @@ class Context(Owner):
         self._agree(self.comm.allgather(problem))
         OPEN.add(self)
         if use_messages:
-            from topocomm.rma.messages import Messages
+            from topocomm.rma.messages import Carrier
 
-            self.messages = Messages(self)
+            self.messages = Carrier(self)
         if settings.faults:
             status = lib.tc_context_faults(self.handle, ffi.new("tc_faults *", settings.faults))
             problem = f"rank {self.rank}: faults {settings.faults}: {text(status)}" if status else ""
@@ -116,7 +116,7 @@ class Context(Owner):
         self._agree([p for p, _ in addresses])
         self._agree(self.comm.allgather(self._connect([address for _, address in addresses])))
 
-    def _without_ofi(self, settings: Settings) -> str:
+    def _without_ofi(self, settings: Opening) -> str:
         """Why ofi is absent, where that is the end: nothing else is allowed, or a provider or NIC is named."""
         if self.handle and not settings.provider and not settings.nics:
             return ""

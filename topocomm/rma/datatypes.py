@@ -7,7 +7,7 @@ from typing import Any
 from numpy.lib.stride_tricks import as_strided
 
 from topocomm.rma import errors
-from topocomm.rma.layout import Array, as_array, flat_bytes
+from topocomm.rma.strides import Array, as_array, flat_bytes
 
 __all__ = ["buffer_bytes", "datatype_views"]
 

@@ -16,11 +16,11 @@ import numpy as np
 from topocomm.rma import errors
 from topocomm.rma._lib import ffi
 from topocomm.rma.context import Context
-from topocomm.rma.layout import Array
 from topocomm.rma.memory import Block, BlockHandle, Memory, Target
 from topocomm.rma.plan import Plan
 from topocomm.rma.proof import prove_rounds
 from topocomm.rma.signal import Signal
+from topocomm.rma.strides import Array
 from topocomm.rma.together import together
 
 __all__ = ["Exchange", "Part"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from topocomm.rma import errors
 from topocomm.rma._lib import check, failure, ffi, lib
-from topocomm.rma.options import TRANSPORTS, Limits, whole
+from topocomm.rma.opening import TRANSPORTS, Limits, whole
 from topocomm.rma.overlap import Issued
 
 __all__ = ["Dropped", "Handle", "Owner"]

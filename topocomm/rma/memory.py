@@ -13,10 +13,10 @@ import numpy as np
 from topocomm.rma import errors
 from topocomm.rma._lib import failure, ffi, lib
 from topocomm.rma.handles import Handle, Owner
-from topocomm.rma.layout import Array, array_layout, as_array, bounds
-from topocomm.rma.options import whole
+from topocomm.rma.opening import whole
 from topocomm.rma.overlap import REMEDY, Piece
 from topocomm.rma.signal import Signal
+from topocomm.rma.strides import Array, array_layout, as_array, bounds
 
 __all__ = ["Block", "BlockHandle", "Memory", "Target", "tickets_for"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from topocomm.rma.layout import Array, bounds
+from topocomm.rma.strides import Array, bounds
 
 __all__ = ["REMEDY", "Issued", "Piece", "overlapping"]
 

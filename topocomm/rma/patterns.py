@@ -12,9 +12,9 @@ from numpy.typing import DTypeLike
 from topocomm.rma import errors
 from topocomm.rma.context import Context
 from topocomm.rma.exchange import Exchange, Part
-from topocomm.rma.layout import Array, as_array
 from topocomm.rma.memory import Memory
-from topocomm.rma.options import whole
+from topocomm.rma.opening import whole
+from topocomm.rma.strides import Array, as_array
 from topocomm.rma.together import together
 
 __all__ = ["alltoallv", "halo", "neighbour_alltoall", "sendrecv"]

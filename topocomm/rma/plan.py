@@ -9,10 +9,10 @@ import numpy as np
 from topocomm.rma import errors
 from topocomm.rma._lib import check, ffi, lib
 from topocomm.rma.handles import Handle, Owner
-from topocomm.rma.layout import Array, address, array_layout, as_array
 from topocomm.rma.memory import Block, BlockHandle, Target
-from topocomm.rma.options import LARGEST, SLICE, seconds, whole
+from topocomm.rma.opening import LARGEST, SLICE, seconds, whole
 from topocomm.rma.signal import Signal
+from topocomm.rma.strides import Array, address, array_layout, as_array
 
 __all__ = ["Plan"]
 

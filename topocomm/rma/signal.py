@@ -10,7 +10,7 @@ from typing import Any
 from topocomm.rma import errors
 from topocomm.rma._lib import ffi, lib
 from topocomm.rma.handles import Handle, Owner
-from topocomm.rma.options import LARGEST, SLICE, limit_of, seconds, whole
+from topocomm.rma.opening import LARGEST, SLICE, limit_of, seconds, whole
 
 __all__ = ["Event", "Signal", "SignalState", "wait_any"]
 

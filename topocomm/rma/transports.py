@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from topocomm.rma._lib import check, ffi, lib
-from topocomm.rma.options import Settings
+from topocomm.rma.opening import Opening
 
 __all__ = ["Capability", "offered", "why_absent"]
 
@@ -33,7 +33,7 @@ class Capability:
     note: str
 
 
-def why_absent(handle: Any, settings: Settings) -> str:
+def why_absent(handle: Any, settings: Opening) -> str:
     """Why a context opened with ``settings``, or not opened (NULL), has no libfabric; empty if it has."""
     options = settings.options
     probe = ffi.new("tc_options *", options[0])

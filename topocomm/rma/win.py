@@ -22,10 +22,10 @@ from topocomm.rma import errors
 from topocomm.rma._lib import ffi, lib
 from topocomm.rma.context import Context
 from topocomm.rma.datatypes import buffer_bytes
-from topocomm.rma.layout import Array, address, flat_bytes
 from topocomm.rma.memory import BlockHandle, Memory, Target
-from topocomm.rma.options import whole
+from topocomm.rma.opening import whole
 from topocomm.rma.plan import Plan
+from topocomm.rma.strides import Array, address, flat_bytes
 from topocomm.rma.together import together
 
 __all__ = ["Win"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from topocomm.cli.bench.options import BenchOptions, add_arguments, options_of
+from topocomm.cli.bench.flags import BenchOptions, add_arguments, options_of
 from topocomm.cli.console import launched_rank, version, whole_job
 
 __all__ = ["HELP", "add_arguments", "run"]

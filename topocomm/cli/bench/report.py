@@ -15,7 +15,7 @@ from topocomm.cli.arguments import UsageError
 from topocomm.cli.bench.columns import Result, Row, Table
 from topocomm.cli.bench.contenders import NATIVE, Contender, Selection, contenders, selection_of
 from topocomm.cli.bench.data import MOST_CHARACTERS
-from topocomm.cli.bench.options import BenchOptions
+from topocomm.cli.bench.flags import BenchOptions
 from topocomm.cli.bench.osu import Datatype, sizes
 from topocomm.cli.bench.pt2pt import measure_messages, pair_of
 from topocomm.cli.bench.results import Record

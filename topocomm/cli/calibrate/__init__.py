@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _calibrate(world: MPI.Intracomm, args: argparse.Namespace) -> int:
     from topocomm.cli.calibrate.links import measure_figures
-    from topocomm.cli.calibrate.listing import table
+    from topocomm.cli.calibrate.printed import table
     from topocomm.model import dumps_machine
     from topocomm.model.calibration import fit
     from topocomm.topology.files import dumps_placement

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from topocomm.arrays import IntArray
 from topocomm.errors import TopologyError
 
-__all__ = ["RATIO", "Found", "Level", "find_levels", "join", "leaders_of", "level_names"]
+__all__ = ["RATIO", "Found", "FoundLevel", "find_levels", "join", "leaders_of", "level_names"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -34,7 +34,7 @@ _MOST_SAMPLES = 40_000
 
 
 @dataclass(frozen=True)
-class Level:
+class FoundLevel:
     """One level that was found.
 
     ``places``
@@ -66,7 +66,7 @@ class Found:
     ``dropped`` names levels left out because they cross a surer one of another kind.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[FoundLevel, ...]
     confidence: float
     dropped: tuple[str, ...] = ()
 
@@ -98,13 +98,13 @@ def find_levels(distances: Mapping[str, FloatArray], ratios: Mapping[str, float]
     shapes = {kind: np.shape(d) for kind, d in distances.items()}
     if len({shape[1:] for shape in shapes.values()}) != 1:
         raise TopologyError(f"distances must be arrays (repetitions, n, n) of one n, found {shapes}")
-    found: list[Level] = []
+    found: list[FoundLevel] = []
     flat = 1.0
     for kind, values in distances.items():
         levels, sure_of_none = _of_one_kind(kind, _checked(kind, values), (ratios or {}).get(kind, RATIO))
         found += levels
         flat = min(flat, sure_of_none)
-    kept: list[Level] = []
+    kept: list[FoundLevel] = []
     dropped = []
     for level in sorted(found, key=lambda level: -level.confidence):
         same = [other for other in kept if (other.places == level.places).all()]
@@ -135,7 +135,7 @@ def _checked(kind: str, values: FloatArray) -> FloatArray:
     return d
 
 
-def _of_one_kind(kind: str, d: FloatArray, ratio: float) -> tuple[list[Level], float]:
+def _of_one_kind(kind: str, d: FloatArray, ratio: float) -> tuple[list[FoundLevel], float]:
     """Levels of one kind of distance, outermost first, and how sure it would be that there is none."""
     judging = np.log(np.where(np.eye(d.shape[1], dtype=bool), 1.0, d[1::2]))
     proposing = np.median(np.log(np.where(np.eye(d.shape[1], dtype=bool), 1.0, d[0::2])), axis=0)
@@ -150,7 +150,7 @@ def _of_one_kind(kind: str, d: FloatArray, ratio: float) -> tuple[list[Level], f
         else:
             alone = _judge([places], judging)[0]
             against = max(against, alone.above_chance if alone.differs(ratio) else 0.0)
-    levels = [Level(p, kind, v.confidence, v.inside, v.across) for p, v in zip(chain, verdicts, strict=True)]
+    levels = [FoundLevel(p, kind, v.confidence, v.inside, v.across) for p, v in zip(chain, verdicts, strict=True)]
     return levels, min(1.0 - against, _repeated(proposing, judging, ratio)) if d.shape[1] > 2 else 1.0
 
 
@@ -239,7 +239,7 @@ def leaders_of(places: IntArray) -> IntArray:
     return np.unique(places, return_index=True)[1].astype(np.int64)
 
 
-def join(levels: Sequence[Level], leaders: IntArray, to_leaders: Mapping[str, FloatArray]) -> IntArray:
+def join(levels: Sequence[FoundLevel], leaders: IntArray, to_leaders: Mapping[str, FloatArray]) -> IntArray:
     """Places, one row (outermost first) for every end that took no part in :func:`find_levels`.
 
     ``leaders`` are ends of ``levels``, at least one of each innermost place; ``to_leaders[kind]`` holds the distances

@@ -42,7 +42,7 @@ class Measured:
     """The result of a measured discovery.
 
     ``confidence``
-        Between 0 and 1; what it means is said at :class:`topocomm.topology.live.levels.Level`. 1 where there was
+        Between 0 and 1; what it means is said at :class:`topocomm.topology.live.levels.FoundLevel`. 1 where there was
         nothing to tell apart: fewer than three ends.
     ``ends``
         What was told apart: ``"hosts"`` (one rank of each probed) or ``"ranks"``.

@@ -32,7 +32,7 @@ from topocomm.topology.live.discover import placed
 from topocomm.topology.live.levels import FloatArray, Found, find_levels, join, leaders_of
 from topocomm.topology.live.measured import Effort, Measured, placement_of
 from topocomm.topology.live.meeting import KINDS, Meeting, Progress, quiet_barrier
-from topocomm.topology.live.rounds import against_leaders, rounds_of_tournament, tournament
+from topocomm.topology.live.pairing import against_leaders, rounds_of_tournament, tournament
 
 __all__ = ["SECONDS", "measure"]
 

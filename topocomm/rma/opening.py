@@ -12,7 +12,7 @@ from typing import Any
 from topocomm.rma import errors
 from topocomm.rma._lib import ffi, lib
 
-__all__ = ["Faults", "Limits", "Settings", "Stats", "limit_of", "seconds", "whole"]
+__all__ = ["Faults", "Limits", "Opening", "Stats", "limit_of", "seconds", "whole"]
 
 TRANSPORTS = {"shm": lib.TC_SHM, "ofi": lib.TC_OFI, "mpi": lib.TC_MSG}
 TABLE = 2**20  # entries at most in a table without a narrower bound
@@ -159,7 +159,7 @@ def _weights(given: Sequence[float], nics: Sequence[str], who: str) -> list[floa
 
 
 @dataclass(frozen=True)
-class Settings:
+class Opening:
     """What a context is opened with on one rank, as the C core takes it."""
 
     options: Any
@@ -185,7 +185,7 @@ class Settings:
         weights: Sequence[float],
         stripe_from: int,
         progress_thread: bool,
-    ) -> Settings:
+    ) -> Opening:
         """Errors: RangeError or KindError, naming setting, value and what would do."""
         options = ffi.new("tc_options *")
         lib.tc_options_default(options)

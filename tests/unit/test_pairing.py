@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topocomm.topology.live.rounds import against_leaders, rounds_of_tournament, tournament
+from topocomm.topology.live.pairing import against_leaders, rounds_of_tournament, tournament
 
 
 def met(rounds):
