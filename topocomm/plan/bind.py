@@ -166,6 +166,7 @@ class _Binder:
         self.reading = [0] * places  # the last message under way that is sent from a place
         self.writing = [0] * places  # the last one that arrives in, or is combined into it
         self.pending: list[_Pending] = [_Pending(0, 0, 0, [], done=True)]
+        self.signals: list[int] = []  # messages under way of no blocks: they say that somebody has come this far
         self.sent: dict[int, int] = {}
         self.posted: dict[int, int] = {}
         self.rows: list[tuple[int, ...]] = []
@@ -326,6 +327,8 @@ class _Binder:
             table[first : first + length] = [number] * length
         message.before = [n for n in sorted(older) if not self.pending[n].done]
         self.pending.append(message)
+        if message.code == RECV and not message.places:
+            self.signals.append(number)
 
     # -- rounds --------------------------------------------------------------------------------------------------------
 
@@ -367,6 +370,8 @@ class _Binder:
         return _Pending(code, r.peer, number, places, flags)
 
     def _send(self, peer: int, places: Places) -> None:
+        while self.signals:  # the receiver may rely on all that this rank has heard of
+            self._finish(self.signals.pop())
         self._before_reading(places)
         number = self.sent.get(peer, 0)
         self.sent[peer] = number + 1

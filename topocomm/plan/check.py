@@ -42,7 +42,8 @@ def check(program: Program) -> None:
 
 
 def _fail(program: Program, step: int, text: str) -> ProgramError:
-    return ProgramError(f"program of rank {program.rank} of {program.size}, step {step}: {text}")
+    at = f"program of rank {program.rank} of {program.size}, step {step} ({program.line(step)})"
+    return ProgramError(f"{at}: {text}")
 
 
 def _check_shape(program: Program) -> None:

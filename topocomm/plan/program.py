@@ -189,7 +189,12 @@ class Program:
         for i, row in enumerate(self.steps.tolist()):
             indent = "  " if inside else ""
             inside = row[SOURCE] if row[CODE] == LOOP else max(inside - 1, 0)
-            yield f"{i:5}  {indent}{CODES.get(row[CODE], '?'):<7}{self._operands(row)}"
+            yield f"{i:5}  {indent}{self.line(i)}"
+
+    def line(self, step: int) -> str:
+        """Return the text of one step."""
+        row = self.steps[step].tolist()
+        return f"{CODES.get(row[CODE], '?'):<7}{self._operands(row)}".rstrip()
 
     def _operands(self, row: list[int]) -> str:
         code, peer, message, count, first, length, source, flags = row
