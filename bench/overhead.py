@@ -1,4 +1,4 @@
-"""What being there costs: ``native`` on a wrapped communicator against mpi4py's own calls, and the p2p engine's rounds.
+"""The overhead of the library: ``native`` on a wrapped communicator beside mpi4py's own, and the p2p engine's rounds.
 
     mpiexec -n 2 python -m bench.overhead [--json bench/results/overhead.json]
 

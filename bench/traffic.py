@@ -62,7 +62,7 @@ class Figure:
 
 
 def figure(collective: str, machine: str, order: str, algorithm: str) -> Figure | None:
-    """Count; None if the algorithm cannot run on so many ranks."""
+    """Count bytes; None if the algorithm cannot run on this number of ranks."""
     topology: Topology = reorder_ranks(MACHINES[machine], order)
     p, groups = topology.size, len(topology.counts("group"))
     if find(collective, algorithm)[0].power_of_two and p & (p - 1):

@@ -1,6 +1,6 @@
 """Command lines that start MPI programs on emulated hosts, one function per MPI library.
 
-Each library is told three things: use this script instead of ssh, keep your own traffic on the management interface,
+Each library gets three settings: use this script instead of ssh, keep your own traffic on the management interface,
 and let the messages of the program use the shaped interfaces only. Each host believes that it owns the machine, so two
 settings which a library makes itself when ranks share cores are made for it: no process is bound to a core (all would
 get the same one), and a rank that waits yields its core, else the others wait for the end of its time slice (MPICH

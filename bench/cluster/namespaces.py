@@ -1,7 +1,7 @@
 """Network namespaces by name: make one, see what runs inside, read its counters, remove it.
 
 A namespace is named after the process that made it (pid and start time), so that one left behind by a killed process
-can be told from one in use.
+can be distinguished from one in use.
 """
 
 from __future__ import annotations

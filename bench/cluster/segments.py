@@ -49,7 +49,7 @@ class Count:
     last: str = ""
 
     def segment(self, direction: str, data: int) -> None:
-        """One TCP segment with so many bytes of data."""
+        """Count one TCP segment with ``data`` bytes of data."""
         if not data:
             setattr(self, f"{direction}_acks", getattr(self, f"{direction}_acks") + 1)
             return

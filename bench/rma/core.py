@@ -49,7 +49,7 @@ def run(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def environment(prefix: Path) -> dict[str, str]:
-    """What the three MPI libraries of pip need to compile and start here."""
+    """Make the environment in which the three MPI libraries of pip compile and start here."""
     yes = [f"{name}_ALLOW_RUN_AS_ROOT{end}" for name in ("OMPI", "PRTE") for end in ("", "_CONFIRM")]
     return {**os.environ, **dict.fromkeys(yes, "1"), "I_MPI_ROOT": str(prefix), "I_MPI_PIN": "0",
             "OMPI_MCA_osc": "^ucx", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",

@@ -92,7 +92,7 @@ def segments(mpi: str) -> str:
 
 
 def rows() -> list[tuple[str, str, Callable[[str], str]]]:
-    """What, target, and how to find it."""
+    """Rows of the table: title, target, and how to find the figure."""
     table: list[tuple[str, str, Callable[[str], str]]] = [
         ("C, 8 bytes one way: put over a bare shared flag", "≤ 2.5", in_c("put_per_flag")),
         ("C, 8 bytes one way: MPI_Send/MPI_Recv over put", "> 1", in_c("send_per_put")),

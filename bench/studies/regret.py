@@ -40,7 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     measure = actions.add_parser("measure", help="one pass over one placement")
     measure.add_argument("order", choices=ORDERS)
     measure.add_argument("which", choices=PASSES)
-    measure.add_argument("--seconds", default="150", help="start no further point after so many seconds")
+    measure.add_argument("--seconds", default="150", help="start no further point after this time")
     for action in (measure, actions.add_parser("report", help="judge what was measured")):
         action.add_argument("--folder", type=Path, required=True, help="where the passes are kept")
     return parser.parse_args()

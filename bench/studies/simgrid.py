@@ -51,13 +51,13 @@ RADICES = (2, 3, 4, 8)
 OF_K_TREES = (10, 32)
 FINE = 0.02
 NEAR, MOST = 1.15, 2
-"""For the regret, so many candidates beside the chosen one are replayed: those that take at most so many times longer
-by the model (of them the first)."""
+"""For the regret at most ``MOST`` candidates beside the chosen one are replayed: the first of those that take at most
+``NEAR`` times as long by the model."""
 FREE = Level("rank", 1e15, 1e15, 0.0)
 NIC = Level("rank", 12.5e9, 12.5e9, 0.0)
 OVERHEAD = 0.5e-6
 CHECKED = 1 << 17
-"""Results of SimGrid's selectors are checked for vectors of up to so many bytes."""
+"""Results of SimGrid's selectors are checked for vectors of at most this many bytes."""
 WRONG = "wrong result"
 RULES = 4
 """Number of the rules under which a row of the cache was simulated: rows of other rules are not read. 1: no overhead
@@ -93,7 +93,7 @@ MACHINES = {
 
 
 def candidates(collective: str, topology: Topology) -> list[str]:
-    """What our choice is taken from, apart from patterns: all of the table but the rivals, with their options."""
+    """List the candidates of our choice, apart from patterns: the table without the rivals, with their options."""
     names = []
     for name, algorithm in TABLE[collective].items():
         if is_rival(name) or (algorithm.power_of_two and topology.size & (topology.size - 1)):
@@ -106,7 +106,7 @@ def candidates(collective: str, topology: Topology) -> list[str]:
 
 
 def is_rival(name: str) -> bool:
-    """Whether an algorithm of the table is a published rival."""
+    """Return True if an algorithm of the table is a published rival."""
     return name.removeprefix("textbook_") in RIVALS
 
 
@@ -141,7 +141,7 @@ class Study:
 
     @cache  # noqa: B019 (one study a process and order)
     def listed(self, collective: str, algorithm: str) -> Transfers:
-        """What the model needs of an algorithm."""
+        """List the messages of an algorithm, for the model."""
         return transfers(collective, algorithm, self.topology)
 
     def model(self, collective: str, nbytes: int) -> dict[str, float]:
@@ -186,7 +186,7 @@ class Study:
         return self.smpirun("Collective time", str(self.built / "peer"), collective, str(nbytes), option)
 
     def check(self, collective: str, selector: str, nbytes: int) -> tuple[float | None, str]:
-        """How many elements SimGrid's own collective gets wrong."""
+        """Count the elements that SimGrid's own collective gets wrong."""
         option, program = f"--cfg=smpi/coll-selector:{selector}", str(self.built / "check")
         return self.smpirun("Wrong elements", program, collective, str(nbytes), option, rules=False)
 
@@ -264,7 +264,7 @@ def peers(study: Study, collective: str, nbytes: int, known: Cache) -> None:
 
 
 def is_right(study: Study, collective: str, selector: str, nbytes: int, known: Cache) -> bool:
-    """Whether SimGrid's own collective gives the right result, which no machine or order of ranks changes.
+    """Check that SimGrid's own collective gives the right result, which no machine or order of ranks changes.
 
     Raises RuntimeError if SimGrid does not say.
     """

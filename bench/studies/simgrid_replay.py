@@ -90,7 +90,7 @@ class Case:
         return spearman([self.model[n] for n in names], [self.simgrid[n] for n in names])
 
     def regret(self) -> float:
-        """How much longer the model's fastest candidate takes than the referee's, by the referee."""
+        """Divide the time of the model's fastest candidate by that of the referee's fastest, both by the referee."""
         choice = min(self.model, key=lambda n: self.model[n])
         return self.simgrid[choice] / min(self.simgrid.values()) - 1
 

@@ -15,7 +15,7 @@ from bench.record import ROOT, keep
 __all__ = ["Case", "cases", "plot", "report", "summary", "table"]
 
 LEAST_BOUND = 1 << 20
-"""The bound is looked at for vectors of so many bytes or more: below, latency decides, for which the bound is loose."""
+"""The bound counts for vectors of at least this many bytes: below, latency decides, for which it is loose."""
 DOCS = ROOT / "docs"
 
 

@@ -1,4 +1,4 @@
-"""What every command shares in talking to a person: parser, one-line errors, log lines, version."""
+"""Parser, one-line errors, log lines and version: shared by all commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def launched_rank() -> int | None:
-    """This process's rank as its launcher tells it, without starting MPI; None when no launcher started it."""
+    """Return this process's rank from the launcher's environment, without starting MPI; None without a launcher."""
     for name in _RANK_VARIABLES:
         value = os.environ.get(name, "")
         if value.isdigit():
@@ -50,7 +50,7 @@ def launched_rank() -> int | None:
 
 @contextlib.contextmanager
 def whole_job() -> Iterator[None]:
-    """What no rank expected ends the whole job, as the others would wait for this one. An Error all raise alike."""
+    """End the whole job on an unexpected exception, as others would wait for this rank. All ranks raise an Error."""
     from mpi4py.run import set_abort_status
 
     try:
@@ -76,12 +76,12 @@ def refuse(program: str, message: str) -> int:
 
 
 def log(message: str) -> None:
-    """A remark on stderr from this rank; tables own stdout."""
+    """Print a remark on stderr from this rank; tables own stdout."""
     print(f"topocomm: {message}", file=sys.stderr, flush=True)
 
 
 def version() -> str:
-    """topocomm's version."""
+    """Return topocomm's version."""
     import topocomm
 
     return str(topocomm.__version__)

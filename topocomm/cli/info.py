@@ -22,7 +22,7 @@ _CORE = "topocomm.rma._core"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One option: a placement file."""
+    """Add one option: a placement file."""
     parser.add_argument(
         "--topology",
         metavar="FILE",
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _transports(job: bool) -> list[str]:
-    """What notified RMA has here; in an MPI job, where this is collective, with a measurement of what is emulated."""
+    """List the transports of notified RMA; in an MPI job, where this is collective, emulated ones are measured."""
     from topocomm.rma.capabilities import report
 
     title, advice = "emulated transports against plain messages", "mpiexec -n 2 python -m topocomm info"
@@ -88,7 +88,7 @@ def _facts() -> dict[str, str]:
 
 
 def _core_is_built() -> bool:
-    """Looks for the extension module without importing it, or the package around it, which needs it."""
+    """Look for the extension module without importing it, or the package around it, which needs it."""
     import topocomm
 
     folder, name = _CORE.split(".")[1:]
@@ -96,7 +96,7 @@ def _core_is_built() -> bool:
 
 
 def _mpi() -> str:
-    """Library and standard; mpi4py finds its library only when it is imported, which must not start MPI here."""
+    """Name library and standard; mpi4py finds its library only when it is imported, which must not start MPI here."""
     if not find_spec("mpi4py"):
         return "none (mpi4py is not installed)"
     import mpi4py
@@ -113,7 +113,7 @@ def _mpi() -> str:
 
 
 def _placement(topology: str | None) -> dict[str, str]:
-    """Ranks, nodes and levels of the running job. Collective."""
+    """Describe ranks, nodes and levels of the running job. Collective."""
     from mpi4py import MPI
 
     from topocomm import Comm
@@ -129,7 +129,7 @@ def _placement(topology: str | None) -> dict[str, str]:
 
 
 def _placement_file(name: str) -> dict[str, str]:
-    """What a file says by itself. Raises TopologyError."""
+    """Describe a placement file without a job. Raises TopologyError."""
     from topocomm.topology import Topology, read_site
 
     placement = read_site(name)

@@ -16,7 +16,7 @@ HELP = "list the algorithms: requirements, rounds, bytes, ways of reordering"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which collective, at which numbers of ranks."""
+    """Add the collective and the numbers of ranks."""
     parser.add_argument("collective", nargs="?", metavar="COLLECTIVE", help=f"one of {', '.join(COLLECTIVES)}")
     parser.add_argument("-p", dest="ranks", metavar="P,P", default="8,100,1024", help="ranks (default 8,100,1024)")
     parser.add_argument("--json", action="store_true", help="for machines")
@@ -39,8 +39,9 @@ def _numbers(text: str) -> list[int]:
 
 
 def describe(algorithm: Algorithm, ranks: list[int]) -> dict[str, Any]:
-    """One row: on flat topologies of so many ranks, rounds and the most that one rank sends, in vectors (None where
-    the algorithm cannot run)."""
+    """Describe an algorithm: rounds, and the vectors one rank sends at most, on flat topologies of ``ranks``.
+
+    None where it cannot run."""
     able = [p for p in ranks if not (algorithm.power_of_two and p & (p - 1))]
     return {
         "collective": algorithm.collective,

@@ -1,4 +1,4 @@
-"""How far a long piece of work is, on stderr: a bar on a terminal, lines elsewhere."""
+"""Progress of a long piece of work, on stderr: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH = 30
 class Progress:
     """Shows shares between 0 and 1 under a label; says nothing on ranks other than the one that shows.
 
-    Elsewhere than on a terminal a line comes at most every so many ``seconds``.
+    Elsewhere than on a terminal a line comes at most every ``seconds`` seconds.
     """
 
     def __init__(self, label: str = "", shows: bool = True, seconds: float = 5.0) -> None:
@@ -40,13 +40,13 @@ class Progress:
             log(f"{self._label}: {words}" if self._label else words)
 
     def say(self, text: str) -> None:
-        """A remark on a line of its own."""
+        """Print a remark on a line of its own."""
         self.end()
         if self._shows:
             log(text)
 
     def done(self) -> None:
-        """All of the work is done: the bar is full and ends its line."""
+        """Show that all of the work is done: the bar is full and ends its line."""
         if self._bar:
             self(1.0)
         self.end()

@@ -1,4 +1,4 @@
-"""What a result must say about where it was measured: processor, versions, MPI library. Host names are not recorded."""
+"""The provenance of a result: processor, versions, MPI library. Host names are not recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["count_nodes", "cpu_model", "mpi_library", "package_version", "usable
 
 
 def cpu_model() -> str:
-    """The processor's name as the system gives it."""
+    """Return the processor's name as the system gives it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -30,12 +30,12 @@ def cpu_model() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Count the cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def package_version(name: str) -> str | None:
-    """Version of an installed package; None when it is not installed."""
+    """Return the version of an installed package; None when it is not installed."""
     try:
         return installed_version(name)
     except PackageNotFoundError:
@@ -47,9 +47,7 @@ def package_version(name: str) -> str | None:
 
 
 def mpi_library() -> str:
-    """Name and version of the MPI library in one line, for instance ``MPICH 4.2.1``. Needs mpi4py, does not start
-    MPI.
-    """
+    """Return name and version of the MPI library, such as ``MPICH 4.2.1``. Needs mpi4py, does not start MPI."""
     from mpi4py import MPI
 
     name, numbers = MPI.get_vendor()
@@ -57,7 +55,7 @@ def mpi_library() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what takes part in a measurement. Needs mpi4py, does not start MPI."""
+    """Collect the versions of all that takes part in a measurement. Needs mpi4py, does not start MPI."""
     from mpi4py import MPI
 
     found = {name: package_version(name) or "unknown" for name in ("mpi4py", "numpy")}
@@ -73,7 +71,7 @@ def versions() -> dict[str, str]:
 
 
 def count_nodes(world: MPI.Intracomm) -> int:
-    """Nodes that the processes of `world` run on: groups that share memory. Collective."""
+    """Count the nodes that the processes of `world` run on: groups that share memory. Collective."""
     from mpi4py import MPI
 
     shared = world.Split_type(MPI.COMM_TYPE_SHARED, world.rank)

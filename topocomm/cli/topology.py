@@ -20,7 +20,7 @@ TARGETS = ("placement", "mpich_coordinates")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The file, how to read it, and what to make of it."""
+    """Add the file, its format, and the output."""
     formats = "\n".join(f"  {name:18}{entry.summary}" for name, entry in FORMATS.items())
     parser.epilog = f"formats:\n{formats}"
     parser.add_argument("file", metavar="FILE", help="the description")

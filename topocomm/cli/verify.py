@@ -22,6 +22,7 @@ import numpy as np
 
 from topocomm.algorithms import TABLE, Algorithm, find, make_schedule
 from topocomm.algorithms.forms import Options
+from topocomm.cli.progress import Progress
 from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.errors import AlgorithmError, ScheduleError
 from topocomm.schedule import Schedule
@@ -47,7 +48,7 @@ class Task:
     placement: Topology | None = None
 
     def topology(self) -> Topology:
-        """The topology to prove it on."""
+        """Make the topology to prove the schedules on."""
         if self.placement is not None:
             return self.placement
         return Topology.flat(self.size) if self.seed is None else random_places(self.size, self.seed)
@@ -55,7 +56,7 @@ class Task:
 
 @dataclass
 class Finding:
-    """What was proved of one algorithm, or of several tasks of it."""
+    """The proofs of one algorithm, of one task or several."""
 
     collective: str
     algorithm: str
@@ -79,7 +80,7 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which algorithms, which ranks, how many processes."""
+    """Add algorithms, ranks and number of processes."""
     parser.add_argument("collective", nargs="*", metavar="COLLECTIVE", help=f"default all: {', '.join(COLLECTIVES)}")
     parser.add_argument("--algorithm", metavar="A,B", help="only these algorithms, options allowed (name:direct)")
     parser.add_argument("-p", dest="ranks", metavar="MIN:MAX", default="1:32", help="numbers of ranks (default 1:32)")
@@ -102,7 +103,7 @@ def _range(text: str) -> range:
 
 
 def _chosen(collectives: Sequence[str], names: str | None) -> list[tuple[str, str]]:
-    """Pairs (collective, algorithm) to prove. Raises AlgorithmError for what no collective knows."""
+    """List pairs (collective, algorithm) to prove. Raises AlgorithmError for a name that no collective knows."""
     for collective in collectives:
         find_collective(collective)
     among = list(collectives) or list(COLLECTIVES)
@@ -126,7 +127,7 @@ def _chosen(collectives: Sequence[str], names: str | None) -> list[tuple[str, st
 def plan_tasks(
     chosen: Iterable[tuple[str, str]], ranks: range, samples: int, max_ranks: int, seed: int, placement: Topology | None
 ) -> list[Task]:
-    """All tasks, the largest first. Sizes of random placements are spread evenly by their logarithm."""
+    """List all tasks, the largest first. Sizes of random placements are spread evenly by their logarithm."""
     rng = np.random.default_rng(seed)
     low, high = math.log(min(2, max_ranks)), math.log(max_ranks)
     sizes = [round(math.exp(x)) for x in rng.uniform(low, high, samples)]
@@ -160,7 +161,7 @@ def _roots(task: Task) -> list[int]:
 
 
 def _variants(task: Task, topology: Topology) -> Iterator[Schedule]:
-    """The schedules of a task: roots x ways and radices x order of operands."""
+    """Yield the schedules of a task: roots x ways and radices x order of operands."""
     algorithm, options = find(task.collective, task.algorithm)
     texts = [task.algorithm]
     if options == Options():
@@ -202,25 +203,8 @@ def prove_all(tasks: Sequence[Task], jobs: int) -> Iterator[Finding]:
         yield from pool.imap_unordered(prove, tasks)
 
 
-class _Progress:
-    """How far the proof is, on stderr: one line rewritten on a terminal, else a line now and then."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self.started, self.said = total, 0, time.monotonic(), 0.0
-
-    def step(self, finding: Finding) -> None:
-        self.done += 1
-        terminal, now = sys.stderr.isatty(), time.monotonic()
-        if self.done < self.total and now - self.said < (0.2 if terminal else 20):
-            return
-        self.said = now
-        text = f"{self.done}/{self.total} proved, {now - self.started:.0f} s; {finding.collective} {finding.algorithm}"
-        end = "\r" if terminal and self.done < self.total else "\n"
-        print(f"{text:<79.79}", end=end, file=sys.stderr, flush=True)
-
-
 def run(args: argparse.Namespace) -> int:
-    """Prove what was asked for; prints a table of what was proved, or the faults and 1."""
+    """Prove the schedules asked for and print a table; returns 0, or 1 after printing faults."""
     jobs = args.jobs or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if args.random < 0 or args.max_ranks < 1 or jobs < 1 or args.seed < 0:
         raise AlgorithmError("--random and --seed must be 0 or more, --max-ranks and -j at least 1")
@@ -230,11 +214,12 @@ def run(args: argparse.Namespace) -> int:
     if not tasks:
         raise AlgorithmError("nothing to prove: the algorithms named need a power of two of ranks")
     findings = {key: Finding(*key) for key in chosen}
-    progress = _Progress(len(tasks))
-    for finding in prove_all(tasks, jobs):
+    progress, started = Progress(seconds=20), time.monotonic()
+    for done, finding in enumerate(prove_all(tasks, jobs), 1):
         findings[finding.collective, finding.algorithm].add(finding)
-        progress.step(finding)
-    return _report(list(findings.values()), time.monotonic() - progress.started, args.json)
+        progress(done / len(tasks), f"{done}/{len(tasks)}; {finding.collective} {finding.algorithm}")
+    progress.say(f"{len(tasks)}/{len(tasks)} proved, {time.monotonic() - started:.0f} s")
+    return _report(list(findings.values()), time.monotonic() - started, args.json)
 
 
 def _placement(path: str) -> Topology:

@@ -38,12 +38,12 @@ CLASSES: dict[int, type[errors.RmaError]] = {
 
 
 def text(status: int) -> str:
-    """The C core's words for a status."""
+    """Return the C core's words for a status."""
     return str(ffi.string(lib.tc_status_text(status)).decode())
 
 
 def failure(status: int, what: str) -> errors.RmaError:
-    """The exception for a status; ``what`` says who wanted to do what. Raises what a callback left behind, if any."""
+    """Make the exception for a status of ``what``, operation and rank. Raises an exception that a callback left."""
     if CARRIED:
         raised = CARRIED[0]
         CARRIED.clear()
@@ -55,6 +55,6 @@ def failure(status: int, what: str) -> errors.RmaError:
 
 
 def check(status: int, what: str) -> None:
-    """Raises unless the call is done."""
+    """Raise the exception for a status other than 0, done."""
     if status != 0:
         raise failure(status, what)

@@ -23,13 +23,13 @@ class _Alone:
 
 
 def _mpi_runs() -> bool:
-    """Then its libraries are loaded, and libfabric is the one that contexts of this process use."""
+    """Return True while MPI runs: its libfabric is loaded, and the one that contexts of this process use."""
     mpi = sys.modules.get("mpi4py.MPI")
     return mpi is not None and bool(mpi.Is_initialized()) and not mpi.Is_finalized()
 
 
 def _in_a_child() -> list[Capability]:
-    """Asked in another process: loading libfabric here could hide the one that an MPI library brings along."""
+    """Ask in another process: loading libfabric here could hide the one that an MPI library brings along."""
     code = (
         "import dataclasses, json, sys; del sys.path[0]; "
         "from topocomm.rma.capabilities import _Alone, Context, capabilities; "
@@ -46,7 +46,7 @@ def _in_a_child() -> list[Capability]:
 
 
 def capabilities(context: Context | None = None) -> list[Capability]:
-    """The transports of ``context``, or those this process would have alone; absent ones say why."""
+    """List the transports of ``context``, or those this process would have alone; absent ones say why."""
     if context is None and _mpi_runs():
         with Context(_Alone(), transports=("shm", "ofi")) as alone:
             return capabilities(alone)
@@ -57,7 +57,7 @@ def capabilities(context: Context | None = None) -> list[Capability]:
 
 
 def report(context: Context | None = None) -> str:
-    """The capabilities of ``context``, or of this process alone, as a table for people."""
+    """Write the capabilities of ``context``, or of this process alone, as a table for people."""
     lines = [
         f"{'transport':10}{'provider':22}{'nic':14}{'notify':>7}{'value':>7}  {'kind':10}{'progress':10}{'order':7}note"
     ]

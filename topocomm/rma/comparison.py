@@ -1,4 +1,4 @@
-"""A measured word on the transports that emulate the notification: does a put take longer than a plain message?"""
+"""Measuring transports that emulate the notification: the time of a put beside that of a plain message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUDGET = 0.3  # seconds after which no new batch of a size begins
 
 @dataclass(frozen=True)
 class Comparison:
-    """One way between ranks 0 and 1: half a round trip, in seconds, median over rounds in turn after a warm-up."""
+    """Seconds one way between ranks 0 and 1: half a round trip, the median over rounds in turn after a warm-up."""
 
     transport: str
     size: int
@@ -36,7 +36,7 @@ class Comparison:
 
 
 def compare_emulated(comm: Any) -> list[Comparison]:
-    """How the transports that emulate the notification compare, measured by ranks 0 and 1 of ``comm``.
+    """Compare the transports that emulate the notification with plain messages, between ranks 0 and 1 of ``comm``.
 
     Collective over ``comm`` (mpi4py's), takes less than a second on an idle machine. The list is empty on every rank
     but 0, and with a single rank.

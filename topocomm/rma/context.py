@@ -31,7 +31,9 @@ USUAL = Limits()
 
 
 class Context(Owner):
-    """Opened by all ranks of ``comm`` together; ``comm`` needs ``rank``, ``size`` and ``allgather``, like mpi4py's.
+    """One rank's end of notified RMA; all ranks of ``comm`` open it together.
+
+    ``comm`` needs ``rank``, ``size``, ``allgather`` and ``alltoall``, like mpi4py's.
 
     ``transports``: those allowed, in any order, of ``shm``, ``ofi``, ``mpi``; each peer gets the first of that list
     (in this order) that reaches it; ``TOPOCOMM_RMA_TRANSPORTS=shm,mpi`` changes the default. ``checked`` proves each
@@ -87,7 +89,7 @@ class Context(Owner):
         self._open(settings)
 
     def _open(self, settings: Opening) -> None:
-        """Everything one rank may fail at is tried, then all ranks agree: they fail together or not at all."""
+        """Try every step at which one rank may fail, then agree: all ranks fail together or none does."""
         options, use_messages = settings.options, "mpi" in settings.transports
         handle = ffi.new("tc_context **")
         status = lib.tc_context_open(options, handle)
@@ -117,7 +119,7 @@ class Context(Owner):
         self._agree(self.comm.allgather(self._connect([address for _, address in addresses])))
 
     def _without_ofi(self, settings: Opening) -> str:
-        """Why ofi is absent, where that is the end: nothing else is allowed, or a provider or NIC is named."""
+        """Say why ofi is absent if nothing else is allowed, or a provider or NIC is named; else an empty text."""
         if self.handle and not settings.provider and not settings.nics:
             return ""
         why = why_absent(self.handle, settings)
@@ -141,7 +143,7 @@ class Context(Owner):
 
     # --- memory, signals, plans ---------------------------------------------------------------------------------
     def allocate(self, shape: int | Sequence[int], dtype: DTypeLike = np.float64) -> Memory:
-        """Memory of ``shape`` elements, zero at first, that the peers of this node can map.
+        """Allocate memory of ``shape`` elements, zero at first, that the peers of this node can map.
 
         Errors: RangeError for a shape or dtype that cannot be; LimitError if the system gives no memory; FreedError.
         """
@@ -172,7 +174,7 @@ class Context(Owner):
         return Memory(self, out[0], array.view(kind).reshape(lengths), True)
 
     def register(self, array: Array) -> Memory:
-        """Registers a contiguous, writeable array of the caller."""
+        """Register a contiguous, writeable array of the caller. Errors: RangeError, LimitError, FreedError."""
         who = f"register on rank {self.rank}"
         self.usable(who)
         array = as_array(array, who)
@@ -187,19 +189,19 @@ class Context(Owner):
         return Memory(self, out[0], array, False)
 
     def signal(self, kind: str = "counted") -> Signal:
-        """A signal; see :class:`Signal` for the kinds."""
+        """Make a signal; see :class:`Signal` for the kinds. Errors: RangeError, LimitError, FreedError."""
         return Signal(self, kind)
 
     def open(self, ticket: BlockHandle) -> Target:
-        """Opens a block that a peer issued to this rank. Errors: BlockError, StaleBlockError, UnsupportedError."""
+        """Open a block that a peer issued to this rank. Errors: BlockError, StaleBlockError, UnsupportedError."""
         return Target(self, ticket)
 
     def plan(self, completion: str = "local") -> Plan:
-        """An empty plan; see :class:`Plan`."""
+        """Make an empty plan; see :class:`Plan`. Errors: RangeError for an unknown ``completion``, FreedError."""
         return Plan(self, completion)
 
     def exchange(self, blocks: Mapping[int, Sequence[Block]]) -> dict[int, list[Target]]:
-        """Collective: sends each rank the blocks issued to it; returns the targets received, by owner, in order.
+        """Send each rank the blocks issued to it; return the targets received, by owner, in order. Collective.
 
         Errors, on every rank: RangeError for a rank that is not there, BlockError for a block issued to another one,
         KindError for what is no mapping of ranks to lists of blocks.
@@ -222,7 +224,9 @@ class Context(Owner):
 
     # --- driving -----------------------------------------------------------------------------------------------
     def flush(self, timeout: float | None = None) -> None:
-        """Waits until nothing this rank started is under way. Errors: PeerLost, WaitTimeout."""
+        """Wait until nothing this rank started is under way. Errors: PeerLost, WaitTimeout.
+
+        ``timeout`` in seconds, by default the context's."""
         who = f"flush on rank {self.rank}"
         self.usable(who)
         limit = self.timeout if timeout is None else seconds(timeout, who)
@@ -248,7 +252,7 @@ class Context(Owner):
                 raise errors.WaitTimeout(f"{who}: not idle within {limit:g} s")
 
     def _owners_under_way(self) -> set[int]:
-        """The ranks whose blocks running plans put to or get from; hands over what was held back."""
+        """List the ranks whose blocks running plans put to or get from; hands over transfers that were held back."""
         self.dropped.sweep()
         running = [c for c in list(self.children) if isinstance(c, Plan) and c.under_way()]
         owners = {t.owner for plan in running for t in plan.targets}
@@ -259,7 +263,7 @@ class Context(Owner):
 
     @property
     def stats(self) -> Stats:
-        """What this rank has handed to its transports so far."""
+        """Counts of messages, pieces and bytes that this rank has handed to its transports."""
         who = f"stats on rank {self.rank}"
         self.usable(who)
         s = ffi.new("tc_stats *")
@@ -268,7 +272,7 @@ class Context(Owner):
 
     # --- the end -----------------------------------------------------------------------------------------------
     def close(self) -> None:
-        """Frees everything of this context, and waits for nothing: flush first where data is under way.
+        """Free everything of this context without waiting: flush first where data is under way.
 
         The peers see this one as lost. Arrays of allocated memory stay readable for as long as they are referred to.
         """
@@ -297,7 +301,7 @@ class Context(Owner):
             raise CARRIED.pop()
 
     def forget(self) -> None:
-        """In a forked child: everything is the parent's."""
+        """Give everything up in a forked child, to whose parent it belongs."""
         lib.tc_context_forked(self.handle)
         for child in list(self.children):
             child.handle = ffi.NULL
@@ -311,7 +315,7 @@ class Context(Owner):
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Leaves together, after an error alone: the others then see this peer as lost, in their waits or on leaving.
+        """Leave with all ranks; after an error alone: the others see this peer as lost, in waits or on leaving.
 
         Errors: PeerLost naming a rank that left alone or died; WaitTimeout.
         """
@@ -331,6 +335,6 @@ class Context(Owner):
 
 
 def _mapped(base: Any, size: int) -> Array:
-    """The memory as bytes; it stays mapped until no array refers to it any more."""
+    """View the memory as bytes; it stays mapped until no array refers to it any more."""
     owner = ffi.gc(base, lambda pointer: lib.tc_memory_unmap(pointer, size))
     return np.frombuffer(ffi.buffer(owner, size), np.uint8)

@@ -47,7 +47,7 @@ def _named(datatype: Any) -> Runs:
 
 
 def _runs(datatype: Any) -> Runs:
-    """The bytes of one element of the datatype, in its order."""
+    """List the bytes of one element of the datatype, in its order."""
     base, combiner, p = datatype.decode()
     if combiner == "NAMED":
         return _named(datatype)
@@ -89,7 +89,7 @@ def _join(runs: Runs) -> Runs:
 
 
 def datatype_views(array: Array, datatype: Any, count: int = 1) -> list[Array]:
-    """Views of ``array``'s bytes (dtype uint8) that together are ``count`` elements of the committed ``datatype``.
+    """View ``array``'s bytes (dtype uint8) as pieces that are ``count`` elements of the committed ``datatype``.
 
     Runs of equal length and distance become one view with two dimensions; each view is one block or transfer.
     Errors: RangeError if the datatype reaches outside the array, which must be contiguous, or the count is negative.
@@ -116,7 +116,7 @@ def datatype_views(array: Array, datatype: Any, count: int = 1) -> list[Array]:
 
 
 def buffer_bytes(buffer: Any, who: str) -> Array:
-    """The bytes that ``array``, ``[array, datatype]`` or ``[array, count, datatype]`` names, without gaps between.
+    """Return the bytes that ``array``, ``[array, datatype]`` or ``[array, count, datatype]`` names, without gaps.
 
     Errors: RangeError for other forms, for arrays and datatypes with gaps, and for counts the array has no room for.
     """

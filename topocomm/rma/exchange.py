@@ -81,7 +81,7 @@ class Exchange:
             raise
 
     def _offer(self, sends: Sequence[Part], receives: Sequence[Part]) -> list[list[BlockHandle]]:
-        """Issues the blocks of both sets, and of the messages of no bytes; the tickets for each rank."""
+        """Issue the blocks of both sets, and of the messages of no bytes; returns the tickets for each rank."""
         who = f"exchange on rank {self.context.rank}"
         self._check(who)
         _check_parts(sends, self.context.size, f"{who}, sends")
@@ -139,7 +139,7 @@ class Exchange:
                     raise errors.BlockError(f"exchange on rank {rank}: sends nothing for rank {owner}'s tag {tag}")
 
     def start(self) -> None:
-        """Ends the reading of the round before, and sends this round's parts. Errors: BusyError without a wait."""
+        """End the reading of the round before, and send this round's parts. Errors: BusyError without a wait."""
         if self._state:
             raise self._misused("start")
         k = self.round % 2
@@ -150,7 +150,7 @@ class Exchange:
         self._state = STARTED
 
     def wait(self, timeout: float | None = None) -> Array:
-        """The array of this round, complete; what was sent may be changed again. Errors: BusyError without a start."""
+        """Wait for this round's array and return it; data sent may be changed. Errors: BusyError without a start."""
         if self._state != STARTED:
             raise self._misused("wait")
         k = self.round % 2
@@ -162,12 +162,12 @@ class Exchange:
         return self.memories[k].array
 
     def __call__(self, timeout: float | None = None) -> Array:
-        """One whole round."""
+        """Run one round, start and wait, and return the array that it filled."""
         self.start()
         return self.wait(timeout)
 
     def free(self) -> None:
-        """Gives signals, blocks and plans back, and memory that a converter allocated, so copy what is to be kept.
+        """Free signals, blocks and plans, and memory that a converter allocated: copy data to keep before.
 
         Not collective, but every rank frees it after the same round. Errors: BusyError while a round is under way.
         """

@@ -78,7 +78,7 @@ plan_start = _function(
     [HANDLE],
     """plan_start(plan: int) -> int
 
-Starts every transfer of the plan. 0: started · 2 (FULL): a receiver is two epochs behind, nothing moved, try again ·
+Start every transfer of the plan. 0: started · 2 (FULL): a receiver is two epochs behind, nothing moved, try again ·
 below zero: refused, nothing moved; in checked mode also what is not proven free, which Plan.start names.""",
 )
 plan_test = _function(
@@ -93,7 +93,7 @@ plan_wait = _function(
     [HANDLE, SECONDS],
     """plan_wait(plan: int, seconds: float) -> int
 
-Waits until the plan is complete, at most so many seconds. 0: complete · TIMEOUT (below zero): not within the seconds ·
+Wait until the plan is complete, at most ``seconds``. 0: complete · TIMEOUT (below zero): not within that time ·
 below zero: it failed.""",
 )
 signal_test = _function(
@@ -108,26 +108,26 @@ signal_wait = _function(
     [HANDLE, SECONDS],
     """signal_wait(signal: int, seconds: float) -> int
 
-Waits until every message of this epoch has arrived, at most so many seconds. 0: arrived · TIMEOUT (below zero): not
-within the seconds · below zero: a peer is lost, or surplus.""",
+Wait until every message of this epoch has arrived, at most ``seconds``. 0: arrived · TIMEOUT (below zero): not within
+that time · below zero: a peer is lost, or surplus.""",
 )
 signal_rearm = _function(
     "tc_signal_rearm",
     [HANDLE],
     """signal_rearm(signal: int) -> int
 
-Ends the reading of this epoch. 0: the next one has begun · 1 (AGAIN): not complete, nothing changed · below zero:
+End the reading of this epoch. 0: the next one has begun · 1 (AGAIN): not complete, nothing changed · below zero:
 surplus (it is re-armed all the same), or freed.""",
 )
 
 
 def plan_handle(plan: Plan) -> int:
-    """The plan as compiled code takes it. Errors: FreedError."""
+    """Return the plan as an integer for compiled code. Errors: FreedError."""
     return _handle(plan.handle, "plan")
 
 
 def signal_handle(signal: Signal) -> int:
-    """The signal as compiled code takes it. Errors: FreedError."""
+    """Return the signal as an integer for compiled code. Errors: FreedError."""
     return _handle(signal.handle, "signal")
 
 
@@ -138,5 +138,5 @@ def _handle(handle: Any, what: str) -> int:
 
 
 def explain(status: int) -> str:
-    """A status in words."""
+    """Put a status into words."""
     return text(status)

@@ -38,13 +38,13 @@ class Meetings:
         self.left = 2
 
     def post(self, alone: bool) -> tuple[Any, Any, Any]:
-        """Begins the next meeting: request, all flags, own flag."""
+        """Begin the next meeting; returns request, all flags, own flag."""
         self.left -= 1
         mine, all_ = np.array([alone], np.int8), np.zeros(self.context.size, np.int8)
         return self.context.comm.Iallgather(mine, all_), all_, mine
 
     def meet(self) -> None:
-        """Waits for all ranks; errors: PeerLost naming one that left alone or died, WaitTimeout."""
+        """Wait for all ranks. Errors: PeerLost naming one that left alone or died, WaitTimeout."""
         if not hasattr(self.context.comm, "Iallgather"):
             self.look()
             self.left -= 1
@@ -65,7 +65,7 @@ class Meetings:
             raise self.context.peer_lost(self.who, int(flags.argmax()))
 
     def look(self) -> None:
-        """Errors: PeerLost, before the last meeting, where nobody can have left yet; WaitTimeout."""
+        """Check peers and time. Errors: WaitTimeout; PeerLost before the last meeting, as nobody can have left yet."""
         lost = [r for r in range(self.context.size) if self.left and not self.context.alive(r)]
         if lost:
             raise self.context.peer_lost(self.who, lost[0])
@@ -74,7 +74,7 @@ class Meetings:
             raise errors.WaitTimeout(f"{self.who}: some rank has not left it within {limit:g} s; see Context(timeout)")
 
     def abandon(self) -> None:
-        """Takes part in what meetings are left, and waits for none."""
+        """Take part in the meetings that are left, and wait for none."""
         if not hasattr(self.context.comm, "Iallgather"):
             return
         with contextlib.suppress(Exception):  # an error is on its way already
@@ -83,13 +83,13 @@ class Meetings:
 
 
 def mpi_ended() -> bool:
-    """Then no function of MPI's may be called."""
+    """Return True once MPI is finalized: then none of its functions may be called."""
     mpi = sys.modules.get("mpi4py.MPI")
     return mpi is not None and bool(mpi.Is_finalized())
 
 
 def _close_all() -> None:
-    """At the end of the program, before MPI ends: the peers see this one leave, and nothing of ours is called again.
+    """Close all contexts at the end of the program, before MPI ends: the peers see this one leave.
 
     After an uncaught error at once; else the others have a moment to end, too, with this rank's transports driven.
     """
@@ -118,7 +118,7 @@ def _wait_a_moment(contexts: Sequence[Owner]) -> None:
 
 
 def _forget_all() -> None:
-    """A child has its parent's contexts no more than its parent's rank."""
+    """Give up all contexts in a forked child: they are the parent's, as its rank is."""
     for context in list(OPEN):
         context.forget()
     LEFT.clear()

@@ -25,7 +25,7 @@ HEADER, NUMBER = 184, 8  # bytes for the dtype and for the signal in BlockHandle
 
 @dataclass(frozen=True)
 class BlockHandle:
-    """A block as it travels: send it with any call.
+    """A block in the form that travels: send it with any call.
 
     ``wire`` is the C core's part; ``dtype`` as NumPy's files describe it; ``signal`` the number of the owner's signal.
     """
@@ -37,7 +37,7 @@ class BlockHandle:
     BYTES = HEADER + NUMBER + lib.TC_BLOCK_BYTES
 
     def to_bytes(self) -> bytes:
-        """Always ``BlockHandle.BYTES`` long, for calls that send buffers."""
+        """Write as ``BlockHandle.BYTES`` bytes, for calls that send buffers. Errors: RangeError for a long dtype."""
         dtype = self.dtype.encode()
         if len(dtype) > HEADER:
             raise errors.RangeError(
@@ -48,7 +48,7 @@ class BlockHandle:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> BlockHandle:
-        """The inverse of :meth:`to_bytes`."""
+        """Read the bytes of :meth:`to_bytes`. Errors: KindError, BlockError."""
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise errors.KindError(f"BlockHandle.from_bytes: needs bytes, got {type(data).__name__}")
         if len(data) != cls.BYTES:
@@ -58,7 +58,7 @@ class BlockHandle:
 
 
 def _describe(dtype: np.dtype[Any]) -> str:
-    """A dtype as text, fields and all."""
+    """Write a dtype as text, fields and all."""
     described = np.lib.format.dtype_to_descr(dtype)
     return described if isinstance(described, str) else repr(described)
 
@@ -93,7 +93,7 @@ class Memory(Handle):
             self.context.dropped.add(lib.tc_memory_free, self.handle, self.array, again=False)
 
     def block(self, view: Array, signal: Signal, source: int, tag: int = 0) -> Block:
-        """Issues ``view``, a slice of this memory, to rank ``source``: the right to one message per epoch.
+        """Issue ``view``, a slice of this memory, to rank ``source``: the right to one message per epoch.
 
         ``tag`` (0 to 2³² − 1) names the block in events and errors. Errors: RangeError if the view is not inside this
         memory, is too deeply strided, or, in checked mode, shares bytes with another live block of this context (blocks
@@ -151,7 +151,7 @@ class Memory(Handle):
             )
 
     def free(self) -> None:
-        """Unregisters the memory: peers reach it no more. Its arrays stay readable.
+        """Unregister the memory: peers reach it no more. Its arrays stay readable.
 
         Errors: BusyError while it has blocks; FreedError.
         """
@@ -171,7 +171,7 @@ class Memory(Handle):
 
 
 class Block(Handle):
-    """A block as its owner holds it; ``ticket`` travels to the rank it was issued to."""
+    """A block in its owner's hands; ``ticket`` travels to the rank it was issued to."""
 
     KIND = "block"
 
@@ -188,16 +188,16 @@ class Block(Handle):
 
     @property
     def ticket(self) -> BlockHandle:
-        """What to send to ``source``."""
+        """The block in the form to send to ``source``."""
         who = f"ticket of the block for rank {self.source} tag {self.tag} on rank {self.context.rank}"
         room, length = ffi.new("unsigned char[]", lib.TC_BLOCK_BYTES), ffi.new("size_t *")
         self._check(lib.tc_block_export(self.handle, room, lib.TC_BLOCK_BYTES, length), who)
         return BlockHandle(bytes(ffi.buffer(room, length[0])), _describe(self.view.dtype), self.signal.number)
 
     def free(self) -> None:
-        """Takes the block back: its holder's next start raises StaleBlockError.
+        """Take the block back: its holder's next start raises StaleBlockError.
 
-        Over a network the holder is told by a message; a put that was under way by then may still land, so let the
+        Over a network a message tells the holder; a put that was under way by then may still land, so let the
         holder know before the memory is freed or given to another use. Errors: FreedError; WaitTimeout if the holder
         takes no messages.
         """
@@ -223,7 +223,7 @@ class Block(Handle):
 
 
 def tickets_for(blocks: Any, size: int, who: str) -> list[list[BlockHandle]]:
-    """What each of ``size`` ranks is sent of ``blocks``; errors: RangeError, BlockError, KindError."""
+    """Sort blocks into tickets for each of ``size`` ranks. Errors: RangeError, BlockError, KindError."""
     if not isinstance(blocks, Mapping):
         raise errors.KindError(
             f"{who}: needs a mapping of ranks to lists of blocks, {{rank: [block, …]}}, got {type(blocks).__name__}"
@@ -242,7 +242,7 @@ def tickets_for(blocks: Any, size: int, who: str) -> list[list[BlockHandle]]:
 
 
 class Target(Handle):
-    """A block of a peer, opened by the rank it was issued to: what plans put to and get from."""
+    """A block of a peer, opened by the rank it was issued to; plans put to it and get from it."""
 
     KIND = "target"
 
@@ -280,7 +280,7 @@ class Target(Handle):
             self.context.dropped.add(lib.tc_target_close, self.handle, None, again=True)
 
     def close(self) -> None:
-        """Gives the target up; errors: BusyError while a plan uses it; FreedError."""
+        """Give the target up. Errors: BusyError while a plan uses it; FreedError."""
         who = f"close of rank {self.owner}'s block tag {self.tag} on rank {self.context.rank}"
         self.context.dropped.sweep()
         status = lib.tc_target_close(self.handle)

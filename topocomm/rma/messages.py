@@ -26,7 +26,7 @@ TRIES = 3
 
 
 def too_few_threads(rank: int) -> str:
-    """What is wrong if a progress thread of ours may not call MPI, or nothing."""
+    """Say what is wrong if a progress thread of ours may not call MPI; else return an empty text."""
     if MPI.Query_thread() == MPI.THREAD_MULTIPLE:
         return ""
     return (
@@ -57,7 +57,7 @@ class Carrier:
         )
 
     def send(self, peer: int, data: bytearray) -> int:
-        """Starts a send, unless ``sent`` is set; a put is held back while too many are under way."""
+        """Start a send, unless ``sent`` is set; a put is held back while too many are under way."""
         if self.sent is None:
             self.requests = [r for r in self.requests if not r.Test()]
             if len(self.requests) >= self.limit and int.from_bytes(data[KIND], "little") == PUT:
@@ -67,7 +67,7 @@ class Carrier:
         return 0
 
     def poll(self) -> int:
-        """Hands every message that is there to the C core."""
+        """Hand every message that is there to the C core."""
         if self.message is not None:
             self.take(self.message)
         matched = iter(self.match, None)
@@ -78,7 +78,7 @@ class Carrier:
         return 0
 
     def take(self, message: MPI.Message) -> None:
-        """Receives a matched message, unless that is done, and hands it over."""
+        """Receive a matched message, unless that is done, and hand it over."""
         if self.data is None:
             self.data = bytearray(self.status.Get_count())
         if message:  # it becomes a null handle when it is received
@@ -88,7 +88,7 @@ class Carrier:
         take(handle, data, size)
 
     def finish(self, look: Callable[[], None]) -> None:
-        """Completes the sends and goes on receiving, as the peers may be sending too; ``look`` raises to give up."""
+        """Complete the sends and go on receiving, as the peers may be sending too; ``look`` raises to give up."""
         self.finishing = True
         while self.requests:
             self.context.progress()
@@ -96,7 +96,7 @@ class Carrier:
         self.complete = True
 
     def release(self) -> None:
-        """After the C core's end: gives the communicator back, which is collective, or leaves all to MPI."""
+        """Free the communicator after the C core's end, which is collective, or leave all to MPI."""
         if self.complete:
             self.comm.Free()
         else:
@@ -104,7 +104,7 @@ class Carrier:
 
 
 def _keep(_: object, error: BaseException, __: object) -> None:
-    """An interrupt that came before the first line of a callback."""
+    """Keep an interrupt that came before the first line of a callback."""
     CARRIED.append(error)
 
 
@@ -115,7 +115,7 @@ def _keep_and_send(_: object, error: BaseException, traceback: Any) -> int:
 
 
 def _send(user: Any, peer: int, data: Any, size: int) -> int:
-    """Called by the C core to send."""
+    """Send for the C core, which calls this."""
     carrier: Carrier = ffi.from_handle(user)
     carrier.sent = None
     for _ in range(TRIES):
@@ -134,7 +134,7 @@ ffi.def_extern("topocomm_send", error=lib.TC_ERR_TRANSPORT, onerror=_keep_and_se
 
 @ffi.def_extern(error=lib.TC_ERR_TRANSPORT, onerror=_keep)  # type: ignore[untyped-decorator]
 def topocomm_poll(user: Any) -> int:
-    """Called by the C core to receive."""
+    """Receive for the C core, which calls this."""
     if CARRIED:
         return int(lib.TC_ERR_TRANSPORT)
     try:

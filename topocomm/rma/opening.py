@@ -21,7 +21,7 @@ SLICE = 0.2  # seconds in C between chances for Python to notice an interrupt
 
 
 def whole(value: Any, name: str, low: int, high: int | None, who: str) -> int:
-    """``value`` as an integer within these bounds; errors: RangeError naming it, KindError if it is no integer."""
+    """Return ``value`` as an integer within the bounds. Errors: RangeError naming it, KindError for no integer."""
     if type(value) is int and low <= value and (high is None or value <= high):
         return value
     try:
@@ -47,21 +47,22 @@ def _real(value: Any, name: str, who: str, fits: Any, wanted: str) -> float:
 
 
 def seconds(value: Any, who: str, name: str = "timeout") -> float:
-    """A time limit; errors: RangeError for a negative one or not-a-number, KindError if it is no number."""
+    """Return a time limit in seconds. Errors: RangeError below zero or for not-a-number, KindError for no number."""
     return _real(value, name, who, lambda v: v >= 0, "seconds, zero or more")
 
 
 def limit_of(timeout: Any, rank: int) -> float:
-    """The first slice of a wait of ``timeout`` seconds in C."""
+    """Return the first slice, in seconds, of a wait of ``timeout`` seconds in C."""
     return min(SLICE, seconds(timeout, f"wait on rank {rank}"))
 
 
 @dataclass(frozen=True)
 class Faults:
-    """A simulated network in front of every transport, for tests: everything follows from ``seed``.
+    """A simulated network in front of every transport, for tests; deterministic in ``seed``.
 
-    ``pieces``: cut contiguous messages into up to this many (1 to 8); ``delay_us``: hold each piece up to this long;
-    ``duplicate``, ``drop``: probabilities of each piece's notification coming twice, of the piece never coming.
+    ``pieces``: cut contiguous messages into at most this many (1 to 8); ``delay_us``: hold each piece for at most this
+    many microseconds; ``duplicate``, ``drop``: probabilities that a piece's notification comes twice, that the piece
+    never comes.
     """
 
     seed: int = 0
@@ -72,7 +73,7 @@ class Faults:
     drop: float = 0.0
 
     def record(self, who: str) -> dict[str, Any]:
-        """The C core's form; errors: RangeError, KindError."""
+        """Return the faults as the C core takes them. Errors: RangeError, KindError."""
 
         def chance(name: str) -> float:
             return _real(getattr(self, name), f"Faults.{name}", who, lambda v: 0 <= v <= 1, "a probability from 0 to 1")
@@ -104,7 +105,7 @@ class Limits:
     outstanding: int = 256
 
     def check(self, who: str) -> None:
-        """Errors: RangeError or KindError, naming field, value and bounds."""
+        """Check every size. Errors: RangeError or KindError, naming field, value and bounds."""
         most = {"blocks": 8192, "queues": 256}
         for field in fields(self):
             low = 0 if field.name == "queues" else 1
@@ -160,7 +161,7 @@ def _weights(given: Sequence[float], nics: Sequence[str], who: str) -> list[floa
 
 @dataclass(frozen=True)
 class Opening:
-    """What a context is opened with on one rank, as the C core takes it."""
+    """The settings with which one rank opens a context, as the C core takes them."""
 
     options: Any
     transports: tuple[str, ...]
@@ -186,7 +187,7 @@ class Opening:
         stripe_from: int,
         progress_thread: bool,
     ) -> Opening:
-        """Errors: RangeError or KindError, naming setting, value and what would do."""
+        """Check and collect the settings. Errors: RangeError or KindError, naming setting, value and what is needed."""
         options = ffi.new("tc_options *")
         lib.tc_options_default(options)
         options.rank, options.size = rank, size
@@ -217,12 +218,12 @@ class Opening:
         return cls(options, allowed, bool(checked), provider, cards, faults.record(who) if faults else None)
 
     def compared(self) -> dict[str, Any]:
-        """What must be the same on all ranks."""
+        """Return the settings that must be equal on all ranks."""
         return {"transports": ",".join(self.transports), "checked": self.checked, "provider": self.provider}
 
 
 def difference(rows: Sequence[dict[str, Any]]) -> str:
-    """The first setting in which ranks differ, in words; empty if there is none."""
+    """Name the first setting in which ranks differ, in words; empty if there is none."""
     for name, value in rows[0].items():
         for rank, row in enumerate(rows):
             if row[name] != value:

@@ -1,4 +1,4 @@
-"""Which bytes the live blocks of a context cover, so that no two of them share any without it being noticed."""
+"""The bytes that the live blocks of a context cover: two blocks that share some are found."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Issued:
         self._bounds = np.zeros((2, 64), np.int64)
 
     def add(self, key: object, piece: Piece) -> None:
-        """Remembers a block under a key that no other live block has."""
+        """Remember a block under a key that no other live block has."""
         if self._free:
             slot = self._free.pop()
         else:
@@ -49,14 +49,14 @@ class Issued:
         self._pieces[slot], self._bounds[:, slot], self._slots[key] = piece, bounds(piece.view), slot
 
     def remove(self, key: object) -> None:
-        """Forgets a block; one that was not added is none of ours."""
+        """Forget a block; one that was not added is none of ours."""
         slot = self._slots.pop(key, None)
         if slot is not None:
             self._pieces[slot], self._bounds[:, slot] = None, 0
             self._free.append(slot)
 
     def sharing(self, view: Array) -> Piece | None:
-        """A block that shares bytes with the view, if there is one."""
+        """Find a block that shares bytes with the view, if there is one."""
         if view.size == 0:
             return None
         first, last = bounds(view)
@@ -68,12 +68,12 @@ class Issued:
         return None
 
     def at(self, signals: set[int]) -> Iterator[Piece]:
-        """The blocks that count at one of these signals."""
+        """List the blocks that count at one of these signals."""
         return (p for p in self._pieces if p is not None and p.signal in signals)
 
 
 def overlapping(pieces: Iterator[Piece]) -> tuple[Piece, Piece] | None:
-    """Two of the blocks that share bytes, if there are any; compares only neighbours by address, not all with all."""
+    """Find two blocks that share bytes, if there are any; compares only neighbours by address, not all with all."""
     reach: list[tuple[int, Piece]] = []  # blocks that end after the start of those to come
     ordered = sorted(((*bounds(p.view), p) for p in pieces if p.view.size), key=lambda entry: entry[:2])
     for first, last, piece in ordered:

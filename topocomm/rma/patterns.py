@@ -23,7 +23,7 @@ Made = tuple[list[Array], list[Part], list[Memory], list[Part]]  # what Exchange
 
 
 def _converted(context: Context, make: Callable[[], Made], owned: bool) -> Exchange:
-    """Bad arguments of one rank are raised on all, and memory that the others have allocated by then is freed."""
+    """Raise bad arguments of one rank on all, and free memory that the others have allocated by then."""
     undo = _free if owned else None
     return Exchange(context, *together(context, make, undo), owned=owned)
 
@@ -43,7 +43,7 @@ def _pair(context: Context, shape: int | Sequence[int], dtype: DTypeLike) -> lis
 
 
 def _chunks(counts: Sequence[int], displacements: Sequence[int] | None, size: int, who: str) -> list[Part]:
-    """The parts of a one-dimensional array that its counts and displacements give to each rank."""
+    """List the parts of a one-dimensional array that its counts and displacements give to each rank."""
     if len(counts) != size or (displacements is not None and len(displacements) != size):
         starts = "" if displacements is None else f" and {len(displacements)} displacements"
         raise errors.RangeError(f"{who}: {len(counts)} counts{starts}, needs one for each of {size} ranks")
@@ -61,7 +61,7 @@ def alltoallv(
     send_displacements: Sequence[int] | None = None,
     receive_displacements: Sequence[int] | None = None,
 ) -> Exchange:
-    """``Alltoallv`` of a one-dimensional array, with counts and displacements in elements, one for each rank.
+    """Convert ``Alltoallv`` of a one-dimensional array; counts and displacements in elements, one for each rank.
 
     Errors, on every rank: ValueError or RangeError for counts that are negative, do not fit the source, overlap where
     they are received, or differ between sender and receiver.
@@ -89,7 +89,7 @@ def alltoallv(
 def neighbour_alltoall(
     context: Context, source: Array, sources: Sequence[int], destinations: Sequence[int]
 ) -> Exchange:
-    """``Neighbor_alltoall``: row i of ``source`` goes to ``destinations[i]``, row i of the result is ``sources[i]``'s.
+    """Convert ``Neighbor_alltoall``: row i of ``source`` goes to ``destinations[i]``, row i comes from ``sources[i]``.
 
     Ranks below zero (``PROC_NULL``) are left out; a rank listed twice gets its rows in order. Errors, on every rank:
     RangeError unless the source has one row for each destination; ValueError for a rank that there is not.
@@ -113,7 +113,7 @@ def neighbour_alltoall(
 def sendrecv(
     context: Context, source: Array, dest: int, count: int, origin: int, dtype: DTypeLike | None = None
 ) -> Exchange:
-    """``Sendrecv``: ``source`` to ``dest``, ``count`` elements from ``origin``; below zero for nobody.
+    """Convert ``Sendrecv``: ``source`` to ``dest``, ``count`` elements from ``origin``; a rank below zero is nobody.
 
     Errors, on every rank: ValueError for a negative count or a rank that there is not; RangeError if the count or the
     dtype differs from what ``origin`` sends.
@@ -137,14 +137,14 @@ def _neighbour(cart: Any, step: Sequence[int]) -> int:
 
 
 def _edge(step: Sequence[int], width: int, ghost: bool) -> tuple[slice, ...]:
-    """The cells next to, or in, the ghost layer that ``step`` points to; a direction of 0 spans the inside."""
+    """Index the cells next to, or in, the ghost layer that ``step`` points to; a direction of 0 spans the inside."""
     low = slice(0, width) if ghost else slice(width, 2 * width)
     high = slice(-width, None) if ghost else slice(-2 * width, -width)
     return tuple(slice(width, -width) if s == 0 else high if s > 0 else low for s in step)
 
 
 def _check_halo(context: Context, memories: Sequence[Memory], cart: Any, width: int, who: str) -> int:
-    """The number of dimensions, if everything fits."""
+    """Check arrays against the communicator; returns its number of dimensions. Errors: KindError, RangeError."""
     if not hasattr(cart, "Get_cart_rank"):
         raise errors.KindError(f"{who}: needs a Cartesian communicator (comm.Create_cart), got {type(cart).__name__}")
     if (cart.size, cart.rank) != (context.size, context.rank):
@@ -168,7 +168,7 @@ def _check_halo(context: Context, memories: Sequence[Memory], cart: Any, width: 
 
 
 def halo(context: Context, memories: Sequence[Memory], cart: Any, width: int = 1, corners: bool = False) -> Exchange:
-    """Halo exchange of two alternating arrays over a Cartesian communicator with the same ranks as the context.
+    """Exchange the halos of two alternating arrays over a Cartesian communicator with the same ranks as the context.
 
     The arrays' leading dimensions are the communicator's, each with ``width`` ghost cells at both ends; ``corners``
     exchanges with diagonal neighbours too. Round k fills the ghost cells of ``memories[k % 2]`` from the neighbours'

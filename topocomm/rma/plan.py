@@ -55,20 +55,20 @@ class Plan(Handle):
             self.context.dropped.add(lib.tc_plan_free, self.handle, (self.arrays, self.targets), again=True)
 
     def put(self, source: Array, target: Target, value: int = 0, offset: int | None = None) -> int:
-        """Adds a put of ``source`` and returns its number; ``value`` goes with an identified notification.
+        """Add a put of ``source`` and return its number; ``value`` goes with an identified notification.
 
         ``offset`` in elements puts a part of a contiguous block. Errors: RangeError for a wrong dtype or size.
         """
         return self._add("put", source, target, value, offset)
 
     def get(self, destination: Array, target: Target, value: int = 0, offset: int | None = None) -> int:
-        """Adds a get into ``destination``; the owner's signal counts it once its memory has been read."""
+        """Add a get into ``destination``; the owner's signal counts it once its memory has been read."""
         if not as_array(destination, "get").flags.writeable:
             raise errors.RangeError(f"get on rank {self.context.rank}: the destination is read-only")
         return self._add("get", destination, target, value, offset)
 
     def set_value(self, item: int, value: int) -> None:
-        """Another value for the notification of transfer ``item``, from the next start on.
+        """Change the value of the notification of transfer ``item``, from the next start on.
 
         Errors: RangeError for a value too large, or a transfer that is not there; BusyError while the plan runs.
         """
@@ -84,7 +84,7 @@ class Plan(Handle):
         self._check(status, who)
 
     def start(self, after: Signal | None = None) -> bool:
-        """Starts every transfer, and returns at once: True if the plan is complete already.
+        """Start every transfer, and return at once: True if the plan is complete already.
 
         All are checked before any byte moves. A plan that is complete may start again without a wait.
         With ``after``, that signal is re-armed first: one call ends a round's reading and starts the next.
@@ -101,7 +101,7 @@ class Plan(Handle):
         return False if status == lib.TC_AGAIN else self._start_slowly(status, after)
 
     def try_start(self) -> bool:
-        """Like :meth:`start`, but False where back-pressure would make it wait, and True once it is started."""
+        """Start unless back-pressure holds it back; returns True once started. Errors as of :meth:`start`."""
         status = lib.tc_plan_start(self.handle)
         if status == lib.TC_FULL:
             self._look("start")
@@ -110,14 +110,14 @@ class Plan(Handle):
         return bool(status == 0)
 
     def test(self) -> bool:
-        """Is the plan complete, in the sense it was made for?"""
+        """Return True if the plan is complete, in the sense it was made for."""
         status = lib.tc_plan_test(self.handle)
         if status < 0:
             self._fail(status, "test")
         return bool(status == 0)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Waits for completion; ``timeout`` in seconds, the context's by default. Errors: WaitTimeout, PeerLost."""
+        """Wait for completion; ``timeout`` in seconds, the context's by default. Errors: WaitTimeout, PeerLost."""
         limit = (
             self.context.timeout if timeout is None else seconds(timeout, f"wait of a plan on rank {self.context.rank}")
         )
@@ -133,14 +133,14 @@ class Plan(Handle):
             self._fail(status, "wait")
 
     def free(self) -> None:
-        """Frees the plan; errors: BusyError while it runs; FreedError."""
+        """Free the plan. Errors: BusyError while it runs; FreedError."""
         self._check(lib.tc_plan_free(self.handle), f"free of a plan on rank {self.context.rank}")
         self.handle = ffi.NULL
         self.arrays.clear()
         self.targets.clear()
 
     def under_way(self) -> bool:
-        """Is it running? Hands over what was held back; what went wrong is told by test and wait."""
+        """Return True while it runs; hands over transfers held back, and leaves errors to test and wait."""
         return bool(self.handle) and bool(lib.tc_plan_test(self.handle) == lib.TC_AGAIN)
 
     def __enter__(self) -> Plan:
@@ -194,7 +194,7 @@ class Plan(Handle):
         return len(self.targets) - 1
 
     def _check_size(self, array: Array, target: Target, offset: int | None, who: str) -> int:
-        """The offset in bytes, if the array has room there."""
+        """Return the offset in bytes at which the array has room. Errors: RangeError."""
         size = max(1, array.itemsize)
         fits = array.nbytes == target.nbytes
         if offset is not None:
@@ -218,7 +218,7 @@ class Plan(Handle):
         return errors.RangeError(f"{who}: value {value} is too large for {where}, which takes {most} at most")
 
     def _look(self, what: str) -> None:
-        """Errors: PeerLost if the owner of the block that holds a start back is gone."""
+        """Check the owner of the block that holds a start back. Errors: PeerLost."""
         _, rank, _ = self._culprit()
         if rank >= 0 and not self.context.alive(rank):
             raise self.context.peer_lost(f"{what} of a plan on rank {self.context.rank}", rank)

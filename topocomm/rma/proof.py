@@ -1,4 +1,4 @@
-"""The static half of checked mode: are plans that alternate safe without a handshake, whatever the timing?"""
+"""The static half of checked mode: a proof that alternating plans are safe without a handshake, whatever the timing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROVEN = "proven for its place in the rounds"
 
 
 def prove_rounds(plans: Sequence[Plan], signals: Sequence[Signal]) -> None:
-    """Proves hand-made plans safe, or refuses them; collective over the context's communicator.
+    """Prove hand-made plans safe, or refuse them; collective over the context's communicator.
 
     The plans are run in turn: in round k every rank re-arms the signal of round k − 1, starts ``plans[k % n]`` and
     waits for ``signals[k % n]``. A transfer of round k into a block that is used again in round m is safe if the
@@ -43,7 +43,7 @@ def prove_rounds(plans: Sequence[Plan], signals: Sequence[Signal]) -> None:
 
 
 def _shared(signals: Sequence[Signal]) -> tuple[str, int, int] | None:
-    """Two blocks of this rank that share bytes, and so are not two places, as _problem tells it."""
+    """Find two blocks of this rank that share bytes; returned like the result of `_problem`."""
     context = signals[0].context
     found = overlapping(context.issued.at({signal.number for signal in signals}))
     if found is None:
@@ -56,7 +56,7 @@ def _shared(signals: Sequence[Signal]) -> tuple[str, int, int] | None:
 def _problem(
     plans: Sequence[Plan], signals: Sequence[Signal], table: Sequence[Sequence[int]]
 ) -> tuple[str, int, int] | None:
-    """What cannot be proven, with the owner and tag of the block, or None."""
+    """Find a transfer that cannot be proven safe; returns words, owner and tag of the block, or None."""
     n = len(plans)
     uses: dict[bytes, list[int]] = {}
     targets = {}

@@ -1,4 +1,4 @@
-"""Signals: where a receiver sees that data has arrived."""
+"""Signals: a receiver's counts of data that has arrived."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Signal(Handle):
             self.context.dropped.add(lib.tc_signal_free, self.handle, None, again=False)
 
     def test(self) -> bool:
-        """Has every message of this epoch arrived? Changes nothing; errors as for :meth:`wait`."""
+        """Return True if every message of this epoch has arrived. Changes nothing; errors as for :meth:`wait`."""
         status = lib.tc_signal_test(self.handle)
         if status <= 0:
             if status:
@@ -90,7 +90,7 @@ class Signal(Handle):
         return False
 
     def wait(self, timeout: float | None = None) -> None:
-        """Waits until every message of this epoch has arrived; the data may be read until :meth:`rearm`.
+        """Wait until every message of this epoch has arrived; the data may be read until :meth:`rearm`.
 
         ``timeout`` in seconds, the context's own by default. Errors: WaitTimeout naming the missing peers and pieces;
         PeerLost; SurplusError.
@@ -100,7 +100,7 @@ class Signal(Handle):
             self._go_on(lambda s: lib.tc_signal_wait(self.handle, s), status, timeout, "wait")
 
     def rearm(self) -> None:
-        """Says that this epoch's data has been read: the next epoch begins; what came early for it counts.
+        """Begin the next epoch, as this one's data has been read; messages that came early for it count.
 
         Errors: BusyError if the epoch is not complete; SurplusError if it had more messages than blocks (it is
         re-armed all the same).
@@ -110,18 +110,18 @@ class Signal(Handle):
             self.rearm_failed(status)
 
     def gone(self) -> Any:
-        """Raises FreedError."""
+        """Raise FreedError."""
         self._usable(f"rearm of a signal on rank {self.context.rank}")
 
     def rearm_failed(self, status: int) -> None:
-        """Raises what the status of a rearm says."""
+        """Raise the error of a rearm's status."""
         if status == lib.TC_AGAIN:
             who = f"rearm of a signal on rank {self.context.rank}"
             raise errors.BusyError(f"{who}: {self._progress()}; wait for it first")
         self._fail(status, "rearm")
 
     def take(self, count: int = 1, timeout: float | None = None) -> None:
-        """Waits for ``count`` arrivals at a stream signal, and takes them off its count."""
+        """Wait for ``count`` arrivals at a stream signal, and take them off its count; ``timeout`` in seconds."""
         count = whole(count, "count", 1, LARGEST, f"take on rank {self.context.rank}")
         status = lib.tc_signal_take_wait(
             self.handle, count, SLICE if timeout is None else limit_of(timeout, self.context.rank)
@@ -130,7 +130,7 @@ class Signal(Handle):
             self._go_on(lambda s: lib.tc_signal_take_wait(self.handle, count, s), status, timeout, "take")
 
     def try_take(self, count: int = 1) -> bool:
-        """Takes ``count`` arrivals off a stream signal if there are as many."""
+        """Take ``count`` arrivals off a stream signal if there are as many; returns whether it did."""
         count = whole(count, "count", 1, LARGEST, f"try_take on rank {self.context.rank}")
         status = lib.tc_signal_take(self.handle, count)
         if status < 0:
@@ -138,7 +138,7 @@ class Signal(Handle):
         return bool(status == 0)
 
     def event(self, timeout: float | None = None) -> Event:
-        """The next identified notification; it may be an early one, as its epoch tells."""
+        """Wait for the next identified notification; by its epoch it may be an early one."""
         event = ffi.new("tc_event *")
         status = lib.tc_signal_event_wait(
             self.handle, SLICE if timeout is None else limit_of(timeout, self.context.rank), event
@@ -148,7 +148,7 @@ class Signal(Handle):
         return Event(event.source, event.tag, event.epoch, event.value, event.bytes)
 
     def try_event(self) -> Event | None:
-        """The next identified notification, if there is one."""
+        """Return the next identified notification, or None if there is none yet."""
         event = ffi.new("tc_event *")
         status = lib.tc_signal_event(self.handle, event)
         if status < 0:
@@ -157,13 +157,13 @@ class Signal(Handle):
 
     @property
     def state(self) -> SignalState:
-        """The counts as they stand."""
+        """The counts as they are now."""
         numbers = [ffi.new("uint64_t *") for _ in range(5)]
         self._check(lib.tc_signal_state(self.handle, *numbers), f"state of a signal on rank {self.context.rank}")
         return SignalState(*(int(n[0]) for n in numbers))
 
     def missing(self) -> tuple[tuple[int, int, int, int], ...]:
-        """(source rank, tag, pieces announced, pieces arrived) of each message this epoch still lacks."""
+        """List (source rank, tag, pieces announced, pieces arrived) of each message this epoch still lacks."""
         room = self.context.limits.blocks
         entries, count = ffi.new("tc_missing[]", room), ffi.new("uint32_t *")
         status = lib.tc_signal_missing(self.handle, entries, room, count)
@@ -171,7 +171,7 @@ class Signal(Handle):
         return tuple((e.source, e.tag, e.pieces, e.arrived.bit_count()) for e in entries[0 : min(count[0], room)])
 
     def free(self) -> None:
-        """Frees the signal; its blocks must be freed before. Errors: BusyError, FreedError."""
+        """Free the signal; its blocks must be freed before. Errors: BusyError, FreedError."""
         who = f"free of a signal on rank {self.context.rank}"
         status = lib.tc_signal_free(self.handle)
         if status == lib.TC_ERR_BUSY:
@@ -238,7 +238,7 @@ class Signal(Handle):
 
 
 def describe_missing(missing: Sequence[tuple[int, int, int, int]]) -> str:
-    """The missing messages in words, at most eight of them."""
+    """Name the missing messages in words, at most eight of them."""
     parts = [
         f"rank {source} tag {tag}" + (f" ({arrived} of {pieces} pieces)" if pieces else "")
         for source, tag, pieces, arrived in missing[:8]
@@ -248,7 +248,7 @@ def describe_missing(missing: Sequence[tuple[int, int, int, int]]) -> str:
 
 
 def wait_any(signals: Sequence[Signal], timeout: float | None = None) -> int:
-    """Waits until one of the signals is complete and returns its index; errors as for :meth:`Signal.wait`."""
+    """Wait until one of the signals is complete and return its index; errors as for :meth:`Signal.wait`."""
     if not signals:
         raise errors.RangeError("wait_any: needs at least one signal")
     for signal in signals:

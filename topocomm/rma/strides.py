@@ -17,12 +17,12 @@ OUTER = 3
 
 
 def address(array: Array) -> int:
-    """The address of the array's first element."""
+    """Return the address of the array's first element."""
     return int(array.__array_interface__["data"][0])
 
 
 def bounds(array: Array) -> tuple[int, int]:
-    """First address, and one past the last, of an array with strides ≥ 0."""
+    """Return the first address, and one past the last, of an array with strides ≥ 0."""
     start = address(array)
     if array.size == 0:
         return start, start
@@ -31,7 +31,7 @@ def bounds(array: Array) -> tuple[int, int]:
 
 
 def _merge(array: Array) -> tuple[int, list[tuple[int, int]]]:
-    """The contiguous run in bytes, and (count, stride in bytes) of what surrounds it, outermost first."""
+    """Split into the contiguous run in bytes, and (count, stride in bytes) around it, outermost first."""
     run = array.itemsize
     outer: list[tuple[int, int]] = []
     for count, stride in reversed(list(zip(array.shape, array.strides, strict=True))):
@@ -47,7 +47,7 @@ def _merge(array: Array) -> tuple[int, list[tuple[int, int]]]:
 
 
 def array_layout(array: Array, base: int, who: str) -> Any:
-    """A ``tc_layout`` of the array, with offsets counted from address ``base``.
+    """Make a ``tc_layout`` of the array, with offsets counted from address ``base``.
 
     Errors: RangeError for object arrays, negative or zero strides, or more than three nested strides.
     """
@@ -74,14 +74,14 @@ def array_layout(array: Array, base: int, who: str) -> Any:
 
 
 def as_array(data: Any, who: str) -> Array:
-    """The array itself: never a copy, since a transfer must reach the caller's memory."""
+    """Return the array itself: never a copy, since a transfer must reach the caller's memory. Errors: RangeError."""
     if not isinstance(data, np.ndarray):
         raise errors.RangeError(f"{who}: needs a NumPy array, got {type(data).__name__}")
     return data
 
 
 def flat_bytes(array: Array, who: str) -> Array:
-    """The bytes of a contiguous array, in the order of memory. Errors: RangeError."""
+    """View the bytes of a contiguous array, in the order of memory. Errors: RangeError."""
     if array.dtype.hasobject:
         raise errors.RangeError(f"{who}: an array of Python objects cannot be transferred; its dtype is {array.dtype}")
     if not (array.flags.c_contiguous or array.flags.f_contiguous):

@@ -1,4 +1,4 @@
-"""Ranks that fail together: what went wrong on one is raised on all, before a collective step that it would miss."""
+"""Ranks that fail together: an error on one is raised on all, before a collective step that it would miss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAIN = (ValueError, TypeError, IndexError)
 
 
 def together(context: Context, work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
-    """Does local work on every rank and returns its result; collective over the context's communicator.
+    """Do local work on every rank and return its result; collective over the context's communicator.
 
     Where it fails on some rank, the error of the first such rank is raised on every rank, of the same class, with its
     rank in the message; ``undo`` takes back what was made on the ranks where it had gone well.
@@ -38,7 +38,7 @@ def together(context: Context, work: Callable[[], T], undo: Callable[[T], object
 
 
 def _portable(rank: int, problem: Exception | None) -> tuple[type[Exception], str, dict[str, Any]] | None:
-    """An error as it travels: its class, its words with the rank in them, and what else the class takes."""
+    """Split an error into its class, its words with the rank in them, and the other arguments of the class."""
     if problem is None:
         return None
     kind, words = type(problem), str(problem)

@@ -1,4 +1,4 @@
-"""What each transport and NIC really offers, as the C core lists it."""
+"""The transports and NICs with the properties that the C core finds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Capability:
 
 
 def why_absent(handle: Any, settings: Opening) -> str:
-    """Why a context opened with ``settings``, or not opened (NULL), has no libfabric; empty if it has."""
+    """Say why a context opened with ``settings``, or not opened (NULL), has no libfabric; empty if it has."""
     options = settings.options
     probe = ffi.new("tc_options *", options[0])
     probe.transports, probe.progress_thread = lib.TC_SHM | lib.TC_OFI, 0

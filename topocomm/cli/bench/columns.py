@@ -18,7 +18,7 @@ _SINGLE_WIDTH = 17
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender did at one size, in the benchmark's unit; min and max are over ranks."""
+    """The result of one contender at one size, in the benchmark's unit; min and max are over ranks."""
 
     average: float
     least: float
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Which columns a report has. The first of `contenders` fills OSU's columns, each further one adds two."""
+    """The columns of a report. The first of `contenders` fills OSU's columns, each further one adds two."""
 
     benchmark: Benchmark
     contenders: Sequence[str]
@@ -51,18 +51,18 @@ class Table:
 
     @property
     def reference(self) -> str:
-        """What ratios are taken to: native, or the first column where native is not measured."""
+        """The denominator of ratios: native, or the first column where native is not measured."""
         return "native" if "native" in self.contenders else self.contenders[0]
 
     def ratio_of(self, other: str) -> tuple[str, str]:
-        """The two contenders whose quotient stands beside the column of `other`.
+        """Name the two contenders whose quotient stands beside the column of `other`.
 
         Beside native's own column that is the first contender's, whose other columns are OSU's.
         """
         return (self.contenders[0] if other == self.reference else other), self.reference
 
     def header(self) -> str:
-        """The line of column titles."""
+        """Write the line of column titles."""
         benchmark = self.benchmark
         if benchmark.name == "barrier":
             cells = [f"# {benchmark.metric}"]
@@ -77,7 +77,7 @@ class Table:
         return "".join(cells + [_right(title) for title in self._further_titles()])
 
     def line(self, row: Row) -> str:
-        """The line of one size."""
+        """Write the line of one size."""
         base = row.results[self.contenders[0]] or _NOTHING
         if self.benchmark.name == "barrier":
             cells = [_number(base.average, _SINGLE_WIDTH)]
@@ -106,7 +106,7 @@ class Table:
 
 
 def ratio(row: Row, above: str, below: str) -> float:
-    """Average of one contender over that of another; NaN where either cannot run."""
+    """Divide the average of one contender by that of another; NaN where either cannot run."""
     over, under = row.results[above], row.results[below]
     return over.average / under.average if over and under else nan
 
@@ -116,7 +116,7 @@ def _number(value: float, width: int = FIELD_WIDTH) -> str:
 
 
 def _width(title: str) -> int:
-    """Width of one of our columns: a long algorithm name keeps two blanks before it."""
+    """Return the width of one of our columns: a long algorithm name keeps two blanks before it."""
     return max(FIELD_WIDTH, len(title) + 2)
 
 

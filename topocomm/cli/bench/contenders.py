@@ -43,12 +43,12 @@ class Contender:
         return self.comm if isinstance(self.comm, Comm) else None
 
     def call(self, method: str) -> Callable[..., Any]:
-        """The bound method of the communicator. Only for a contender with a communicator."""
+        """Return the bound method of the communicator. Only for a contender with a communicator."""
         return getattr(self.comm, method)  # type: ignore[no-any-return]
 
 
 def selection_of(collective: str, words: Sequence[str]) -> Selection:
-    """What ``--algorithm`` names. Raises AlgorithmError for a name or option this collective has not."""
+    """Read the names of ``--algorithm``. Raises AlgorithmError for a name or option this collective has not."""
     every = [AUTO, NATIVE, *TABLE[collective]]
     names: list[str] = []
     for word in words:
@@ -58,21 +58,21 @@ def selection_of(collective: str, words: Sequence[str]) -> Selection:
     return Selection(tuple(dict.fromkeys(names)), frozenset(every) - {AUTO, NATIVE, *words})
 
 
-def contenders(world: MPI.Intracomm, collective: str, selection: Selection, told: Files) -> list[Contender]:
-    """A communicator for every name, over the processes of `world`; ``told``: files for `topocomm.Comm`. Collective.
+def contenders(world: MPI.Intracomm, collective: str, selection: Selection, files: Files) -> list[Contender]:
+    """Make a communicator for every name, over the processes of `world`; ``files`` for `topocomm.Comm`. Collective.
 
     ``native`` is the plain communicator, without topocomm in the way. Raises AlgorithmError for a named algorithm
     that cannot run here, TopologyError for a bad file.
     """
-    return [_contender(world, collective, name, name in selection.optional, told) for name in selection.names]
+    return [_contender(world, collective, name, name in selection.optional, files) for name in selection.names]
 
 
-def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool, told: Files) -> Contender:
+def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool, files: Files) -> Contender:
     if name == NATIVE:
         return Contender(name, world)
     algorithm = None if name == AUTO else {collective: name}
     try:
-        return Contender(name, Comm(world, algorithm=algorithm, **told))
+        return Contender(name, Comm(world, algorithm=algorithm, **files))
     except AlgorithmError as error:
         if not optional:
             raise

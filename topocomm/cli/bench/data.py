@@ -13,7 +13,7 @@ from topocomm.cli.bench.osu import Datatype
 __all__ = ["MOST_CHARACTERS", "POISON", "Pattern"]
 
 POISON = 127
-"""What buffers hold before a call; no datum has this value."""
+"""The content of buffers before a call; no datum has this value."""
 
 MOST_CHARACTERS = 127 * 127
 """The most ranks over which characters can be added without overflow: then one rank in 127 contributes a 1."""
@@ -38,11 +38,11 @@ class Pattern:
         self._dtype = np.dtype(datatype.dtype)
 
     def of(self, rank: int, iteration: int, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Elements `start` to `stop` of what `rank` contributes in `iteration`."""
+        """Return elements `start` to `stop` of the contribution of `rank` in `iteration`."""
         return self._look_up(self._table(rank, iteration), start, stop)
 
     def total(self, ranks: Iterable[int], iteration: int, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """The sum of what `ranks` contribute, element by element."""
+        """Sum the contributions of `ranks`, element by element."""
         table = np.zeros(_PRIME, dtype=np.int64)
         for rank in ranks:
             table += self._table(rank, iteration)

@@ -26,7 +26,7 @@ class BenchOptions:
 
     benchmark: Benchmark
     algorithms: tuple[str, ...]
-    told: dict[str, str | None]
+    files: dict[str, str | None]
     """Files that describe the machine, by the names of `topocomm.Comm`."""
     least: int
     most: int
@@ -46,7 +46,7 @@ class BenchOptions:
     pictures: tuple[Path, ...]
 
     def loops(self, size: int) -> tuple[int, int]:
-        """(iterations, warm-up iterations) at a message size in bytes."""
+        """Return (iterations, warm-up iterations) at a message size in bytes."""
         iterations, warmup = self.benchmark.loops.at(size)
         return (
             iterations if self.iterations is None else self.iterations,
@@ -55,7 +55,7 @@ class BenchOptions:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """OSU's short and long options, with ours (long only) first."""
+    """Add OSU's short and long options, with ours (long only) first."""
     add = parser.add_argument
     puts = f"{', '.join(PUTS)}, with options of their own (bench {next(iter(PUTS))} --help)"
     add("benchmark", choices=list(BENCHMARKS), metavar="BENCHMARK", help=f"{', '.join(BENCHMARKS)}; {puts}")
@@ -95,7 +95,7 @@ def options_of(args: argparse.Namespace) -> BenchOptions:
     return BenchOptions(
         benchmark=benchmark,
         algorithms=tuple(args.algorithm or (("native",) if benchmark.point_to_point else ("auto", "native"))),
-        told={"topology": args.topology, "machine": args.machine, "tuning": args.tuning},
+        files={"topology": args.topology, "machine": args.machine, "tuning": args.tuning},
         least=least,
         most=most,
         iterations=args.iterations,
@@ -139,7 +139,7 @@ def _memory(limit: int | None) -> int:
 
 
 def _words(text: str) -> list[str]:
-    """Names separated by commas; options after a colon are separated by commas too and stay with their name."""
+    """Split names at commas; options after a colon are separated by commas too and stay with their name."""
     words: list[str] = []
     for part in text.split(","):
         if words and ":" in words[-1] and ("=" in part or part in WAYS):

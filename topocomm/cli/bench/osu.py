@@ -1,4 +1,4 @@
-"""What the OSU Micro-Benchmarks 7.5 fix: titles, defaults, size and iteration rules, data types."""
+"""Rules of the OSU Micro-Benchmarks 7.5: titles, defaults, sizes, iterations, data types."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Loops:
     warmup_large: int
 
     def at(self, size: int) -> tuple[int, int]:
-        """(iterations, warm-up iterations) at a message size in bytes."""
+        """Return (iterations, warm-up iterations) at a message size in bytes."""
         return (self.small_large, self.warmup_large) if size > LARGE else (self.small, self.warmup)
 
 
@@ -61,12 +61,12 @@ class Benchmark:
 
     @property
     def blocks(self) -> bool:
-        """Whether the size is that of one block of the vector, as OSU counts it."""
+        """True if sizes are those of one block of the vector, as OSU counts it."""
         return self.name in COLLECTIVES and COLLECTIVES[self.name].blocks and not self.reduces
 
     @property
     def reduces(self) -> bool:
-        """Whether operands are combined."""
+        """True if operands are combined."""
         return self.name in COLLECTIVES and COLLECTIVES[self.name].reduces
 
     @property
@@ -130,7 +130,7 @@ _SIGNED_CHAR = Datatype("MPI_SIGNED_CHAR", "SIGNED_CHAR", np.int8)
 
 
 def datatype_of(word: str | None, benchmark: Benchmark) -> Datatype:
-    """The type for one ``-T`` word, None for the default: MPI_INT where values are added, else MPI_CHAR.
+    """Return the type for one ``-T`` word, None for the default: MPI_INT where values are added, else MPI_CHAR.
 
     As in OSU a reduction of MPI_CHAR is one of MPI_SIGNED_CHAR: MPI does not add printable characters.
     """
@@ -141,7 +141,7 @@ def datatype_of(word: str | None, benchmark: Benchmark) -> Datatype:
 
 
 def sizes(least: int, most: int, itemsize: int) -> Iterator[int]:
-    """Message sizes in bytes: `least`, doubled up to `most`, without those that hold no element."""
+    """Yield message sizes in bytes: `least`, doubled up to `most`, without those that hold no element."""
     size = least
     while size <= most:
         if size >= itemsize:

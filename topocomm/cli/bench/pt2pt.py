@@ -37,12 +37,12 @@ class Pair:
         return 1 - self.comm.rank
 
     def prepare(self, iteration: int) -> None:
-        """Data into the send buffer, poison into the receive buffer."""
+        """Put data into the send buffer, poison into the receive buffer."""
         self.send[:] = self.pattern.of(self.comm.rank, iteration)
         self.receive[:] = POISON
 
     def mistake(self, iteration: int) -> str | None:
-        """What is wrong with the message that came from the peer."""
+        """Say what is wrong with the message that came from the peer; None if it is right."""
         wanted = self.pattern.of(self.peer, iteration)
         wrong = np.flatnonzero(self.receive != wanted)
         if not len(wrong):
@@ -52,7 +52,7 @@ class Pair:
 
 
 def _latency(pair: Pair) -> None:
-    """One message to the peer and one back: twice the latency."""
+    """Send one message to the peer and one back: twice the latency."""
     comm, send, receive = pair.comm, [pair.send, pair.type], [pair.receive, pair.type]
     if comm.rank == 0:
         comm.Send(send, 1, _PING)
@@ -63,7 +63,7 @@ def _latency(pair: Pair) -> None:
 
 
 def _bw(pair: Pair) -> None:
-    """A window of messages from rank 0, answered by one empty message."""
+    """Send a window of messages from rank 0, answered by one empty message."""
     comm, acknowledgement = pair.comm, bytearray(4)
     if comm.rank == 0:
         MPI.Request.Waitall([comm.Isend([pair.send, pair.type], 1, _PING) for _ in range(pair.window)])
@@ -74,7 +74,7 @@ def _bw(pair: Pair) -> None:
 
 
 def _bibw(pair: Pair) -> None:
-    """A window of messages in both directions at once."""
+    """Send a window of messages in both directions at once."""
     comm, peer, window = pair.comm, pair.peer, range(pair.window)
     receives = [comm.Irecv([pair.receive, pair.type], peer, _PING) for _ in window]
     sends = [comm.Isend([pair.send, pair.type], peer, _PING) for _ in window]

@@ -62,7 +62,7 @@ def report(options: PutOptions, further: Further | None = None) -> int:
 
 
 def _check_memory(world: MPI.Intracomm, options: PutOptions, ways: int) -> None:
-    """Each way has its own buffers for a window of the largest message: two of them where both ranks send at once."""
+    """Check that memory is enough: each way has a window of the largest message, two where both ranks send at once."""
     buffers = 2 if options.benchmark == "put_bibw" else 1
     needed = ways * options.most * (options.window * buffers + 1)
     free = min(world.allgather(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // world.size))
@@ -88,7 +88,7 @@ def _rows(setting: Setting, options: PutOptions) -> list[dict[str, Any]]:
 
 
 def _keep(options: PutOptions, found: dict[str, Any]) -> str | None:
-    """Write the file that was asked for; why that is not possible, else None."""
+    """Write the file that was asked for; returns why that is not possible, else None."""
     if options.json is None:
         return None
     try:

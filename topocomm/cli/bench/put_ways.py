@@ -32,12 +32,12 @@ class Way(Protocol):
 
 
 def source(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Data to send; written, as untouched zeros would all be read from one page."""
+    """Make data to send; written, as untouched zeros would all be read from one page."""
     return np.full(size, 170, np.uint8)
 
 
 def wrong(name: str) -> None:
-    """Ends both ranks: a benchmark that moves wrong data has no result."""
+    """End both ranks: a benchmark that moves wrong data has no result."""
     from mpi4py import MPI
 
     print(f"{name}: wrong data", file=sys.stderr, flush=True)
@@ -93,7 +93,7 @@ class Notified(Way):
             plan.wait()
 
     def free(self) -> None:
-        """Leaves room in the context's tables for the next size; nothing of ours may be under way on either rank."""
+        """Free room in the context's tables for the next size; nothing of ours may be under way on either rank."""
         for plan in self.plans:
             plan.free()
         for target in self.targets:

@@ -50,7 +50,7 @@ class Run:
 
     @property
     def percentiles(self) -> tuple[int, ...]:
-        """All that are computed: those asked for, and for the JSON the usual ones."""
+        """The percentiles to compute: those asked for, and for the JSON the usual ones."""
         return tuple(dict.fromkeys((*self.options.percentiles, *_ALWAYS)))
 
     def table(self) -> Table:
@@ -58,7 +58,7 @@ class Run:
         return Table(options.benchmark, self.names, options.full, options.validation, options.percentiles)
 
     def say(self, text: str) -> None:
-        """A line of the report, from rank 0."""
+        """Print a line of the report, on rank 0."""
         if self.world.rank == 0:
             print(text, flush=True)
 
@@ -84,12 +84,12 @@ def report(options: BenchOptions) -> int:
     selection = Selection((NATIVE,), frozenset())
     if not options.benchmark.point_to_point:
         selection = selection_of(options.benchmark.name, options.algorithms)
-    found = contenders(world, options.benchmark.name, selection, options.told)
+    found = contenders(world, options.benchmark.name, selection, options.files)
     return _report(Run(_limited(options, world), world, found, selection.optional, set()))
 
 
 def _unfit(options: BenchOptions, ranks: int) -> str | None:
-    """Why this number of ranks cannot run the benchmark, in OSU's words."""
+    """Say why this number of ranks cannot run the benchmark, in OSU's words; None if it can. Raises UsageError."""
     if options.benchmark.point_to_point and ranks != 2:
         return "This test requires exactly two processes"
     if ranks < 2:
@@ -102,7 +102,7 @@ def _unfit(options: BenchOptions, ranks: int) -> str | None:
 
 
 def _limited(options: BenchOptions, world: MPI.Intracomm) -> BenchOptions:
-    """The options with the largest message that the memory limit allows."""
+    """Limit the largest message to the memory limit. Raises UsageError if nothing is left."""
     most = options.memory // world.size if options.benchmark.blocks else options.memory
     if options.benchmark.point_to_point or options.most <= most:
         return options
@@ -138,7 +138,7 @@ def _report(run: Run) -> int:
 
 
 def _keep(options: BenchOptions, record: Record, drawn: bool) -> str | None:
-    """Write the files that were asked for, pictures only of right results; why that is not possible, else None."""
+    """Write the files that were asked for, pictures only of right results; returns why not, else None."""
     try:
         if options.json:
             record.write(options.json)
@@ -159,7 +159,7 @@ def _try_smallest(run: Run) -> None:
 
 
 def _rows(run: Run, datatype: Datatype, record: Record) -> str | None:
-    """Measure, print and record every size of one type; what was wrong, None when nothing was."""
+    """Measure, print and record every size of one type; returns a validation error, else None."""
     options = run.options
     for size in _sizes(options, datatype, run.world.size):
         iterations, warmup = options.loops(size)
@@ -180,7 +180,7 @@ def _rows(run: Run, datatype: Datatype, record: Record) -> str | None:
 
 
 def _sizes(options: BenchOptions, datatype: Datatype, ranks: int) -> Iterator[int]:
-    """The sizes to measure, in bytes; 0 for a benchmark without messages."""
+    """List the sizes to measure, in bytes; 0 for a benchmark without messages."""
     least = ranks if options.benchmark.name == "reduce_scatter_block" else 1
     if options.benchmark.name == "barrier":
         return iter([0])
@@ -188,7 +188,7 @@ def _sizes(options: BenchOptions, datatype: Datatype, ranks: int) -> Iterator[in
 
 
 def _measured(run: Run, datatype: Datatype, size: int, repeats: Repeats) -> dict[str, Result | None]:
-    """The results at one size, by contender, None where one cannot run. Raises VerificationError."""
+    """Measure one size; returns results by contender, None where one cannot run. Raises VerificationError."""
     options, world = run.options, run.world
     if options.benchmark.point_to_point:
         pair = pair_of(world, datatype, size, options.window)
@@ -207,7 +207,7 @@ def _workload(options: BenchOptions, world: MPI.Intracomm, datatype: Datatype, s
 
 
 def _able(run: Run, workload: Workload) -> dict[str, Callable[..., Any]]:
-    """The calls of the contenders that can run this workload; the others are logged.
+    """Collect the calls of the contenders that can run this workload; the others are logged.
 
     Raises AlgorithmError where one of the others was named explicitly.
     """
@@ -226,7 +226,7 @@ def _able(run: Run, workload: Workload) -> dict[str, Callable[..., Any]]:
 
 
 def _choices(run: Run, size: int) -> Mapping[str, Mapping[str, str]]:
-    """What topocomm says of each of its contenders at a size."""
+    """Describe topocomm's decision for each of its contenders at a size."""
     found = {}
     for contender in run.contenders:
         if contender.ours:
@@ -241,13 +241,13 @@ def _choices(run: Run, size: int) -> Mapping[str, Mapping[str, str]]:
 
 
 def _decision(run: Run, comm: Comm, size: int) -> Decision:
-    """What topocomm runs at a size; it counts the bytes of the whole vector, the column Size those of one block."""
+    """Ask topocomm's decision at a size; it counts bytes of the whole vector, the column Size those of one block."""
     benchmark = run.options.benchmark
     return comm.explain(benchmark.name, size * run.world.size if benchmark.blocks else size)
 
 
 def _context(run: Run, nodes: int) -> dict[str, str]:
-    """The lines above the table."""
+    """Collect the lines above the table."""
     ranks = run.world.size
     context = {
         "MPI": provenance.mpi_library(),
@@ -261,7 +261,7 @@ def _context(run: Run, nodes: int) -> dict[str, str]:
 
 
 def _chosen(run: Run, comm: Comm) -> str:
-    """Algorithm, reordering and engine on a communicator, with the size from which each holds."""
+    """Describe algorithm, reordering and engine on a communicator, with the size from which each holds."""
     spans: list[tuple[int, str]] = []
     options = run.options
     for size in _sizes(options, options.datatypes[0], run.world.size):

@@ -25,7 +25,7 @@ FORMAT, VERSION = "topocomm-results", 1
 
 @dataclass
 class Record:
-    """What one run of ``bench`` has found so far."""
+    """The results of one run of ``bench`` so far."""
 
     benchmark: Benchmark
     contenders: Sequence[str]
@@ -36,13 +36,13 @@ class Record:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, datatype: str, row: Row, choices: Mapping[str, Mapping[str, str]]) -> None:
-        """Append one size; `choices` says of each contender which algorithm and engine ran there, and why."""
+        """Append one size; `choices` names for each contender algorithm, engine and reason."""
         results = {name: _result(result, choices.get(name, {})) for name, result in row.results.items()}
         size = {"datatype": datatype, "size": row.size, "iterations": row.iterations, "verified": row.passed}
         self.rows.append({**size, "results": results})
 
     def document(self) -> dict[str, Any]:
-        """The whole as one JSON object."""
+        """Return the whole as one JSON object."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -69,9 +69,7 @@ class Record:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A results document from a file. Raises topocomm.Error, naming file and reason, for one that `write` did not
-    write.
-    """
+    """Read a results document. Raises topocomm.Error, naming file and reason, for one that `write` did not write."""
     try:
         document = json.loads(path.read_text())
     except OSError as error:

@@ -21,7 +21,7 @@ _FIRST, _LAST = 0, 1
 """Iteration numbers of the two verified calls around the timed loop: their data differ."""
 
 _SHOWN = 4
-"""Of so many ranks with wrong results an error shows what is wrong."""
+"""An error shows what is wrong on at most this many ranks."""
 
 
 class VerificationError(Exception):
@@ -44,7 +44,7 @@ class Repeats:
 
 
 def able(world: MPI.Intracomm, call: Callable[..., Any], workload: Workload) -> str | None:
-    """Why a contender cannot run this workload at all; None when it can. Collective; the same answer on every rank."""
+    """Say why a contender cannot run this workload; None when it can. Collective; the same answer on every rank."""
     reason = None
     workload.prepare(_FIRST)
     try:
@@ -58,7 +58,7 @@ def able(world: MPI.Intracomm, call: Callable[..., Any], workload: Workload) -> 
 def measure(
     world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, repeats: Repeats
 ) -> NDArray[np.float64]:
-    """Seconds of every timed call on this rank, one line a contender; the contenders take turns within each iteration.
+    """Measure seconds of every call on this rank, one line a contender; contenders take turns within each iteration.
 
     Collective over `world`, whose barrier separates the calls. Raises VerificationError, on every rank.
     """
@@ -81,9 +81,7 @@ def verify(world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], worklo
 def slowest(
     world: MPI.Intracomm, calls: Mapping[str, Callable[..., Any]], workload: Workload, iterations: int
 ) -> NDArray[np.float64]:
-    """Seconds of the slowest rank, one line a contender; they take turns within each iteration. Collective; the same
-    on every rank.
-    """
+    """Measure seconds of the slowest rank, one line a contender, in turns. Collective; the same on every rank."""
     mine = np.array(_loop(world, calls, workload, Repeats(iterations, 0)))
     across = np.empty_like(mine)
     world.Allreduce(mine, across, MPI.MAX)
@@ -91,7 +89,7 @@ def slowest(
 
 
 def statistics(world: MPI.Intracomm, seconds: NDArray[np.float64], percentiles: Sequence[int]) -> Result:
-    """OSU's statistics, in microseconds: a rank's mean, then average, minimum and maximum of that over ranks.
+    """Compute OSU's statistics, in microseconds: a rank's mean, then its average, minimum and maximum over ranks.
 
     A percentile is one of the iterations, each averaged over ranks. Collective; the same on every rank.
     """
@@ -104,9 +102,7 @@ def statistics(world: MPI.Intracomm, seconds: NDArray[np.float64], percentiles: 
 
 
 def percentiles_of(values: NDArray[np.float64], percentiles: Sequence[int]) -> dict[int, float]:
-    """The P-th percentile as OSU takes it: element ``n P / 100 - 1`` of the sorted values, but never before the
-    first.
-    """
+    """Compute percentiles as OSU: element ``n P / 100 - 1`` of the sorted values, but never before the first."""
     ordered = np.sort(values)
     return {percent: float(ordered[max(len(ordered) * percent // 100 - 1, 0)]) for percent in percentiles}
 

@@ -55,27 +55,27 @@ class Workload:
         self.arguments = [self.call(root) for root in shape.roots]
 
     def sends(self) -> int:
-        """Elements of the send buffer."""
+        """Return the elements of the send buffer."""
         return self.shape.count
 
     def receives(self) -> int:
-        """Elements of the receive buffer."""
+        """Return the elements of the receive buffer."""
         return self.shape.count
 
     def call(self, root: int) -> tuple[Any, ...]:
-        """Arguments of the MPI call."""
+        """Return the arguments of the MPI call."""
         raise NotImplementedError
 
     def result(self, root: int, iteration: int) -> Array | None:
-        """What the start of the receive buffer must hold afterwards; None where this rank receives nothing."""
+        """Return the expected start of the receive buffer; None where this rank receives nothing."""
         raise NotImplementedError
 
     def in_place_at(self, root: int) -> bool:
-        """Whether this rank passes MPI.IN_PLACE."""
+        """Return True if this rank passes MPI.IN_PLACE."""
         return self.shape.in_place
 
     def in_place_offset(self) -> int:
-        """Where in the receive buffer an in-place call finds this rank's contribution."""
+        """Return the place in the receive buffer of this rank's contribution to an in-place call, in elements."""
         return 0
 
     def root(self, iteration: int) -> int:
@@ -93,7 +93,7 @@ class Workload:
             self.receive[start:stop] = own[: stop - start]
 
     def mistake(self, iteration: int) -> str | None:
-        """What is wrong with the buffers after the call of an iteration; None when all is right."""
+        """Say what is wrong with the buffers after the call of an iteration; None when all is right."""
         rank, root = self.shape.rank, self.root(iteration)
         wanted = self.result(root, iteration)
         checks = [] if wanted is None else [("receive buffer", self.receive[: len(wanted)], wanted)]
@@ -153,7 +153,7 @@ class ReduceScatter(Workload):
     adds = True
 
     def counts(self) -> list[int]:
-        """Elements that each rank receives."""
+        """Return the elements that each rank receives."""
         portion, remainder = divmod(self.shape.count, self.shape.ranks)
         return [portion + (rank < remainder) for rank in range(self.shape.ranks)]
 

@@ -25,7 +25,7 @@ SECONDS = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The topology, the files to write, the time to take."""
+    """Add the topology, the files to write, the time to take."""
     add = parser.add_argument
     add("--topology", metavar="FILE", help="placement file, or measured (default: TOPOCOMM_TOPOLOGY, else measured)")
     add("--save-topology", metavar="FILE", help="write the placement, for topology= and TOPOCOMM_TOPOLOGY")
@@ -63,7 +63,7 @@ def _calibrate(world: MPI.Intracomm, args: argparse.Namespace) -> int:
 
     if world.size < 2:
         raise Error("needs at least 2 ranks: with one there is nothing to measure")
-    _alike(world, _unwritable([args.save, args.save_topology]) if world.rank == 0 else None)
+    _raise_on_all(world, _unwritable([args.save, args.save_topology]) if world.rank == 0 else None)
     shows = world.rank == 0
     name = world.bcast(args.topology or os.environ.get("TOPOCOMM_TOPOLOGY") or MEASURED)
     topology, about, text = _topology(world, name, args.seconds / 3, shows)
@@ -83,7 +83,7 @@ def _calibrate(world: MPI.Intracomm, args: argparse.Namespace) -> int:
 
 
 def _topology(world: MPI.Intracomm, name: str, seconds: float, shows: bool) -> tuple[Topology, str, str | None]:
-    """The topology, lines about it, and the placement document if it was measured. Collective."""
+    """Find the topology; returns it, lines about it, and the placement document if it was measured. Collective."""
     from topocomm.comm import given
     from topocomm.topology.live.probe import measure
 
@@ -97,7 +97,7 @@ def _topology(world: MPI.Intracomm, name: str, seconds: float, shows: bool) -> t
 
 
 def _unwritable(paths: Sequence[str | None]) -> str | None:
-    """Why one of the files cannot be written; None if all can. Leaves nothing behind."""
+    """Say why one of the files cannot be written; None if all can. Leaves nothing behind."""
     for path in filter(None, paths):
         existed = Path(path).exists()
         try:
@@ -110,7 +110,7 @@ def _unwritable(paths: Sequence[str | None]) -> str | None:
     return None
 
 
-def _alike(world: MPI.Intracomm, wrong: str | None) -> None:
+def _raise_on_all(world: MPI.Intracomm, wrong: str | None) -> None:
     """Raise Error on every rank if rank 0 found something wrong. Collective."""
     reason = world.bcast(wrong)
     if reason is not None:
@@ -118,11 +118,11 @@ def _alike(world: MPI.Intracomm, wrong: str | None) -> None:
 
 
 def _write(world: MPI.Intracomm, path: str, text: str) -> None:
-    """Rank 0 writes; raises Error on every rank if that fails. Collective."""
+    """Write on rank 0; raises Error on every rank if that fails. Collective."""
     wrong = None
     if world.rank == 0:
         try:
             Path(path).write_text(text, encoding="utf-8")
         except OSError as error:
             wrong = f"{path}: cannot be written: {error.strerror}"
-    _alike(world, wrong)
+    _raise_on_all(world, wrong)

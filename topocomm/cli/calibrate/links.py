@@ -1,4 +1,4 @@
-"""What ``calibrate`` measures: latency, overhead and bytes/s between chosen ranks of a live communicator."""
+"""Measuring for ``calibrate``: latency, overhead and bytes/s between chosen ranks of a live communicator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mpi4py import MPI
 
 from topocomm.model.calibration import Crossing, LevelFigures, crossings
 from topocomm.topology import Topology
-from topocomm.topology.live.meeting import Progress, quiet_barrier
+from topocomm.topology.live.meeting import OnProgress, quiet_barrier
 
 __all__ = ["Figures", "measure_figures"]
 
@@ -39,7 +39,7 @@ class Figures:
     overhead: float
 
 
-def measure_figures(comm: MPI.Intracomm, topology: Topology, seconds: float, progress: Progress) -> Figures:
+def measure_figures(comm: MPI.Intracomm, topology: Topology, seconds: float, progress: OnProgress) -> Figures:
     """Measure every level of ``topology``, one place after the other. Collective; the same on every rank.
 
     Takes about ``seconds``, more if a single look at everything takes more.
@@ -52,7 +52,7 @@ def measure_figures(comm: MPI.Intracomm, topology: Topology, seconds: float, pro
 
 
 class _Bench:
-    def __init__(self, comm: MPI.Intracomm, topology: Topology, seconds: float, progress: Progress) -> None:
+    def __init__(self, comm: MPI.Intracomm, topology: Topology, seconds: float, progress: OnProgress) -> None:
         self.comm, self.topology, self.progress = comm, topology, progress
         self.places = {name: crossings(topology, name, _PLACES) for name in topology.levels}
         self.near = _near_pairs(topology)
@@ -62,7 +62,7 @@ class _Bench:
         self._buffer = np.zeros(_MESSAGE_BYTES, np.uint8)
 
     def run(self) -> Figures:
-        """All of it."""
+        """Measure every level, the overhead, and a rank's own speed."""
         levels = tuple(self._level(name, self.places[name]) for name in self.topology.levels)
         far = next((places[0].pairs()[0] for places in self.places.values() if places), None) or self.near[0]
         overhead = self._repeated(lambda: self._overhead(*far))
@@ -90,7 +90,7 @@ class _Bench:
         return LevelFigures(name, pair, up, down, latency, self._ways(name, places[0].inside))
 
     def _ways(self, name: str, inside: Sequence[int]) -> int:
-        """How many inner places, or ranks, a place sends from."""
+        """Count the inner places, or ranks, that a place sends from."""
         depth = self.topology.level_index(name) + 1
         if depth == len(self.topology.levels):
             return len(inside)
@@ -103,7 +103,7 @@ class _Bench:
         return value
 
     def _repeated(self, once: Callable[[], float]) -> float:
-        """Median of some repetitions, as many as this step's share of the time allows, at least one."""
+        """Return the median of repetitions, as many as this step's share of the time allows, at least one."""
         until = self._began + self._seconds * (self._step + 1) / self._steps
         values = [once()]
         while self.comm.bcast(len(values) < _REPETITIONS and time.perf_counter() < until):
@@ -113,7 +113,7 @@ class _Bench:
     # -- one look; collective: ranks without a part in it sleep in the barrier ------------------------------------
 
     def _latency(self, a: int, b: int) -> float:
-        """Seconds one way of 8 bytes: the lower quartile of many round trips, halved."""
+        """Measure the seconds one way of 8 bytes: the lower quartile of many round trips, halved."""
         ping, taken = np.zeros(8, np.uint8), [0.0]
         quiet_barrier(self.comm)
         if self.comm.rank in (a, b):
@@ -132,7 +132,7 @@ class _Bench:
         return time.perf_counter() - began
 
     def _overhead(self, a: int, b: int) -> float:
-        """Seconds for which each of many small messages in a row occupies ``a``; ``b`` waits for them already."""
+        """Measure the seconds that each of many small messages in a row occupies ``a``; ``b`` waits for them."""
         took = 0.0
         quiet_barrier(self.comm)
         if self.comm.rank == b:
@@ -151,7 +151,7 @@ class _Bench:
         return float(self.comm.bcast(took, root=a))
 
     def _speed(self, flows: Sequence[tuple[int, int]]) -> float:
-        """Bytes/s of all ``flows`` (source, target) together, in messages that take long enough to be measured."""
+        """Measure bytes/s of all ``flows`` (source, target) together, in messages long enough to be measured."""
         nbytes = _FIRST_BYTES
         while True:
             took = self._flow(flows, nbytes)
@@ -161,7 +161,7 @@ class _Bench:
         return len(flows) * nbytes / self._repeated(lambda: self._flow(flows, nbytes))
 
     def _flow(self, flows: Sequence[tuple[int, int]], nbytes: int) -> float:
-        """Seconds until every target has ``nbytes`` from its source, all flows at once."""
+        """Measure the seconds until every target has ``nbytes`` from its source, all flows at once."""
         me = self.comm.rank
         into = [np.empty(min(nbytes, _MESSAGE_BYTES), np.uint8) for _, target in flows if target == me]
         quiet_barrier(self.comm)
@@ -180,6 +180,6 @@ class _Bench:
 
 
 def _near_pairs(topology: Topology) -> list[tuple[int, int]]:
-    """Two ranks of an innermost place (any two if there are no levels); empty if each has one rank only."""
+    """Choose two ranks of an innermost place (any two if there are no levels); empty if each has one rank only."""
     groups = topology.groups(topology.levels[-1]) if topology.levels else [np.arange(topology.size)]
     return [(int(ranks[0]), int(ranks[1])) for ranks in groups if len(ranks) > 1][:1]

@@ -1,4 +1,4 @@
-"""The table that ``calibrate`` prints: what was measured of every level, and what the machine file says. No MPI."""
+"""The table that ``calibrate`` prints: the figures measured of every level, and those of the machine file. No MPI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEAD = ("level", "places", "latency us", "one pair MB/s", "place up MB/s", "pla
 
 
 def table(about: str, topology: Topology, figures: Figures, machine: Machine, remarks: Mapping[str, str]) -> str:
-    """Comment lines, then one line a level, outermost first, and one of the rank."""
+    """Write comment lines, then one line a level, outermost first, and one of the rank."""
     lines = [f"# {line}" for line in about.split("\n")]
     lines.append(f"# overhead of a message on its sender: {figures.overhead * 1e6:.2f} us")
     lines.append("# latency: one way of 8 bytes; MB/s: 10^6 bytes/s; place: all its ranks at once")

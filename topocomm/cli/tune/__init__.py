@@ -43,7 +43,7 @@ def _repetitions(text: str) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Three groups, for the three things that this command does."""
+    """Add three groups: measuring, merging, exporting."""
     add = parser.add_argument_group("measuring, under mpiexec").add_argument
     add("--collectives", metavar="A,B,…", type=_collectives, help=f"default: {','.join(COLLECTIVES)}")
     add("--sizes", metavar="N,N|MIN:MAX", type=sizes_of, help=f"bytes of the whole vector (default {_SIZES})")
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--topology", metavar="FILE", help="placement file (default: what the machine shows)")
     add("--save", metavar="FILE", type=Path, help="keep the result, after every point")
     add("--resume", action="store_true", help="go on with the file of --save, skip what is in it")
-    add("--seconds", metavar="S", type=_seconds, help="start no further point after so many seconds")
+    add("--seconds", metavar="S", type=_seconds, help="start no further point after S seconds")
     add("--repetitions", metavar="N", type=_repetitions, help="of every candidate that is not hopeless (default: 5 or "
         "more, about a second for all)")  # fmt: skip
     add = parser.add_argument_group("merging, without MPI").add_argument
@@ -73,7 +73,7 @@ _EXPORTING = ("source", "output", "base", "signature", "mpi_library", "commutati
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do one of the three; 0, or 1 when a result was wrong. Raises topocomm.Error for arguments that do not fit."""
+    """Measure, merge or export; 0, or 1 when a result was wrong. Raises topocomm.Error for wrong arguments."""
     if args.export:
         from topocomm.cli.tune.rules import export
 

@@ -1,4 +1,4 @@
-"""What a tuning session is to measure."""
+"""The arguments of a tuning session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TuneOptions"]
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """What to measure. ``algorithms`` empty: the topology-aware ones, with the textbook forms if ``textbook``."""
+    """The checked arguments; ``algorithms`` empty: the topology-aware ones, with the textbook forms if ``textbook``."""
 
     collectives: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -26,7 +26,7 @@ class TuneOptions:
     repetitions: int | None
 
     def names(self, collective: str) -> list[str]:
-        """The algorithms to measure beside native, whether they can run or not."""
+        """Name the algorithms to measure beside native, whether they can run or not."""
         if self.algorithms:
             return [name for name in self.algorithms if parse_name(name)[0] in TABLE[collective]]
         return [name for name, entry in TABLE[collective].items() if self.textbook or not entry.baseline]

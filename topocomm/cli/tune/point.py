@@ -16,9 +16,9 @@ from topocomm.cli.bench.workloads import Workload
 __all__ = ["measure_point"]
 
 TARGET_SECONDS = 1.0
-"""About so long all candidates together are repeated."""
+"""All candidates together are repeated for about this many seconds."""
 LEAST, MOST = 5, 200
-"""Repetitions of a candidate that is not hopeless."""
+"""The least and most repetitions of a candidate that is not hopeless."""
 SHORT_SECONDS = 1e-3
 """Calls shorter than this are tried more often before any is called hopeless."""
 _TRIALS = ((1, 4.0), (2, 2.0))
@@ -30,7 +30,7 @@ Calls = Mapping[str, Callable[..., Any]]
 def measure_point(
     world: MPI.Intracomm, calls: Calls, workload: Workload, repetitions: int | None = None
 ) -> dict[str, Timing]:
-    """The times of every candidate; the hopeless ones have fewer repetitions, native never is. Collective.
+    """Measure the times of every candidate; hopeless ones have fewer repetitions, native never is hopeless. Collective.
 
     The result, and who drops out when, are the same on every rank. Raises VerificationError, on every rank.
     """

@@ -43,7 +43,7 @@ class TunePoint:
 
 @dataclass
 class Session:
-    """What all ranks know alike; ``book``, what was measured, only rank 0 keeps up to date."""
+    """The session as all ranks know it; ``book``, the figures measured, is up to date on rank 0 only."""
 
     options: TuneOptions
     world: MPI.Intracomm
@@ -53,7 +53,7 @@ class Session:
     book: Tuning
 
     def entry(self, point: TunePoint, algorithms: dict[str, Any]) -> Entry:
-        """An entry of this session."""
+        """Make an entry of this session."""
         return Entry(
             point.collective,
             point.nbytes,
@@ -68,7 +68,7 @@ class Session:
         )
 
     def known(self, point: TunePoint) -> Entry | None:
-        """What the book has of a point, if it has every candidate."""
+        """Return the book's entry of a point, if it has every candidate; else None."""
         key = self.entry(point, {}).key
         for entry in self.book.entries:
             if (entry.key, entry.nbytes) == (key, point.nbytes):
@@ -86,9 +86,9 @@ def tune(options: TuneOptions) -> int:
     asked = Comm(world, topology=options.topology, tuning=Tuning())
     topology = asked.machine_topology
     able = {name: _candidates(options, name, topology) for name in options.collectives}
-    book = _told(world, lambda: _open(options))
+    book = _by_rank_0(world, lambda: _open(options))
     points = list(_points(options, world.size))
-    candidates = _told(
+    candidates = _by_rank_0(
         world, lambda: {p: list(dict.fromkeys(able[p.collective] + _suggested(options, p, asked))) for p in points}
     )
     session = Session(options, world, topology, provenance.mpi_library(), candidates, book)
@@ -105,8 +105,8 @@ def tune(options: TuneOptions) -> int:
     return 1 if failure else 0
 
 
-def _told(world: MPI.Intracomm, work: Callable[[], Any]) -> Any:
-    """What rank 0 makes of ``work``, on every rank; the Error that it raises is raised on every rank."""
+def _by_rank_0(world: MPI.Intracomm, work: Callable[[], Any]) -> Any:
+    """Do work on rank 0 and broadcast its result; an Error that it raises is raised on every rank. Collective."""
     found: Any = None
     if world.rank == 0:
         try:
@@ -120,7 +120,7 @@ def _told(world: MPI.Intracomm, work: Callable[[], Any]) -> Any:
 
 
 def _open(options: TuneOptions) -> Tuning:
-    """The book to go on with. Writes it back at once: what cannot be written is refused before anything is measured."""
+    """Open the book to go on with. Writes it back at once: an unwritable file is refused before measuring."""
     book = Tuning()
     if options.save is None:
         return book
@@ -133,7 +133,7 @@ def _open(options: TuneOptions) -> Tuning:
 
 
 def _candidates(options: TuneOptions, collective: str, topology: Topology) -> list[str]:
-    """The algorithms that can run here. Raises AlgorithmError for one that was named and cannot."""
+    """List the algorithms that can run here. Raises AlgorithmError for one that was named and cannot."""
     names = []
     for name in options.names(collective):
         try:
@@ -149,7 +149,7 @@ def _candidates(options: TuneOptions, collective: str, topology: Topology) -> li
 
 
 def _suggested(options: TuneOptions, point: TunePoint, comm: Comm) -> list[str]:
-    """What the model would choose, with options, which names in the table lack; nothing if algorithms were named."""
+    """Name the model's choice, with options, which names in the table lack; empty if algorithms were named."""
     if options.algorithms or options.ordered:
         return []
     name = comm.explain(point.collective, point.nbytes).algorithm
@@ -161,7 +161,7 @@ def _datatype(collective: str) -> Datatype:
 
 
 def _points(options: TuneOptions, ranks: int) -> Iterator[TunePoint]:
-    """The grid, in the order in which it is measured; a size is cut to whole elements, and blocks of equal size."""
+    """Yield the grid in the order of measuring; a size is cut to whole elements, and blocks of equal size."""
     for collective in options.collectives:
         if collective == "barrier":
             yield TunePoint(collective, 0, 0)
@@ -176,7 +176,7 @@ def _points(options: TuneOptions, ranks: int) -> Iterator[TunePoint]:
 
 
 def _all_points(session: Session, points: list[TunePoint]) -> tuple[list[Entry], str | None]:
-    """Measure what is not known; the entries of all points (rank 0), and what was wrong."""
+    """Measure the points not known; returns the entries of all points (rank 0), and a validation error or None."""
     options, world = session.options, session.world
     known = world.bcast([session.known(point) for point in points] if world.rank == 0 else None)
     todo = sum(entry is None for entry in known)
@@ -211,7 +211,7 @@ def _all_points(session: Session, points: list[TunePoint]) -> tuple[list[Entry],
 
 
 def _communicator(session: Session, collective: str, name: str) -> MPI.Intracomm:
-    """One for a candidate; native is the plain communicator, without topocomm in the way."""
+    """Make the communicator of a candidate that is not native."""
     return Comm(session.world, algorithm={collective: name}, topology=session.topology, tuning=Tuning())
 
 
@@ -236,7 +236,7 @@ def _measured(session: Session, point: TunePoint, comms: dict[str, MPI.Intracomm
 
 
 def _in_order(workload: Workload) -> MPI.Op:
-    """Let a workload add by an operation that MPI must take for not commutative; the operation, to be freed."""
+    """Let a workload add by an operation that is not commutative for MPI; returns it, to be freed."""
     import numpy as np
 
     kind = workload.shape.datatype.dtype
@@ -252,11 +252,11 @@ def _in_order(workload: Workload) -> MPI.Op:
 
 
 def _keep(session: Session, entry: Entry) -> None:
-    """Write the book with one entry more. Raises Error, on every rank, if that is not possible any longer."""
+    """Write the book with one more entry. Raises Error, on every rank, if it cannot be written any longer."""
 
     def write() -> None:
         session.book = session.book.with_entry(entry)
         if session.options.save is not None:
             write_text(session.options.save, dumps_tuning(session.book))
 
-    _told(session.world, write)
+    _by_rank_0(session.world, write)

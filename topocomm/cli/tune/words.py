@@ -1,4 +1,4 @@
-"""What a tuning session says of what it measured: a point in words, all in a table."""
+"""Figures of a tuning session for people: a point in words, all points in a table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["table", "words"]
 
 
 def words(entry: Entry) -> str:
-    """What was measured at one point: the winner, beside native."""
+    """Describe one point: the winner, beside native."""
     name = winner(entry.algorithms)
     text = f"{entry.collective} {entry.nbytes} bytes: {name} {entry.algorithms[name].median * 1e6:.2f} us"
     return text if name == NATIVE else f"{text}, native {entry.native.median * 1e6:.2f} us"
 
 
 def table(book: Tuning, entries: Sequence[Entry], placement: str, library: str) -> Iterator[str]:
-    """What `Tuning.best` says at every point, beside native."""
+    """Write the choice of `Tuning.best` at every point, beside native."""
     yield "# topocomm tune"
     yield f"# MPI: {library}"
     yield f"# Placement: {placement}"

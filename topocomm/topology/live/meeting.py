@@ -13,7 +13,7 @@ from mpi4py import MPI
 from topocomm.arrays import IntArray
 from topocomm.topology.live.levels import FloatArray
 
-__all__ = ["KINDS", "Meeting", "Progress", "quiet_barrier"]
+__all__ = ["KINDS", "Meeting", "OnProgress", "quiet_barrier"]
 
 KINDS = ("latency", "exchange")
 _PINGS = 20
@@ -22,7 +22,7 @@ _PIECES = 8
 after the other (Open MPI over TCP: every other time, and pairs that share an uplink then do so without a trace)."""
 _SPIN_SECONDS, _SLEEP_SECONDS = 2e-4, 2e-4
 
-Progress = Callable[[float], None]
+OnProgress = Callable[[float], None]
 """Called now and then on rank 0 with the share of the work that is done, 0 to 1."""
 
 
@@ -48,7 +48,9 @@ class Meeting:
         self.nbytes = nbytes
         self._send, self._receive = (np.zeros((_PIECES, nbytes // _PIECES), np.uint8) for _ in range(2))
 
-    def distances(self, kind: str, rounds: IntArray, columns: IntArray, progress: Progress | None = None) -> FloatArray:
+    def distances(
+        self, kind: str, rounds: IntArray, columns: IntArray, progress: OnProgress | None = None
+    ) -> FloatArray:
         """Seconds from every end to the ends ``columns``: an array (ends, columns), nan for pairs that did not meet.
 
         Collective, the same on every rank; otherwise as :meth:`meet`.
@@ -58,7 +60,7 @@ class Meeting:
         self.comm.Allgather(mine, everyone)
         return everyone
 
-    def meet(self, kind: str, rounds: IntArray, progress: Progress | None = None) -> FloatArray:
+    def meet(self, kind: str, rounds: IntArray, progress: OnProgress | None = None) -> FloatArray:
         """Seconds from this end to all it met, nan for others; both of a pair have the same. Collective.
 
         ``kind`` is one of :data:`KINDS`, or ``"mean"``: of all pings, where the latency is the shortest one.

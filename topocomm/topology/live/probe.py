@@ -31,7 +31,7 @@ from topocomm.topology.files import Placement
 from topocomm.topology.live.discover import placed
 from topocomm.topology.live.levels import FloatArray, Found, find_levels, join, leaders_of
 from topocomm.topology.live.measured import Effort, Measured, placement_of
-from topocomm.topology.live.meeting import KINDS, Meeting, Progress, quiet_barrier
+from topocomm.topology.live.meeting import KINDS, Meeting, OnProgress, quiet_barrier
 from topocomm.topology.live.pairing import against_leaders, rounds_of_tournament, tournament
 
 __all__ = ["SECONDS", "measure"]
@@ -54,7 +54,7 @@ _TRIAL, _TRIED = 2**31, 8
 
 
 def measure(
-    comm: MPI.Intracomm, *, seconds: float = SECONDS, by_name: bool = True, progress: Progress | None = None
+    comm: MPI.Intracomm, *, seconds: float = SECONDS, by_name: bool = True, progress: OnProgress | None = None
 ) -> Measured:
     """Find out by messages how near the ranks of ``comm`` are. Collective; the result is the same on every rank.
 
@@ -95,7 +95,7 @@ class _Outcome:
     effort: Effort
 
 
-def _probe_hosts(comm: MPI.Intracomm, seconds: float, by_name: bool, progress: Progress | None) -> _Outcome:
+def _probe_hosts(comm: MPI.Intracomm, seconds: float, by_name: bool, progress: OnProgress | None) -> _Outcome:
     """Probe between hosts, or between ranks where host names are of no use. Collective."""
     hosts = _hosts(comm)
     names, ranks = [name for name, _ in hosts], list(range(comm.size))
@@ -137,7 +137,7 @@ def _outcome(
     by_node: bool,
     why: str,
     seconds: float,
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> _Outcome:
     """Probe between the lowest ranks of all ends; the other ranks sleep. Collective; raises alike on every rank."""
     if max(ends) >= MOST_ENDS:
@@ -199,7 +199,7 @@ def _near(comm: MPI.Intracomm, ends: Sequence[int], between: _Outcome) -> bool:
 class _Tournaments:
     """All ends against all, or a sample of them against each other and the rest against leaders."""
 
-    def __init__(self, comm: MPI.Intracomm, seconds: float, at_once: int | None, progress: Progress | None) -> None:
+    def __init__(self, comm: MPI.Intracomm, seconds: float, at_once: int | None, progress: OnProgress | None) -> None:
         self.comm, self.at_once = comm, at_once
         self.deadline = time.perf_counter() + seconds
         self.seconds = seconds
@@ -302,7 +302,7 @@ class _Tournaments:
             more = bool(self.comm.bcast(not enough))
         return repeated, rounds
 
-    def _share(self, done: float) -> Progress | None:
+    def _share(self, done: float) -> OnProgress | None:
         """Progress inside half a repetition as that of the whole: repetitions, or time if that is more."""
         tell = self.progress
         if tell is None:
