@@ -6,20 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sites_formats import SAMPLES
+from test_sites_slurm import DOTTED, PATTERN, SHOWN, SHOWN_BLOCKS, YAML
 
 from topocomm import Topology, TopologyError
 from topocomm.topology import dumps_nodes, parse_placement
 from topocomm.topology.sites import FORMATS, Options, names, parse_site, tables
 
-PIECES = ["\n", "\t", " ", "=", ",", "[", "]", "-", "0", "9" * 12, "<", ">", '"', "#", "\\", "x", "Nodes=", ":", ".",
+PIECES = ["\n", "\t", " ", "=", "'", "\\\n", "\ufeff", "Include x", "slots=2",
+          ",", "[", "]", "-", "0", "9" * 12, "<", ">", '"', "#", "\\", "x", "Nodes=", ":", ".",
           "\0", "٣", "é", "\r", "\u2028"]  # fmt: skip
+TEXTS = [*SAMPLES.values(), SHOWN, SHOWN_BLOCKS, DOTTED.format(1, "n1") + PATTERN + "SLURMD_NODENAME=n1", YAML]
+TEXTS += ["Include other.conf\n", "10.0.0.1 nid1 x1c0s0b0n0\nx1c0s0b0n1 slots=4\n", "r1n1 slots=4\nr1n2:2\nr2n[1-4]\n"]
 READERS = [*SAMPLES, "pattern", None]
 
 
 @st.composite
 def damaged(draw):
     """A good sample with pieces cut out, doubled and put in."""
-    text = draw(st.sampled_from(list(SAMPLES.values())))
+    text = draw(st.sampled_from(TEXTS))
     for _ in range(draw(st.integers(1, 4))):
         a, b = sorted((draw(st.integers(0, len(text))), draw(st.integers(0, len(text)))))
         text = draw(st.sampled_from([

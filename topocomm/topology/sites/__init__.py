@@ -112,6 +112,8 @@ def parse_site(text: str, source: str, format: str | None = None, options: Optio
     """Read a description from text; ``source`` is how errors call it. As :func:`read_site`."""
     options = options or Options()
     text = text.removeprefix("\ufeff")
+    if "\0" in text:
+        raise TopologyError(f"{source}: holds a NUL, which no text does")
     if format is None:
         format = _guess(text, source, options)
     elif format not in FORMATS:
