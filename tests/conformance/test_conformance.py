@@ -99,6 +99,37 @@ if world.rank == 0:
     assert done.stdout.split("\n")[0] == "all refused"
 
 
+def test_a_description_that_includes_files_and_needs_the_hosts_of_the_job(tmp_path: Path) -> None:
+    """Rank 0 reads it whole: other files beside it, and which dots of an address are the node's."""
+    text = f"""
+import os
+world, folder, host = MPI.COMM_WORLD, {str(tmp_path)!r}, MPI.Get_processor_name()
+def write(name, text):
+    if world.rank == 0:
+        open(f"{{folder}}/{{name}}", "w").write(text)
+    world.Barrier()
+    return f"{{folder}}/{{name}}"
+def places(path):
+    return topocomm.Comm(world, topology=path).machine_topology.labels[:, :-1].tolist()
+write("leaves.conf", f"SwitchName=l1 Nodes={{host}}\\n")
+conf = write("topology.conf", "Include leaves.conf\\nSwitchName=top Switches=l1\\n")
+assert places(conf) == [["top", "l1"]] * 2
+pattern = "SLURM_TOPOLOGY_ADDR_PATTERN=switch.switch.node\\n"
+assert places(write("addr", f"SLURM_TOPOLOGY_ADDR=s.2.1.s.1.1.{{host}}\\n{{pattern}}")) == [["s.2.1", "s.1.1"]] * 2
+yaml = "- topology: a\\n  flat: true\\n- topology: b\\n  tree: {{switches: [{{switch: l1, nodes: %s}}]}}\\n" % host
+assert places(write("topology.yaml", yaml) + "#b") == [["l1"]] * 2
+write("leaves.conf", "SwitchName=l1 Nodes=n[1\\n")
+try:
+    topocomm.Comm(world, topology=conf)
+except topocomm.TopologyError as e:
+    assert "leaves.conf: line 1: host list" in str(e), e
+else:
+    raise AssertionError("read")
+"""
+    done = _run(tmp_path, 2, text, {})
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_program_may_end_without_freeing(tmp_path: Path) -> None:
     text = """
 keep = [topocomm.Comm(c, algorithm={"barrier": "dissemination"}) for c in (MPI.COMM_WORLD, MPI.COMM_WORLD.Dup())]
