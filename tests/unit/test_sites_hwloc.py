@@ -3,6 +3,7 @@
 import pytest
 
 from topocomm import Topology, TopologyError
+from topocomm.topology import in_label_order
 from topocomm.topology.sites import parse_site
 
 
@@ -32,6 +33,7 @@ def test_core_numbers_that_repeat_below_caches():
     assert found.levels == ("socket", "core")
     assert found.counts("core").tolist() == [1, 1, 1, 1]
     assert found.labels[:, 0].tolist() == ["0"] * 4
+    assert (in_label_order(found).places == found.places).all(), "cores of one cache stay neighbours"
 
 
 def test_numbers_of_places_that_repeat():
@@ -92,6 +94,7 @@ def test_pus_outside_cores_count():
     pus = "".join(thing("PU", os_index=k, cpuset=hex(1 << k)) for k in (2, 3))
     inside = thing("Core", thing("PU", os_index=0, cpuset="0x1"), os_index=0, cpuset="0x1")
     assert topology(xml(thing("Package", inside + pus, os_index=0))).counts("core").tolist() == [1, 1, 1]
+    assert topology(xml(thing("Core") + thing("PU") + thing("Core"))).counts("core").tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,7 @@ def test_addresses_in_rings_and_of_this_node():
 YAML = """- topology: first
   tree: {switches: [{switch: a, nodes: "n[1-2]"}, {switch: empty}, {switch: none, nodes: }]}
 - topology: second
+  flat: no
   cluster_default: true
   block:
     block_sizes: [1, 2]
@@ -290,10 +291,10 @@ def test_a_topology_is_chosen_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (YAML.replace("true", "maybe"), "line 4: cluster_default is 'maybe'"),
+        (YAML.replace("true", "maybe"), "line 5: cluster_default is 'maybe'"),
         (YAML.replace("second", "first"), "line 3: topology 'first' is defined twice"),
         (YAML.replace("block:\n", "tree: {}\n  block:\n"), "needs one of"),
-        (YAML.replace("block: b2", "nodes: n3"), "line 7: an item without 'block'"),
+        (YAML.replace("block: b2", "nodes: n3"), "line 8: an item without 'block'"),
     ],
 )
 def test_topologies_refused(text, reason):

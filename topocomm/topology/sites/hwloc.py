@@ -7,8 +7,9 @@ A die that is a whole socket adds nothing, and a level of dies, groups or NUMA n
 is left out. A NUMANode encloses its cores in hwloc 1 and stands beside them in hwloc 2: there the ``cpuset`` attributes
 say which cores are near it, and of several the one near the fewest counts. PUs without a core count as cores.
 
-An object is itself, whatever its number: of objects that share place and number each gets a number of its own
-(``0#5``). Cores none of whose PUs is online and allowed (``allowed_cpuset``, ``online_cpuset``) are not there.
+An object is itself, whatever its os_index: where two in one place share it, those in that place are called by their
+positions in the file (``#5``). Cores none of whose PUs is online and allowed (``allowed_cpuset``, ``online_cpuset``)
+are not there.
 Source: hwloc's documentation, "Importing and exporting topologies from/to XML files", and hwloc2.dtd.
 """
 
@@ -102,17 +103,14 @@ def _columns(found: list[_Object], cores: list[_Object], source: str) -> dict[st
 
 
 def _rows(columns: Sequence[Sequence[_Object]], count: int) -> tuple[tuple[str, ...], ...]:
-    """A row of labels for every core: equal labels in equal places only where the object is the same."""
+    """Label the objects around every core; in a place where two objects share a name, each is called by its number."""
     rows: list[tuple[str, ...]] = [()] * count
     for column in columns:
-        by_name: dict[tuple[tuple[str, ...], str], set[_Object]] = {}
+        inside: dict[tuple[str, ...], set[_Object]] = {}
         for row, o in zip(rows, column, strict=True):
-            by_name.setdefault((row, o.name), set()).add(o)
-        shared = {key for key, objects in by_name.items() if len(objects) > 1}
-        rows = [
-            (*row, f"{o.name}#{o.number}" if (row, o.name) in shared else o.name)
-            for row, o in zip(rows, column, strict=True)
-        ]
+            inside.setdefault(row, set()).add(o)
+        shared = {row for row, objects in inside.items() if len({o.name for o in objects}) < len(objects)}
+        rows = [(*row, f"#{o.number}" if row in shared else o.name) for row, o in zip(rows, column, strict=True)]
     return tuple(rows)
 
 
@@ -122,24 +120,22 @@ def _depth(group: _Object) -> int:
 
 
 def _objects(root: ElementTree.Element, source: str) -> Iterator[_Object]:
-    """All objects with those above them, in the order of the file; numbers count the objects of a kind."""
+    """All objects with those above them, in the order of the file; numbers count them."""
     stack: list[tuple[ElementTree.Element, tuple[_Object, ...], int]] = [(root, (), _ALL)]
-    counts: dict[str, int] = {}
-    total = 0
+    number = 0
     while stack:
         element, above, usable = stack.pop()
         if element.tag == "object":
             kind = element.get("type")
             if not kind:
-                fail(source, f"object {total} has no type")
-            total += 1
-            number = counts[kind] = counts.get(kind, -1) + 1
+                fail(source, f"object {number} has no type")
             for attribute in ("allowed_cpuset", "online_cpuset"):
                 bits = _bitmap(element, attribute, kind, source)
                 usable &= _ALL if bits is None else bits
             here = _Object(
                 kind, _name(element, number), number, _bitmap(element, "cpuset", kind, source), usable, above
             )
+            number += 1
             yield here
             if kind in (*_AROUND, "Core"):
                 above = (*above, here)

@@ -72,8 +72,12 @@ def _is_default(topology: dict[str, Any], source: str) -> bool:
     return _BOOLEANS[value.lower()]
 
 
+def _is_no(node: Any) -> bool:
+    return node.id == "scalar" and not _BOOLEANS.get(str(node.value).lower(), True)
+
+
 def _chosen(topology: dict[str, Any], name: str, source: str) -> Placement:
-    kinds = [kind for kind in _KINDS if kind in topology]
+    kinds = [kind for kind in _KINDS if kind in topology and not (kind == "flat" and _is_no(topology[kind]))]
     if len(kinds) != 1:
         fail(source, f"topology {name!r} needs one of {', '.join(_KINDS)}, found {' and '.join(kinds) or 'none'}")
     if kinds[0] not in _LISTS:
