@@ -6,8 +6,9 @@ import copy
 import pickle
 import tempfile
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from harness import check, communicators, raised, topologies, wrap
@@ -38,10 +39,105 @@ def it_is_the_communicator(world: MPI.Intracomm) -> None:
     comm.Set_name("mine")
     assert world.Get_name() == comm.name == "mine"
     assert topocomm.Comm(MPI.COMM_WORLD) == MPI.COMM_WORLD
-    assert pickle.loads(pickle.dumps(topocomm.Comm(MPI.COMM_WORLD))) == MPI.COMM_WORLD
-    assert copy.copy(topocomm.Comm(MPI.COMM_WORLD)) == MPI.COMM_WORLD
-    assert isinstance(raised(lambda: pickle.dumps(comm)), ValueError)
+    for function in (pickle.dumps, copy.copy, copy.deepcopy):  # as mpi4py's own
+        assert type(raised(lambda: function(comm))) is type(raised(lambda: function(world))) is ValueError
     assert not topocomm.Comm(MPI.COMM_SELF).Is_inter()
+
+
+class Mine(topocomm.Comm):
+    """A program's own class of communicators."""
+
+    def total(self, x: Any) -> Any:
+        """Sum over all ranks."""
+        self.Allreduce(x, out := np.zeros_like(x))
+        return out
+
+
+@check()
+def copies_are_local_and_keep_settings_and_class(world: MPI.Intracomm) -> None:
+    """On one rank alone, also after calls that all ranks know; the other ranks wait for nobody."""
+    p = world.size
+    for kind in (topocomm.Comm, Mine):
+        for name in ("COMM_WORLD", "COMM_SELF"):
+            comm = kind(getattr(MPI, name), topology=topologies(comm_size := getattr(MPI, name).size)["apart"],
+                        algorithm={"allreduce": "ring", "bcast": "native"})  # fmt: skip
+            works(comm)
+            if world.rank == p - 1:
+                for made in (copy.copy(comm), copy.deepcopy({"of": comm})["of"], pickle.loads(pickle.dumps(comm))):
+                    assert type(made) is kind
+                    assert made == comm
+                    assert made.explain("allreduce", 99).why == comm.explain("allreduce", 99).why
+                    assert made.machine_topology == comm.machine_topology
+                    assert made.size == comm_size
+            world.Barrier()
+            sent = comm if world.rank == 0 else None
+            got = world.bcast(sent)
+            works(got if name == "COMM_SELF" or world.rank else comm)  # one copy meets the original of the others
+    null = pickle.loads(pickle.dumps(Mine()))
+    assert (type(null), null) == (Mine, MPI.COMM_NULL)
+
+
+@check()
+def classes_are_kept_as_mpi4py_keeps_them(world: MPI.Intracomm) -> None:
+    comm, plain = Mine(world, topology=topologies(world.size)["cyclic"]), type("Plain", (MPI.Intracomm,), {})(world)
+    group = world.Get_group()
+    makers: dict[str, Callable[[Any], Any]] = {
+        "Dup": lambda c: c.Dup(), "Clone": lambda c: c.Clone(),
+        "Dup_with_info": lambda c: c.Dup_with_info(MPI.INFO_NULL),
+        "Idup": lambda c: _waited(c.Idup()), "Idup_with_info": lambda c: _waited(c.Idup_with_info(MPI.INFO_NULL)),
+        "Split": lambda c: c.Split(0, c.rank), "Split_type": lambda c: c.Split_type(MPI.COMM_TYPE_SHARED),
+        "Create": lambda c: c.Create(group), "Create_group": lambda c: c.Create_group(group),
+        "Create_cart": lambda c: c.Create_cart([c.size]),
+        "Create_dist_graph": lambda c: c.Create_dist_graph([], [], []),
+    }  # fmt: skip
+    for name, make in makers.items():
+        theirs, ours = make(plain), make(comm)
+        assert (type(ours) is Mine) == (type(theirs) is type(plain)), name
+        assert isinstance(ours, topocomm.Comm), name
+        works(ours)
+        if type(ours) is Mine:
+            assert (ours.total(np.ones(700)) == world.size).all()
+        theirs.Free()
+        ours.Free()
+    group.Free()
+    cart = comm.Create_cart([world.size])
+    for made in (cart.Dup(), cart.Sub([True]), cart):
+        assert type(made) is topocomm.comm.Cartcomm
+        made.Free()
+
+
+def _waited(made: tuple[Any, MPI.Request]) -> Any:
+    made[1].Wait()
+    return made[0]
+
+
+@check()
+def other_libraries_know_the_class(world: MPI.Intracomm) -> None:
+    """By the name of its module, which petsc4py looks at; and the class can still be pickled and mixed with others."""
+    comm = wrap(world)
+    assert type(comm) is topocomm.Comm
+    for made in (comm, comm.Create_cart([world.size]), comm.Dup()):
+        assert type(made).__module__ == "mpi4py.MPI"
+        assert pickle.loads(pickle.dumps(type(made))) is type(made)
+        if made is not comm:
+            made.Free()
+    assert Mine.__module__ == __name__
+    assert pickle.loads(pickle.dumps(Mine)) is Mine
+    assert issubclass(type("Mixed", (topocomm.Comm, Iterable), {}), Iterable)
+    assert "topocomm.Comm" in repr(comm)
+    get_type_hints(topocomm.Comm)
+
+
+@check()
+def a_graph_of_a_cartesian_communicator(world: MPI.Intracomm) -> None:
+    p, r = world.size, world.rank
+    cart = wrap(world).Create_cart([p])
+    near = cart.Create_dist_graph_adjacent([(r - 1) % p], [(r + 1) % p])
+    assert isinstance(near, MPI.Distgraphcomm)
+    assert near.Get_dist_neighbors_count()[:2] == (1, 1)
+    works(near)
+    near.Free()
+    cart.Free()
 
 
 @check()
@@ -204,7 +300,7 @@ def wrapping_again_shares_the_private_communicator(world: MPI.Intracomm) -> None
     works(first)
     first.Barrier(algorithm="dissemination")
     again.Barrier(algorithm="dissemination")
-    assert first._state.private == again._state.private
+    assert first._state.private.open() == again._state.private.open()
 
 
 @check()

@@ -11,7 +11,6 @@ from mpi4py import MPI
 
 import topocomm
 from topocomm.algorithms import TABLE
-from topocomm.choose.rule import has_distance
 
 
 def _product(a: Any, b: Any, _: MPI.Datatype) -> None:
@@ -137,7 +136,7 @@ def an_operation_of_the_program_sees_whole_vectors(world: MPI.Intracomm) -> None
                 names = [n for n in whole if n != "recursive_doubling" or comm.machine_topology.is_sorted]
                 for name in names:
                     _halves_are_right(comm, op, 6 * p, name, collective)
-            for n in (1100, 1 << 14, 1 << 17) if where == "cyclic" and has_distance(comm.machine_topology) else ():
+            for n in (1100, 1 << 14, 1 << 17) if where == "cyclic" and comm.machine_topology.has_distance else ():
                 _halves_are_right(comm, op, n, None, "allreduce")
                 _halves_are_right(comm, op, n, None, "reduce")
         op.Free()

@@ -15,6 +15,7 @@ import check_matrix  # noqa: F401
 import check_memory  # noqa: F401
 import check_merging  # noqa: F401
 import check_operations  # noqa: F401
+import check_private  # noqa: F401
 import check_types  # noqa: F401
 import numpy as np
 import pytest

@@ -12,7 +12,7 @@ from places import topologies
 from topocomm.algorithms import TABLE, find, make_schedule
 from topocomm.choose.measured import Entry, Timing, Tuning
 from topocomm.choose.modelled import CLASSES, MOST_RANKS, TIE, Chooser, ModelCache, rounded
-from topocomm.choose.rule import NATIVE, WHOLE, decide, has_distance, size_classes
+from topocomm.choose.rule import NATIVE, WHOLE, decide, size_classes
 from topocomm.collectives import REDUCING
 from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model import Level, Machine
@@ -57,7 +57,7 @@ def test_what_is_chosen_can_run(topology, collective, nbytes, data):
     if decision.algorithm == NATIVE:
         assert decision.engine == NATIVE
         return
-    assert has_distance(topology)
+    assert topology.has_distance
     schedule = make_schedule(collective, decision.algorithm, topology, root, ordered=not commutative)
     assert commutative or schedule.in_order
 

@@ -3,12 +3,12 @@
 The automatic rule, in this order:
 
 0. What the user named, if it can serve the call (:func:`decide`).
-1. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the interpreter adds
-   more between two rounds than near peers save.
-2. What was measured: the entry of the tuning file for this topology, MPI library and size
-   (:mod:`topocomm.choose.measured`).
-3. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
+1. What was measured, for vectors of more than :data:`TINY` bytes: the entry of the tuning file for this topology, MPI
+   library and size (:mod:`topocomm.choose.measured`).
+2. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
    knows shared memory best, and there is no distance to save.
+3. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the interpreter adds
+   more between two rounds than near peers save.
 4. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
    library at its best among them (:mod:`topocomm.choose.modelled`).
 5. More ranks than can be modelled in a moment: ``native`` for small vectors, for large ones the algorithm with the
@@ -30,15 +30,15 @@ from types import MappingProxyType
 from typing import Any
 
 from topocomm.algorithms.table import find
+from topocomm.choose.measured import Tuning
 from topocomm.choose.modelled import CLASSES, MOST_RANKS, Chooser
+from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError
 from topocomm.model.explain import Explanation, explain
-from topocomm.topology import Topology
 
-__all__ = ["ENGINES", "NATIVE", "Decision", "asks_model", "decide", "has_distance", "size_classes"]
+__all__ = ["NATIVE", "Decision", "asks_model", "decide", "native_always", "size_classes"]
 
 NATIVE = "native"
-ENGINES = ("p2p",)
 TINY = 512
 
 WHOLE = 1 << 13
@@ -115,12 +115,6 @@ class Decision:
         return self.figures.document(self.chosen)
 
 
-def has_distance(topology: Topology) -> bool:
-    """Whether some ranks are nearer to each other than others, beyond the inside of one node."""
-    one_node = "node" in topology.levels and len(topology.counts("node")) == 1
-    return len(topology.nesting) > 2 and not one_node
-
-
 def size_classes(collective: str, chooser: Chooser, commutative: bool = True) -> tuple[int, ...]:
     """The sizes in bytes of the whole vector at which a class begins, ascending; class 0 is what is below the first.
 
@@ -140,7 +134,7 @@ def asks_model(
         named is None
         and collective != "barrier"
         and nbytes > TINY
-        and has_distance(chooser.topology)
+        and chooser.topology.has_distance
         and chooser.topology.size <= MOST_RANKS
         and _measured(collective, nbytes, chooser, commutative, whole) is None
     )
@@ -171,13 +165,15 @@ def decide(
     commutative: bool = True,
     whole: bool = False,
     root: int = 0,
+    engine: str = ENGINES[0],
 ) -> Decision:
     """Choose the algorithm for a vector of ``nbytes`` bytes on the chooser's topology and machine.
 
     The vector is that of an allreduce, bcast or reduce; of an allgather or gather the result; of a reduce_scatter,
     scatter or all-to-all what a rank (the root) sends. ``named`` is the user's word and ``named_by`` where it was said;
-    it is taken or refused, never replaced. ``whole``: the operation needs whole vectors. Raises AlgorithmError if the
-    named algorithm is unknown, cannot run here, or cuts vectors that must stay whole.
+    it is taken or refused, never replaced. ``whole``: the operation needs whole vectors; ``engine`` runs what is not
+    native. Raises AlgorithmError if the named algorithm is unknown, cannot run here, or cuts vectors that must stay
+    whole.
     """
     topology = chooser.topology
     decision = partial(Decision, collective, nbytes, root=root, chooser=chooser)
@@ -188,26 +184,47 @@ def decide(
         algorithm.check(topology.size)
         if whole:
             algorithm.check_whole()
-        return decision(named, "p2p", f"named by {named_by}")
-    if nbytes <= TINY or collective == "barrier":
-        return decision(NATIVE, NATIVE, f"automatic: at most {TINY} bytes, latency decides")
+        return decision(named, engine, f"named by {named_by}")
     reason = "automatic" + ("" if commutative else ", not commutative") + (", whole vectors" if whole else "")
-    measured = _measured(collective, nbytes, chooser, commutative, whole)
+    tiny = nbytes <= TINY or collective == "barrier"
+    measured = None if tiny else _measured(collective, nbytes, chooser, commutative, whole)
     if measured is not None:
         name, why = measured
-        return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
-    name, why = _modelled(collective, nbytes, chooser, commutative, whole)
-    if chooser.tuning is not None:
+        return decision(name, NATIVE if name == NATIVE else engine, f"{reason}: {why}")
+    name, why = _without_measurement(collective, nbytes, chooser, commutative, whole)
+    if chooser.tuning is not None and not tiny:
         why += f"; {chooser.tuning.source} has nothing for this size, topology and MPI library"
-    return decision(name, NATIVE if name == NATIVE else "p2p", f"{reason}: {why}")
+    return decision(name, NATIVE if name == NATIVE else engine, f"{reason}: {why}")
 
 
-def _modelled(collective: str, nbytes: int, chooser: Chooser, commutative: bool, whole: bool) -> tuple[str, str]:
-    """The algorithm, and why, where nobody named one and nothing was measured."""
+def native_always(
+    collective: str, size: int, distance: bool, tuning: Tuning | None, named: str | None, named_by: str
+) -> Decision | None:
+    """Return the decision for any call of ``collective`` by ``size`` ranks where all sizes go to the MPI library.
+
+    ``distance`` as of the topology (:attr:`~topocomm.topology.Topology.has_distance`). None where the size decides.
+    """
+    if named is not None:
+        why = f"named by {named_by}" if named == NATIVE else None
+    else:
+        why = f"automatic: {_no_distance(size)}" if tuning is None and not distance else None
+    return None if why is None else Decision(collective, None, NATIVE, NATIVE, why)
+
+
+def _no_distance(size: int) -> str:
+    what = "one rank" if size == 1 else f"{size} ranks that are equally near or on one node"
+    return f"{what}, no distance to save"
+
+
+def _without_measurement(
+    collective: str, nbytes: int, chooser: Chooser, commutative: bool, whole: bool
+) -> tuple[str, str]:
+    """Return the algorithm, and why, where nobody named one and nothing was measured."""
     topology = chooser.topology
-    if not has_distance(topology):
-        what = "one rank" if topology.size == 1 else f"{topology.size} ranks that are equally near or on one node"
-        return NATIVE, f"{what}, no distance to save"
+    if not topology.has_distance:
+        return NATIVE, _no_distance(topology.size)
+    if nbytes <= TINY or collective == "barrier":
+        return NATIVE, f"{'a barrier' if collective == 'barrier' else f'at most {TINY} bytes'}, latency decides"
     if topology.size > MOST_RANKS:
         reason = f"more than {MOST_RANKS} ranks are not modelled"
         if whole and commutative and _library_may_cut(collective, nbytes):

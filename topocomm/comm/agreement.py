@@ -11,12 +11,15 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import IntArray
+from topocomm.engines.p2p import Carrier
 from topocomm.errors import BufferError, Error
+from topocomm.topology.live import objects
 from topocomm.topology.live.meeting import quiet_barrier
 
 __all__ = ["Agreement"]
 
 _AGREE, _NOTICE = 1, 2
+"""Tags, counted from the carrier's."""
 _FINE, _WRONG = 0, 1
 _GRACE_SECONDS = 5.0
 """How long a rank with a bad argument waits for the others, so that they learn of it."""
@@ -25,13 +28,18 @@ T = TypeVar("T")
 
 
 class Agreement:
-    """Comparisons over all ranks of a private communicator."""
+    """Comparisons over all ranks of ``comm``: messages on its carrier, collectives on itself.
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
+    All ranks are in one and the same call on ``comm`` then, so that its own collectives meet.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, carrier: Carrier) -> None:
         self.comm = comm
-        rank, size = comm.Get_rank(), comm.Get_size()
-        self.rank, self.size = rank, size
-        self._before, self._after = (rank - 1) % size, (rank + 1) % size
+        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self._messages, self._ranks = carrier.comm, carrier.ranks
+        self._agree, self._notice = carrier.tag + _AGREE, carrier.tag + _NOTICE
+        self._before = carrier.ranks[(self.rank - 1) % self.size]
+        self._after = carrier.ranks[(self.rank + 1) % self.size]
         self._before_waits = False  # the rank before this one has said that it wants to compare, and not taken it back
 
     def compare(self, text: str) -> None:
@@ -65,7 +73,7 @@ class Agreement:
             except Exception as e:  # the others wait for an answer, whatever it is
                 found = e
         quiet_barrier(self.comm)  # who waits takes no core from rank 0
-        found = self.comm.bcast(found)
+        found = objects.bcast(self.comm, found)
         if isinstance(found, Exception):
             raise Error(f"rank 0 cannot {question}: {found}") from found
         assert found is not None
@@ -74,7 +82,7 @@ class Agreement:
     def _raise_disagreement(self, out: IntArray, text: str, wrong: bool = False) -> None:
         if out[2] == _FINE and out[0] == -out[1]:
             return
-        texts = self.comm.allgather((wrong, text))
+        texts = objects.allgather(self.comm, (wrong, text))
         bad = [(r, t) for r, (w, t) in enumerate(texts) if w]
         if bad:
             rank, message = bad[0]
@@ -91,11 +99,11 @@ class Agreement:
         By dissemination with messages, so that a rank can see whether the others have begun, which no collective of
         MPI shows.
         """
-        rank, size = self.rank, self.size
+        rank, size, ranks = self.rank, self.size, self._ranks
         held, got, distance = np.array(mine, np.int64), np.empty(len(mine), np.int64), 1
         while distance < size:
-            there, here = (rank + distance) % size, (rank - distance) % size
-            self.comm.Sendrecv(held, there, _AGREE, got, here, _AGREE)
+            there, here = ranks[(rank + distance) % size], ranks[(rank - distance) % size]
+            self._messages.Sendrecv(held, there, self._agree, got, here, self._agree)
             held, distance = np.maximum(held, got), 2 * distance
         self._read_notices()
         self._before_waits = False
@@ -109,7 +117,7 @@ class Agreement:
         """
         deadline = time.monotonic() + seconds
         self._notify(True)
-        while not self.comm.Iprobe(self._before, _AGREE):
+        while not self._messages.Iprobe(self._before, self._agree):
             self._read_notices()
             if self._before_waits:
                 break
@@ -120,12 +128,12 @@ class Agreement:
         return True
 
     def _notify(self, waits: bool) -> None:
-        self.comm.Send(np.array([waits], np.int64), self._after, _NOTICE)
+        self._messages.Send(np.array([waits], np.int64), self._after, self._notice)
 
     def _read_notices(self) -> None:
         notice = np.empty(1, np.int64)
-        while self.comm.Iprobe(self._before, _NOTICE):
-            self.comm.Recv(notice, self._before, _NOTICE)
+        while self._messages.Iprobe(self._before, self._notice):
+            self._messages.Recv(notice, self._before, self._notice)
             self._before_waits = bool(notice[0])
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 from mpi4py import MPI
 
+from topocomm.choose.modelled import ModelCache
 from topocomm.choose.rule import NATIVE, Decision
 from topocomm.collectives import COLLECTIVES
-from topocomm.comm import given, readers
+from topocomm.comm import given, pickling, readers
 from topocomm.comm import settings as config
 from topocomm.comm.buffers import EMPTY
 from topocomm.comm.kinds import ALWAYS, NativeSizes
+from topocomm.comm.naming import Named
 from topocomm.comm.operations import PLAIN, PREDEFINED, traits_of
+from topocomm.comm.places import Places
 from topocomm.comm.state import Runtime
+from topocomm.comm.uncovered import note_uncovered
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
+from topocomm.topology.live import objects
 
 __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
 
@@ -27,14 +32,14 @@ _MPI = MPI.Comm
 _Array = np.ndarray
 
 
-class Comm(MPI.Intracomm):
+class Comm(MPI.Intracomm, metaclass=Named):
     """An intracommunicator whose collectives follow the machine.
 
     Parameters
     ----------
     comm
-        The communicator to wrap; the same communicator, not a copy. Its private traffic goes over one duplicate, made
-        when first needed and freed with it.
+        The communicator to wrap; the same communicator, not a copy. Its private traffic, and that of all communicators
+        derived from it, goes over one duplicate, made when first needed and freed with the last of them.
     algorithm
         Name for every collective that knows it, or mapping from collective to name; ``"native"`` is the MPI library's
         own. None: as the environment says, else automatic. A communicator derived from this one takes it over. It is a
@@ -64,8 +69,10 @@ class Comm(MPI.Intracomm):
         If ``comm`` is no intracommunicator.
     """
 
-    _runtime: Runtime | None = None
-    _native: Mapping[str, NativeSizes] = MappingProxyType({})
+    # no annotations: they would be looked up in the module that the class is said to be of
+    __module__, __qualname__ = MPI.__name__, "topocomm.Comm"
+    _runtime = cast("Runtime | None", None)
+    _native = cast("Mapping[str, NativeSizes]", MappingProxyType({}))
     """Whether a collective always goes to the MPI library, else the sizes that do; filled in as they are called."""
 
     def __new__(
@@ -87,20 +94,22 @@ class Comm(MPI.Intracomm):
             raise TypeError(f"topocomm.Comm wraps intracommunicators, found {type(comm).__name__}; use it as it is")
         plain = MPI.Intracomm(comm)
         settings = given.settings(plain, algorithm, engine)
-        told = comm._runtime if isinstance(comm, Comm) else None
-        where, origin = given.topology(plain, told.topology if told and topology is None else topology, settings)
-        if told is not None:  # wrapped already: what was said of the machine stays
-            origin = told.origin if topology is None else origin
-            machine = told.machine if machine is None else machine
-            tuning = told.tuning if tuning is None else tuning
-        how = given.machine(plain, machine, settings, where)
+        before = comm._runtime if isinstance(comm, Comm) else None
+        found, origin = given.topology(plain, before.topology if before and topology is None else topology, settings)
+        if before is not None:  # wrapped already: what was given of the machine stays
+            origin = before.origin if topology is None else origin
+            machine = before.places.machine if machine is None else machine
+            tuning = before.places.tuning if tuning is None else tuning
+        speeds = given.machine(plain, machine, settings, found)
         measured = given.tuning(plain, tuning, settings)
-        kind = cls
-        if cls is Comm:  # a Cartesian communicator keeps its calls
-            kind = next((_WRAPPED[shaped] for shaped in _SHAPED if isinstance(comm, shaped)), cls)
-        self = kind._of(comm)
-        memory = told.memory if told else None
-        self._runtime = Runtime(plain, lambda: where, settings, origin, how, measured, memory)
+        places = Places(found, speeds, measured, before.places.memory if before else ModelCache())
+        runtime = Runtime(plain, places, settings, origin, before.private if before else None)
+        return _of(_kind(cls, comm), comm)._begin(pickling.shared(runtime))
+
+    def _begin(self, runtime: Runtime) -> Self:
+        self._runtime = runtime
+        if runtime.settings.trace and runtime.rank == 0:
+            note_uncovered(self, runtime.note_uncovered)
         return self
 
     # -- what it does and why ----------------------------------------------------------------------------------
@@ -161,9 +170,7 @@ class Comm(MPI.Intracomm):
 
     def _first_call(self, collective: str) -> NativeSizes:
         known = ALWAYS
-        if self._runtime is not None and self._runtime.always_native(collective):
-            self._runtime.note_native(collective)
-        elif self._runtime is not None:
+        if self._runtime is not None and not self._runtime.native_always(collective):
             known = self._runtime.kinds.native_sizes(collective)
         self._native = {**self._native, collective: known}
         return known
@@ -254,94 +261,97 @@ class Comm(MPI.Intracomm):
         _MPI.Disconnect(self)
         self._forget()
 
-    def Set_errhandler(self, errhandler: MPI.Errhandler) -> None:
-        """MPI_Comm_set_errhandler, for the private communicator too."""
-        _MPI.Set_errhandler(self, errhandler)
-        if self._runtime is not None:
-            self._runtime.set_errhandler(errhandler)
-
     def _forget(self) -> None:
         """After the end every call is the MPI library's, which refuses it."""
         self._runtime, self._native = None, dict.fromkeys(COLLECTIVES, ALWAYS)
 
+    def __reduce__(self) -> Any:
+        """Pickle what mpi4py pickles: MPI.COMM_WORLD, MPI.COMM_SELF and MPI.COMM_NULL; local, with the settings."""
+        if self == MPI.COMM_NULL:
+            return type(self), ()
+        name = pickling.name_of(self)
+        if self._runtime is None or name is None:
+            return super().__reduce__()
+        kind = type(self)
+        ours = globals().get(kind.__name__) is kind  # by name: picklers that take classes by value must not
+        return _restored, (kind.__name__ if ours else kind, name, pickling.content(self._runtime))
+
     # -- communicators made from this one stay wrapped, with their settings --------------------------------------
 
-    @property
-    def _plain(self) -> Any:
-        """The same communicator as mpi4py's own class."""
-        base = next(base for base in type(self).__mro__ if base.__module__ == MPI.__name__)
-        return base(self)
+    def _adopt(self, made: Any, duplicate: bool = False, together: bool = True) -> Any:
+        """Return ``made``, an mpi4py communicator derived from this one, wrapped with the same settings.
 
-    def _wrap(self, made: Any) -> Any:
-        """``made``, an mpi4py communicator derived from this one, wrapped with the same settings."""
-        kind = _WRAPPED.get(type(made))
-        if kind is None or made == MPI.COMM_NULL or self._runtime is None:
+        ``duplicate``: it has the same ranks; ``together``: all ranks of this communicator took part in making it, and
+        are here.
+        """
+        runtime = self._runtime
+        if runtime is None:
             return made
-        wrapped = kind._of(made)
-        wrapped._runtime = self._runtime.derive(MPI.Intracomm(made))
-        return wrapped
+        if together:
+            runtime.private.settle()
+        if made == MPI.COMM_NULL:
+            return made
+        if not isinstance(made, Comm):  # a duplicate has this one's class
+            made = _of(_WRAPPED[type(made)], made)
+        return made._begin(runtime.derive(MPI.Intracomm(made), duplicate, together))
 
-    @classmethod
-    def _of(cls, made: MPI.Intracomm) -> Comm:
-        return MPI.Intracomm.__new__(cls, made)
-
-    def Dup(self, info: MPI.Info | None = None) -> Any:
+    def Dup(self, info: MPI.Info | None = None) -> Self:
         """MPI_Comm_dup."""
-        return self._wrap(self._plain.Dup(info))
+        return self._adopt(super().Dup(info), duplicate=True)  # type: ignore[no-any-return]
 
-    def Dup_with_info(self, info: MPI.Info) -> Any:
+    def Dup_with_info(self, info: MPI.Info) -> Self:
         """MPI_Comm_dup_with_info."""
-        return self._wrap(self._plain.Dup_with_info(info))
+        return self._adopt(super().Dup_with_info(info), duplicate=True)  # type: ignore[no-any-return]
 
-    def Idup(self, info: MPI.Info | None = None) -> Any:
+    def Idup(self, info: MPI.Info | None = None) -> tuple[Self, MPI.Request]:
         """MPI_Comm_idup."""
-        made, request = self._plain.Idup(info)
-        return self._wrap(made), request
+        made, request = super().Idup(info)
+        return self._adopt(made, duplicate=True, together=False), request
 
-    def Idup_with_info(self, info: MPI.Info) -> Any:
+    def Idup_with_info(self, info: MPI.Info) -> tuple[Self, MPI.Request]:
         """MPI_Comm_idup_with_info."""
-        made, request = self._plain.Idup_with_info(info)
-        return self._wrap(made), request
+        made, request = super().Idup_with_info(info)
+        return self._adopt(made, duplicate=True, together=False), request
 
-    def Clone(self) -> Any:
+    def Clone(self) -> Self:
         """mpi4py's name for a duplicate."""
-        return self._wrap(self._plain.Clone())
+        return self._adopt(super().Clone(), duplicate=True)  # type: ignore[no-any-return]
 
     def Split(self, color: int = 0, key: int = 0) -> Any:
         """MPI_Comm_split."""
-        return self._wrap(self._plain.Split(color, key))
+        return self._adopt(super().Split(color, key))
 
     def Split_type(self, split_type: int, key: int = 0, info: MPI.Info = MPI.INFO_NULL) -> Any:
         """MPI_Comm_split_type."""
-        return self._wrap(self._plain.Split_type(split_type, key, info))
+        return self._adopt(super().Split_type(split_type, key, info))
 
     def Create(self, group: MPI.Group) -> Any:
         """MPI_Comm_create."""
-        return self._wrap(self._plain.Create(group))
+        return self._adopt(super().Create(group))
 
     def Create_group(self, group: MPI.Group, tag: int = 0) -> Any:
         """MPI_Comm_create_group."""
-        return self._wrap(self._plain.Create_group(group, tag))
+        return self._adopt(super().Create_group(group, tag), together=False)
 
     def Create_cart(self, *args: Any, **kwargs: Any) -> Any:
         """MPI_Cart_create."""
-        return self._wrap(self._plain.Create_cart(*args, **kwargs))
+        return self._adopt(super().Create_cart(*args, **kwargs))
 
     def Create_graph(self, *args: Any, **kwargs: Any) -> Any:
         """MPI_Graph_create."""
-        return self._wrap(self._plain.Create_graph(*args, **kwargs))
+        return self._adopt(super().Create_graph(*args, **kwargs))
 
     def Create_dist_graph(self, *args: Any, **kwargs: Any) -> Any:
         """MPI_Dist_graph_create."""
-        return self._wrap(self._plain.Create_dist_graph(*args, **kwargs))
+        return self._adopt(super().Create_dist_graph(*args, **kwargs))
 
     def Create_dist_graph_adjacent(self, *args: Any, **kwargs: Any) -> Any:
         """MPI_Dist_graph_create_adjacent."""
-        return self._wrap(self._plain.Create_dist_graph_adjacent(*args, **kwargs))
+        return self._adopt(super().Create_dist_graph_adjacent(*args, **kwargs))
 
     def Create_intercomm(self, *args: Any, **kwargs: Any) -> Any:
         """MPI_Intercomm_create. What is merged from it is wrapped again."""
-        made = Intercomm(self._plain.Create_intercomm(*args, **kwargs))
+        made = Intercomm(super().Create_intercomm(*args, **kwargs))
         made._side = self._runtime
         return made
 
@@ -349,35 +359,35 @@ class Comm(MPI.Intracomm):
 class Cartcomm(MPI.Cartcomm, Comm):
     """A wrapped Cartesian communicator."""
 
-    def __new__(cls, comm: Any = None) -> Cartcomm:
+    __module__, __qualname__ = MPI.__name__, "topocomm.Cartcomm"
+
+    def __new__(cls, comm: Any = None) -> Self:
         """A handle; made by :meth:`Comm.Create_cart`."""
         return MPI.Cartcomm.__new__(cls, comm)
 
-    _of = classmethod(lambda cls, made: cls(made))
-
     def Sub(self, remain_dims: Any) -> Any:
         """MPI_Cart_sub."""
-        return self._wrap(self._plain.Sub(remain_dims))
+        return self._adopt(super().Sub(remain_dims))
 
 
 class Graphcomm(MPI.Graphcomm, Comm):
     """A wrapped graph communicator."""
 
-    def __new__(cls, comm: Any = None) -> Graphcomm:
+    __module__, __qualname__ = MPI.__name__, "topocomm.Graphcomm"
+
+    def __new__(cls, comm: Any = None) -> Self:
         """A handle; made by :meth:`Comm.Create_graph`."""
         return MPI.Graphcomm.__new__(cls, comm)
-
-    _of = classmethod(lambda cls, made: cls(made))
 
 
 class Distgraphcomm(MPI.Distgraphcomm, Comm):
     """A wrapped distributed graph communicator."""
 
-    def __new__(cls, comm: Any = None) -> Distgraphcomm:
+    __module__, __qualname__ = MPI.__name__, "topocomm.Distgraphcomm"
+
+    def __new__(cls, comm: Any = None) -> Self:
         """A handle; made by :meth:`Comm.Create_dist_graph`."""
         return MPI.Distgraphcomm.__new__(cls, comm)
-
-    _of = classmethod(lambda cls, made: cls(made))
 
 
 class Intercomm(MPI.Intercomm):
@@ -399,18 +409,17 @@ class Intercomm(MPI.Intercomm):
         if side is None:
             return merged
         try:
-            everyone = merged.allgather(side.settings)
+            everyone = objects.allgather(merged, side.settings)
             if any(settings != everyone[0] for settings in everyone):
                 raise AlgorithmError("the two sides of the intercommunicator are wrapped with different settings")
-            where, origin = given.joined(merged, side.origin, side.topology, side.rank, side.settings)
-            machine = given.machine(merged, side.machine, side.settings, where)
-            tuning = given.tuning(merged, side.tuning, side.settings)
+            found, origin = given.joined(merged, side.origin, side.topology, side.rank, side.settings)
+            machine = given.machine(merged, side.places.machine, side.settings, found)
+            tuning = given.tuning(merged, side.places.tuning, side.settings)
         except Error:
             merged.Free()
             raise
-        wrapped = Comm._of(merged)
-        wrapped._runtime = Runtime(merged, lambda: where, side.settings, origin, machine, tuning, side.memory)
-        return wrapped
+        places = Places(found, machine, tuning, side.places.memory)
+        return _of(_WRAPPED[MPI.Intracomm], merged)._begin(Runtime(merged, places, side.settings, origin))
 
     def Dup(self, info: MPI.Info | None = None) -> Any:
         """MPI_Comm_dup."""
@@ -419,11 +428,41 @@ class Intercomm(MPI.Intercomm):
         return made
 
 
+_SHAPED = (MPI.Cartcomm, MPI.Graphcomm, MPI.Distgraphcomm)
 _WRAPPED: dict[type, type[Comm]] = {
     MPI.Intracomm: Comm,
     MPI.Cartcomm: Cartcomm,
     MPI.Graphcomm: Graphcomm,
     MPI.Distgraphcomm: Distgraphcomm,
 }
+"""Class of the communicators that wrap those of a class of mpi4py."""
 
-_SHAPED = (MPI.Cartcomm, MPI.Graphcomm, MPI.Distgraphcomm)
+
+def _kind(cls: type[Comm], comm: MPI.Intracomm) -> type[Comm]:
+    """Return the class of the communicator that ``cls(comm)`` gives: a Cartesian communicator keeps its calls."""
+    if cls is not Comm:
+        return cls
+    return _WRAPPED[next((base for base in _SHAPED if isinstance(comm, base)), MPI.Intracomm)]
+
+
+def _of(kind: type[Comm], comm: Any) -> Comm:
+    """Return a communicator of class ``kind`` with the handle of ``comm``.
+
+    The handle is copied as bytes: mpi4py's constructor would ask for the virtual topology, about which Open MPI errs
+    where a distributed graph is made of a Cartesian communicator.
+    """
+    base: Any = next(base for base in (*_SHAPED, MPI.Intracomm) if issubclass(kind, base))
+    made: Comm = base.__new__(kind)
+    size = MPI._sizeof(comm)
+    MPI.buffer.fromaddress(MPI._addressof(made), size)[:] = MPI.buffer.fromaddress(MPI._addressof(comm), size)
+    return made
+
+
+def _restored(kind: type[Comm] | str, name: str, content: pickling.Content) -> Comm:
+    """Return what was pickled: the communicator ``name`` of MPI, with the settings it had. Local."""
+    cls: type[Comm] = globals()[kind] if isinstance(kind, str) else kind
+    runtime = pickling.restore(name, content)
+    current = getattr(MPI, name)
+    if type(current) is cls and current._runtime is runtime:  # as mpi4py, the one and only
+        return current
+    return _of(cls, runtime.comm)._begin(runtime)

@@ -20,6 +20,7 @@ from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model.machine import Machine, complete
 from topocomm.model.machine_files import parse_machine
 from topocomm.topology import Placement, Topology, in_label_order
+from topocomm.topology.live import objects
 from topocomm.topology.live.discover import discover, placed, site_of, text_of
 from topocomm.topology.live.measured import MEASURED
 
@@ -42,12 +43,12 @@ class Origin:
 
 def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | None) -> Settings:
     """Settings from the arguments and rank 0's environment. Collective; raises alike on every rank."""
-    env, asked = comm.bcast((config.environment(), (algorithm, engine)))
+    env, asked = objects.bcast(comm, (config.environment(), (algorithm, engine)))
     mine = (algorithm, engine)
     differs = np.array([asked != mine], np.int8)
     comm.Allreduce(MPI.IN_PLACE, differs, MPI.MAX)
     if differs[0]:
-        everyone = comm.allgather(mine)
+        everyone = objects.allgather(comm, mine)
         raise AlgorithmError(
             f"ranks ask for different algorithms or engines: {sorted({repr(x) for x in everyone})}; all must ask alike"
         )
@@ -59,7 +60,7 @@ def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tup
     what = str(told)
     if isinstance(told, Topology):  # the order of its labels counts, too: some schedules follow it
         what = f"{told.signature} {in_label_order(told).signature}"
-    everyone = comm.allgather((type(told).__name__, what, uuid.uuid4().hex if comm.Get_rank() == 0 else ""))
+    everyone = objects.allgather(comm, (type(told).__name__, what, uuid.uuid4().hex if comm.Get_rank() == 0 else ""))
     kinds = sorted({found[:2] for found in everyone})
     if len(kinds) > 1:
         raise TopologyError(f"ranks give different topologies: {kinds[:4]}; all must give the same")
@@ -94,7 +95,7 @@ def joined(
     Of parts of one wrapped communicator it is known. What placed the ranks by node places those of both; what did so
     rank by rank says nothing of the others, and the topology is found anew. Collective; raises alike on every rank.
     """
-    everyone = comm.allgather((origin.mark, side.labels[rank].tolist()))
+    everyone = objects.allgather(comm, (origin.mark, side.labels[rank].tolist()))
     if len({mark for mark, _ in everyone}) == 1:
         return Topology(side.levels, [row for _, row in everyone]), origin
     return topology(comm, origin.by_node, settings)
@@ -112,7 +113,7 @@ def _measured(comm: MPI.Intracomm, settings: Settings) -> Topology:
 
 def _alike(comm: MPI.Intracomm, what: str, told: object) -> None:
     """Raise TopologyError on every rank unless all give the same."""
-    everyone = set(comm.allgather(repr(told)))
+    everyone = set(objects.allgather(comm, repr(told)))
     if len(everyone) > 1:
         raise TopologyError(
             f"ranks give different {what}: {sorted(text[:80] for text in everyone)[:4]}; all must give the same"

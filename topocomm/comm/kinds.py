@@ -66,8 +66,10 @@ class Kinds:
         chooser: Callable[[], Chooser],
         agreement: Callable[[], Agreement],
         programs: Programs,
+        name: Callable[[], str],
     ) -> None:
         self.size = size
+        self._name = name
         self.settings = settings
         self._chooser, self._agreement, self._programs = chooser, agreement, programs
         self._known: dict[Kind, Decision] = {}
@@ -161,7 +163,7 @@ class Kinds:
         """Remember a decision, and show it if decisions are shown."""
         self._noted.append(decision)
         if self.settings.trace and self._programs.rank == 0:
-            print(f"topocomm: {decision}", file=sys.stderr, flush=True)
+            print(f"topocomm: {self._name()}: {decision}", file=sys.stderr, flush=True)
 
     # -- the choice --------------------------------------------------------------------------------------------
 
@@ -194,6 +196,7 @@ class Kinds:
             commutative=traits.commutative,
             whole=traits.whole,
             root=call.root,
+            engine=self.settings.engine,
         )
 
     def _preference(self, call: Call) -> tuple[str | None, str | None]:

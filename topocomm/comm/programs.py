@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from mpi4py import MPI
 
 from topocomm.algorithms import make_schedule
 from topocomm.arrays import Bytes, IntArray
@@ -99,13 +98,13 @@ class Programs:
         plan = make_plan(schedule, self.rank, _block_counts(call, schedule), call.itemsize, read.in_place)
         return self._plans.put((call, read.in_place), plan)
 
-    def run(self, comm: MPI.Intracomm, plan: Plan, read: Read) -> None:
-        """Run a plan on the memory of a call, on a communicator that carries nothing else."""
+    def run(self, carrier: p2p.Carrier, plan: Plan, read: Read) -> None:
+        """Run a plan on the memory of a call."""
         send, recv = read.send, read.recv
         if not recv.flags.writeable:  # of a broadcast's root, whose own blocks a schedule may write once more
             send = recv = recv.copy()
         scratch = _scratch.take(plan.scratch_bytes)
         try:
-            p2p.run(comm, plan, (send, recv, scratch), read.op, read.datatype)
+            p2p.run(carrier, plan, (send, recv, scratch), read.op, read.datatype)
         finally:
             _scratch.give_back(scratch)

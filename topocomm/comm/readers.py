@@ -22,6 +22,7 @@ from topocomm.comm.call import Call, Read
 from topocomm.comm.operations import Traits, reducible, traits_of
 from topocomm.comm.staging import Caller
 from topocomm.errors import BufferError
+from topocomm.topology.live import objects
 
 __all__ = [
     "ForLibraryError",
@@ -281,10 +282,11 @@ def _gather_counts(caller: Caller, recvbuf: Any) -> tuple[int, ...]:
         found = parse(caller, recvbuf, 1, True, "recvbuf", operand=True).count
     except Exception as e:
         found = str(e)
-    counts = caller.private.allgather(found)
-    for rank, count in enumerate(counts):
+    counts: list[int] = []
+    for rank, count in enumerate(objects.allgather(caller.comm, found)):
         if isinstance(count, str):
             raise KnownToAllError(f"Reduce_scatter on rank {rank}: {count}")
+        counts.append(count)
     return tuple(counts)
 
 

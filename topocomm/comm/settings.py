@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from topocomm.algorithms.table import TABLE, find, parse_name
-from topocomm.choose.rule import ENGINES, NATIVE
+from topocomm.choose.rule import NATIVE
 from topocomm.collectives import COLLECTIVES, find_collective
+from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError, Error
 
 __all__ = ["Settings", "environment", "make_settings"]
@@ -36,7 +37,7 @@ class Settings:
 
     named: dict[str, str] = field(default_factory=dict)
     named_by: dict[str, str] = field(default_factory=dict)
-    engine: str = "p2p"
+    engine: str = ENGINES[0]
     topology_file: str | None = None
     machine_file: str | None = None
     tuning_file: str | None = None
@@ -106,7 +107,7 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
     return Settings(
         named,
         named_by,
-        _engine(engine or env.get("TOPOCOMM_ENGINE", "p2p"), "argument" if engine else "environment"),
+        _engine(engine or env.get("TOPOCOMM_ENGINE") or ENGINES[0], "argument" if engine else "environment"),
         env.get("TOPOCOMM_TOPOLOGY") or None,
         env.get("TOPOCOMM_MACHINE") or None,
         env.get("TOPOCOMM_TUNING") or None,

@@ -13,11 +13,12 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
+from topocomm.engines.p2p import Carrier
 
 __all__ = ["Caller", "error_of", "fill", "take"]
 
 _TAG = 3
-"""Of messages to oneself on the private communicator."""
+"""Tag of messages to oneself, counted from the carrier's."""
 
 
 class Caller(Protocol):
@@ -28,8 +29,8 @@ class Caller(Protocol):
     comm: MPI.Intracomm
 
     @property
-    def private(self) -> MPI.Intracomm:
-        """The private communicator; collective when first asked for."""
+    def carrier(self) -> Carrier:
+        """What carries private messages; collective when first asked for."""
 
 
 def error_of(caller: Caller, spec: Any, writable: bool) -> Exception | None:
@@ -45,8 +46,9 @@ def error_of(caller: Caller, spec: Any, writable: bool) -> Exception | None:
 def take(caller: Caller, spec: Any) -> Bytes:
     """The bytes that a buffer argument describes, without gaps, in memory of ours."""
     status = MPI.Status()
-    sending = caller.private.Isend(spec, caller.rank, _TAG)
-    message = caller.private.Mprobe(caller.rank, _TAG, status)
+    comm, rank, tag = _to_itself(caller)
+    sending = comm.Isend(spec, rank, tag)
+    message = comm.Mprobe(rank, tag, status)
     data = np.empty(status.count, np.uint8)
     message.Recv([data, len(data), MPI.PACKED])
     sending.Wait()
@@ -55,6 +57,13 @@ def take(caller: Caller, spec: Any) -> Bytes:
 
 def fill(caller: Caller, spec: Any, data: Bytes) -> None:
     """Bring bytes that :func:`take` gave, or others as long, into the memory that a buffer argument describes."""
-    sending = caller.private.Isend([data, len(data), MPI.PACKED], caller.rank, _TAG)
-    caller.private.Recv(spec, caller.rank, _TAG)
+    comm, rank, tag = _to_itself(caller)
+    sending = comm.Isend([data, len(data), MPI.PACKED], rank, tag)
+    comm.Recv(spec, rank, tag)
     sending.Wait()
+
+
+def _to_itself(caller: Caller) -> tuple[MPI.Intracomm, int, int]:
+    """Communicator, rank and tag of a message of the caller to itself."""
+    carrier = caller.carrier
+    return carrier.comm, carrier.ranks[caller.rank], carrier.tag + _TAG

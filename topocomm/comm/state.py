@@ -3,54 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal
 
 from mpi4py import MPI
 
-from topocomm.choose.measured import Tuning
-from topocomm.choose.modelled import Chooser, ModelCache
-from topocomm.choose.rule import NATIVE, Decision, has_distance
+from topocomm.choose.modelled import Chooser
+from topocomm.choose.rule import NATIVE, Decision, native_always
 from topocomm.collectives import find_collective
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
 from topocomm.comm.given import Origin
 from topocomm.comm.kinds import Kinds
-from topocomm.comm.operations import PLAIN, Traits
+from topocomm.comm.operations import Traits
+from topocomm.comm.places import Places, Ranks, ranks_in
+from topocomm.comm.private import Private
 from topocomm.comm.programs import Programs
 from topocomm.comm.readers import ForLibraryError, KnownToAllError
 from topocomm.comm.settings import Settings
+from topocomm.engines.p2p import Carrier
 from topocomm.errors import AlgorithmError, BufferError
-from topocomm.model.machine import Machine
+from topocomm.plan import Plan
 from topocomm.topology import Topology
 
-__all__ = ["Runtime", "private_communicator"]
-
-_keyval: list[int] = []
-
-
-class _Private:
-    """The duplicate that carries topocomm's own traffic; kept as an attribute of the communicator and freed with it."""
-
-    def __init__(self, comm: MPI.Intracomm) -> None:
-        self.comm: MPI.Intracomm | None = comm.Dup()
-
-    def free(self) -> None:
-        if self.comm is not None and not MPI.Is_finalized():
-            self.comm.Free()
-        self.comm = None
-
-
-def private_communicator(comm: MPI.Intracomm) -> MPI.Intracomm:
-    """The private duplicate of ``comm``: made once, collectively, however often ``comm`` is wrapped."""
-    if not _keyval:
-        _keyval.append(MPI.Comm.Create_keyval(delete_fn=lambda _comm, _key, private: private.free()))
-    private: Any = comm.Get_attr(_keyval[0])
-    if private is None:
-        private = _Private(comm)
-        comm.Set_attr(_keyval[0], private)
-    duplicate: MPI.Intracomm = private.comm
-    return duplicate
+__all__ = ["Runtime"]
 
 
 class Runtime:
@@ -59,52 +34,48 @@ class Runtime:
     def __init__(
         self,
         comm: MPI.Intracomm,
-        topology: Callable[[], Topology],
+        places: Places,
         settings: Settings,
         origin: Origin,
-        machine: Machine | None = None,
-        tuning: Tuning | None = None,
-        memory: ModelCache | None = None,
+        private: Private | None = None,
+        ranks: Ranks = None,
     ) -> None:
         self.comm = comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
+        self.places = places
         self.settings = settings
         self.origin = origin
-        self.machine = machine
-        self.tuning = tuning
-        self.memory = memory or ModelCache()
-        self._make_topology = topology
+        self.private = private or Private(comm)
+        self._ranks = ranks
         self._chooser: Chooser | None = None
-        self._topology: Topology | None = None
         self.programs = Programs(self.rank, lambda: self.topology)
-        self.kinds = Kinds(self.size, settings, lambda: self.chooser, lambda: self.agreement, self.programs)
+        self.kinds = Kinds(self.size, settings, lambda: self.chooser, lambda: self.agreement, self.programs, self._name)
         self._always: set[str] = set()
-        self._private: MPI.Intracomm | None = None
         self._agreement: Agreement | None = None
 
     @property
     def topology(self) -> Topology:
         """The topology of the communicator."""
-        if self._topology is None:
-            self._topology = self._make_topology()
-        return self._topology
+        return self.places.topology if self._ranks is None else self.chooser.topology
 
     @property
     def chooser(self) -> Chooser:
-        """What chooses algorithms for this communicator."""
+        """The chooser of algorithms for this communicator."""
         if self._chooser is None:
-            name, numbers = MPI.get_vendor()
-            library = f"{name} {'.'.join(map(str, numbers))}"  # as tuning files have it
-            self._chooser = Chooser(self.topology, self.machine, self.tuning, library, self.memory)
+            self._chooser = self.places.chooser(self._ranks)
         return self._chooser
 
     @property
-    def private(self) -> MPI.Intracomm:
-        """The private communicator. Collective when first asked for."""
-        if self._private is None:
-            self._private = private_communicator(self.comm)
-        return self._private
+    def has_distance(self) -> bool:
+        """True if some ranks are nearer to each other than others are."""
+        whole = self.places.topology
+        return whole.has_distance and (self._ranks is None or whole.has_distance_among(self._ranks))
+
+    @property
+    def carrier(self) -> Carrier:
+        """What carries private messages. Collective when first asked for."""
+        return self.private.open()
 
     @property
     def agreement(self) -> Agreement:
@@ -114,27 +85,30 @@ class Runtime:
         would wait for it in another order.
         """
         if self._agreement is None:
-            self._agreement = Agreement(self.private)
+            self._agreement = Agreement(self.comm, self.carrier)
         return self._agreement
 
-    def set_errhandler(self, errhandler: MPI.Errhandler) -> None:
-        """Errors of the private communicator go the way of the communicator's; one made later inherits it."""
-        if self._private is not None:
-            self._private.Set_errhandler(errhandler)
+    def derive(self, comm: MPI.Intracomm, same_ranks: bool, together: bool) -> Runtime:
+        """Return the state of a communicator whose ranks are ranks of this one: same settings, their places. Local.
 
-    def derive(self, comm: MPI.Intracomm) -> Runtime:
-        """The state of a communicator whose ranks are ranks of this one: same settings, their part of the topology."""
-        group, mine = comm.Get_group(), self.comm.Get_group()
-        ranks = list(group.Translate_ranks(list(range(comm.Get_size())), mine))
-        group.Free()
-        mine.Free()
-        places = lambda: self.topology.restrict(ranks)  # noqa: E731
-        return Runtime(comm, places, self.settings, self.origin, self.machine, self.tuning, self.memory)
+        ``same_ranks``: it is a duplicate; ``together``: all members of this communicator took part in making it.
+        """
+        ranks = self._ranks if same_ranks else ranks_in(comm, self.comm, self._ranks)
+        private = self.private.derive(comm, together)
+        return Runtime(comm, self.places, self.settings, self.origin, private, ranks)
 
-    def always_native(self, collective: str) -> bool:
-        """Whether every call of ``collective`` without a word of its own goes to the MPI library, whatever its size."""
-        named = self.settings.named.get(collective)
-        return named == NATIVE if named is not None else self.tuning is None and not has_distance(self.topology)
+    def native_always(self, collective: str) -> bool:
+        """Return True, and note it, if every call of ``collective`` that names no algorithm is the MPI library's."""
+        named, by = self.settings.named.get(collective), self.settings.named_by.get(collective, "")
+        found = native_always(collective, self.size, self.has_distance, self.places.tuning, named, by)
+        if found is not None:
+            self._always.add(collective)
+            self.kinds.note(found)
+        return found is not None
+
+    def _name(self) -> str:
+        """Return the name of the communicator in traces."""
+        return f"{self.comm.Get_name() or 'communicator'} of {self.size} rank{'s' if self.size > 1 else ''}"
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -172,12 +146,19 @@ class Runtime:
             if decision.algorithm == NATIVE:
                 return self._leave(read)
             plan = self.programs.plan(read, decision.algorithm)
-        self.programs.run(self.private, plan, read)
+        self._run(plan, read)
         if read.result is not None:
             read.result.deliver()
         if read.fault:
             raise BufferError(read.fault)
         return True
+
+    def _run(self, plan: Plan, read: Read) -> None:
+        try:
+            self.programs.run(self.carrier, plan, read)
+        except MPI.Exception as error:  # of the carrier or an operation: for the handler of this communicator
+            self.comm.Call_errhandler(error.Get_error_code())
+            raise
 
     def _leave(self, read: Read) -> Literal[False]:
         """Leave a call to the MPI library; one with a fault is made here, before the fault is said."""
@@ -217,7 +198,8 @@ class Runtime:
             raise AlgorithmError(f"{nbytes} bytes, root {root}: needs bytes ≥ 0 and a root of 0..{self.size - 1}")
         return self.kinds.explain(Call(collective, -(-nbytes // blocks), 1, root, algorithm, traits))
 
-    def note_native(self, collective: str) -> None:
-        """Note that every call of ``collective`` goes to the MPI library."""
-        self._always.add(collective)
-        self.kinds.note(replace(self.kinds.decide(Call(collective, 0, 1, traits=PLAIN)), nbytes=None))
+    def note_uncovered(self, call: str) -> None:
+        """Note, once, a call that is mpi4py's own."""
+        if call not in self._always:
+            self._always.add(call)
+            self.kinds.note(Decision(call, None, NATIVE, NATIVE, "not covered by topocomm"))

@@ -129,6 +129,22 @@ class Topology:
         return int((self.places[a] == self.places[b]).sum())
 
     @cached_property
+    def _columns(self) -> list[list[int]]:
+        return [column.tolist() for column in self.places.T]
+
+    @cached_property
+    def has_distance(self) -> bool:
+        """True if some ranks are nearer to each other than others are, beyond the inside of one node."""
+        return self.has_distance_among(range(self.size))
+
+    def has_distance_among(self, ranks: Sequence[int]) -> bool:
+        """Return :attr:`has_distance` of the topology restricted to ``ranks``, without making it."""
+        kinds = [len({column[rank] for rank in ranks}) for column in self._columns]
+        if "node" in self.levels and kinds[self.levels.index("node")] == 1:
+            return False
+        return any(1 < count < len(ranks) for count in kinds)
+
+    @cached_property
     def nesting(self) -> list[IntArray]:
         """The partitions of the virtual ranks, from one place that holds all to every rank alone.
 
@@ -168,6 +184,10 @@ class Topology:
             plural = "" if len(c) == 1 else "es" if level.endswith(("ch", "s", "x")) else "s"
             parts.append(f"{len(c)} {level}{plural} of {size}")
         return ", ".join(parts) + (", in topology order" if self.is_sorted else ", not in topology order")
+
+    def __reduce__(self) -> tuple[type[Topology], tuple[tuple[str, ...], npt.NDArray[Any]]]:
+        """Pickle without what follows from levels and labels."""
+        return Topology, (self.levels, self.labels)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Topology) and self.signature == other.signature

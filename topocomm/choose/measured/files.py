@@ -14,6 +14,7 @@ from typing import Any
 from topocomm.algorithms.table import find
 from topocomm.choose.measured.entries import NATIVE, Entry, Key, Timing, Tuning, class_of, merge, per_rank
 from topocomm.collectives import COLLECTIVES
+from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology.documents import load_json, read_text
 
@@ -34,7 +35,6 @@ __all__ = [
 
 FORMAT = "topocomm-tuning"
 VERSION = 1
-ENGINES = ("p2p",)
 MOST_BYTES = 1 << 50
 MOST_RANKS = 1 << 24
 MOST_SECONDS = 1e6

@@ -10,6 +10,7 @@ from mpi4py import MPI
 from topocomm.errors import TopologyError
 from topocomm.topology.documents import read_text
 from topocomm.topology.files import Placement
+from topocomm.topology.live import objects
 from topocomm.topology.live.cores import ANY, own_place
 from topocomm.topology.topology import Topology
 
@@ -26,10 +27,10 @@ def discover(comm: MPI.Intracomm) -> Topology:
     """
     shared = comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.rank)
     try:
-        node_leader = shared.bcast(comm.rank)
+        node_leader = objects.bcast(shared, comm.rank)
     finally:
         shared.Free()
-    rows = comm.allgather((f"{MPI.Get_processor_name()}#{node_leader}", *own_place()))
+    rows = objects.allgather(comm, (f"{MPI.Get_processor_name()}#{node_leader}", *own_place()))
     kept = [k for k in range(3) if any(row[k] != ANY for row in rows)]
     return Topology([("node", "socket", "core")[k] for k in kept], [[row[k] for k in kept] for row in rows])
 
@@ -46,8 +47,8 @@ def site_of(comm: MPI.Intracomm, path: str) -> Placement:
     """
     from topocomm.topology.sites import read_site  # many files, which few jobs need
 
-    hosts = comm.gather(MPI.Get_processor_name())
-    return _on_root(comm, lambda: read_site(path, hosts=hosts or ()))
+    hosts = objects.allgather(comm, MPI.Get_processor_name())
+    return _on_root(comm, lambda: read_site(path, hosts=hosts))
 
 
 def _on_root(comm: MPI.Intracomm, read: Callable[[], T]) -> T:
@@ -58,7 +59,7 @@ def _on_root(comm: MPI.Intracomm, read: Callable[[], T]) -> T:
             answer = read(), ""
         except TopologyError as e:
             answer = None, f"{e} (on rank 0)"
-    answer = comm.bcast(answer)
+    answer = objects.bcast(comm, answer)
     assert answer is not None
     found, error = answer
     if error:
@@ -70,11 +71,12 @@ def _on_root(comm: MPI.Intracomm, read: Callable[[], T]) -> T:
 def placed(comm: MPI.Intracomm, placement: Placement) -> Topology:
     """The topology of ``comm`` under ``placement``. Collective; raises TopologyError on every rank if it does not fit.
 
-    A by-rank placement describes the ranks of ``MPI.COMM_WORLD`` if it has as many rows, else those of ``comm``.
+    A by-rank placement describes the ranks of ``MPI.COMM_WORLD`` if it has as many rows, else those of ``comm``, as
+    in a program without ``MPI_Init``.
     """
-    hosts = comm.allgather(MPI.Get_processor_name())
+    hosts = objects.allgather(comm, MPI.Get_processor_name())
     world = MPI.COMM_WORLD
-    if placement.ranks is None or len(placement.ranks) != world.size:
+    if placement.ranks is None or not MPI.Is_initialized() or len(placement.ranks) != world.size:
         return placement.topology(hosts)
     group, everybody = comm.Get_group(), world.Get_group()
     try:

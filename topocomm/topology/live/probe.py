@@ -28,6 +28,7 @@ from mpi4py import MPI
 from topocomm.arrays import IntArray
 from topocomm.errors import TopologyError
 from topocomm.topology.files import Placement
+from topocomm.topology.live import objects
 from topocomm.topology.live.discover import placed
 from topocomm.topology.live.levels import FloatArray, Found, find_levels, join, leaders_of
 from topocomm.topology.live.measured import Effort, Measured, placement_of
@@ -71,7 +72,7 @@ def measure(
 
     Raises TopologyError on every rank if ``seconds`` is not positive, or there are too many ends.
     """
-    seconds = float(comm.bcast(seconds))
+    seconds = float(objects.bcast(comm, seconds))
     if not 0 < seconds < float("inf"):
         raise TopologyError(f"the time for probing must be a positive number of seconds, found {seconds:g}")
     began = time.perf_counter()
@@ -80,7 +81,7 @@ def measure(
         outcome = _probe_hosts(private, seconds, by_name, progress)
     finally:
         private.Free()
-    effort = comm.bcast(replace(outcome.effort, seconds=time.perf_counter() - began))
+    effort = objects.bcast(comm, replace(outcome.effort, seconds=time.perf_counter() - began))
     topology = placed(comm, outcome.placement)
     ends = "hosts" if outcome.by_host else "ranks"
     return Measured(outcome.placement, topology, outcome.found.confidence, ends, outcome.names, outcome.found, effort)
@@ -118,10 +119,10 @@ def _hosts(comm: MPI.Intracomm) -> list[tuple[str, int]]:
     """Host name and lowest rank it shares memory with, for every rank."""
     shared = comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.rank)
     try:
-        leader = shared.bcast(comm.rank)
+        leader = objects.bcast(shared, comm.rank)
     finally:
         shared.Free()
-    return comm.allgather((MPI.Get_processor_name(), leader))
+    return objects.allgather(comm, (MPI.Get_processor_name(), leader))
 
 
 def _numbered(keys: Sequence[Hashable]) -> list[int]:
@@ -154,7 +155,7 @@ def _outcome(
         finally:
             some.Free()
     quiet_barrier(comm)
-    answer = comm.bcast(answer)
+    answer = objects.bcast(comm, answer)
     if isinstance(answer, TopologyError):
         raise answer
     assert answer is not None
@@ -166,7 +167,7 @@ def _pairs_at_once(comm: MPI.Intracomm, ends: Sequence[int]) -> int | None:
     """How many pairs may meet at once: where several ends may share cores, as many as all cores serve."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     hosts = len(set(_hosts(comm)))
-    least = comm.allreduce(cores, MPI.MIN)
+    least = min(objects.allgather(comm, cores))
     return None if max(ends) + 1 <= hosts else hosts * max(1, least // 2)
 
 
@@ -193,7 +194,7 @@ def _near(comm: MPI.Intracomm, ends: Sequence[int], between: _Outcome) -> bool:
         near = any(medians[kind] <= between.effort.medians[kind] for kind in KINDS)
         some.Free()
     quiet_barrier(comm)
-    return bool(comm.bcast(near, root=min(mine)))
+    return bool(objects.bcast(comm, near, root=min(mine)))
 
 
 class _Tournaments:
@@ -218,7 +219,8 @@ class _Tournaments:
         repeated, rounds = self._repeat(sampled)
         distances = {kind: np.array([d[kind][sampled] for d in repeated]) for kind in KINDS}
         # one end judges for all: last bits of the figures may differ between processors
-        found: Found = self.comm.bcast(find_levels(distances, RATIOS) if self.comm.rank == 0 else None)
+        found = objects.bcast(self.comm, find_levels(distances, RATIOS) if self.comm.rank == 0 else None)
+        assert found is not None
         rows = np.full((n, len(found.levels)), -1, np.int64)
         for depth, level in enumerate(found.levels):
             rows[sampled, depth] = level.places
@@ -233,7 +235,7 @@ class _Tournaments:
         trial = tournament(self.comm.size, _TRIAL, self.at_once, 1)
         while True:
             self.meeting.meet("exchange", trial)  # connects
-            taken = self.comm.allgather(float(np.nanmax([0.0, *self.meeting.meet("exchange", trial)])))
+            taken = objects.allgather(self.comm, float(np.nanmax([0.0, *self.meeting.meet("exchange", trial)])))
             if np.median([x for x in taken if x > 0]) >= _ENOUGH_SECONDS or self.meeting.nbytes >= _MOST_BYTES:
                 return
             self.meeting.resize(self.meeting.nbytes * 4)
@@ -257,7 +259,7 @@ class _Tournaments:
     def _median_ping(self, rounds: IntArray, some: Sequence[int]) -> float:
         """Median over ``some`` ends, each with one partner, the better of two tries: the first may connect."""
         tries = [self.meeting.meet("mean", rounds) for _ in range(2)]
-        taken = self.comm.allgather(float(np.nanmin([np.inf, *tries[0], *tries[1]])))
+        taken = objects.allgather(self.comm, float(np.nanmin([np.inf, *tries[0], *tries[1]])))
         return float(np.median([taken[end] for end in some]))
 
     def _sample(self) -> IntArray:
@@ -267,7 +269,7 @@ class _Tournaments:
         for kind, at_once in self._concurrency.items():
             began = time.perf_counter()
             self.meeting.meet(kind, tournament(n, _TRIAL, at_once, 2))
-            took[kind] = self.comm.allreduce((time.perf_counter() - began) / 2, MPI.MAX)
+            took[kind] = max(objects.allgather(self.comm, (time.perf_counter() - began) / 2))
         size = min(n, MOST_SAMPLED)
         while size > 16:
             needed = sum(rounds_of_tournament(size, self._concurrency[kind]) * took[kind] for kind in KINDS)
@@ -299,7 +301,7 @@ class _Tournaments:
             )
             now = time.perf_counter()
             enough = len(repeated) >= REPETITIONS or (len(repeated) >= 2 and 2 * now - began > self.deadline)
-            more = bool(self.comm.bcast(not enough))
+            more = bool(objects.bcast(self.comm, not enough))
         return repeated, rounds
 
     def _share(self, done: float) -> OnProgress | None:

@@ -1,0 +1,40 @@
+"""Python objects over all ranks of a communicator, by calls on buffers.
+
+mpi4py's own ``bcast`` and ``allgather`` keep a lock as an attribute of ``MPI.COMM_SELF``, which a program without
+``MPI_Init`` (Sessions) does not have; under MPICH they abort it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TypeVar
+
+import numpy as np
+from mpi4py import MPI
+
+__all__ = ["allgather", "bcast"]
+
+T = TypeVar("T")
+
+
+def bcast(comm: MPI.Comm, value: T, root: int = 0) -> T:
+    """Return the value of rank ``root``, broadcast to all. Collective; needs a value that can be pickled."""
+    at_root = comm.Get_rank() == root
+    data = np.frombuffer(pickle.dumps(value), np.uint8) if at_root else None
+    size = np.array([0 if data is None else len(data)], np.int64)
+    comm.Bcast(size, root)
+    buffer = np.empty(int(size[0]), np.uint8) if data is None else data.copy()
+    comm.Bcast(buffer, root)
+    found: T = pickle.loads(buffer.tobytes()) if not at_root else value
+    return found
+
+
+def allgather(comm: MPI.Comm, value: T) -> list[T]:
+    """Return the values of all ranks, by rank. Collective; needs values that can be pickled."""
+    data = np.frombuffer(pickle.dumps(value), np.uint8)
+    sizes = np.empty(comm.Get_size(), np.int64)
+    comm.Allgather(np.array([len(data)], np.int64), sizes)
+    everything = np.empty(int(sizes.sum()), np.uint8)
+    comm.Allgatherv(data, [everything, sizes.tolist()])
+    ends = np.cumsum(sizes)
+    return [pickle.loads(everything[end - size : end].tobytes()) for size, end in zip(sizes, ends, strict=True)]
