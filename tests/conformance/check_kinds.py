@@ -11,7 +11,7 @@ from mpi4py import MPI
 
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.kinds import MOST_SIZES
-from topocomm.comm.programs import MOST_PLANS
+from topocomm.comm.programs import KEPT_SIZES
 
 NAMED = {"allreduce": "rabenseifner", "bcast": "binomial", "reduce_scatter": "ring", "gather": "binomial"}
 
@@ -77,9 +77,9 @@ def every_call_is_compared_where_that_is_asked_for(world: MPI.Intracomm) -> None
 def memory_is_bounded_for_ever_new_sizes(world: MPI.Intracomm) -> None:
     comm = wrap(world, "cyclic", algorithm=NAMED)
     state = comm._state
-    for n in range(1, MOST_PLANS // 2):
+    for n in range(1, KEPT_SIZES // 2):
         _vary(comm, n, 0)
-    assert len(state.programs._plans) == MOST_PLANS
+    assert len(state.programs._sized) == KEPT_SIZES
     natives = wrap(world, "cyclic")
     natives.Bcast(np.zeros(8))
     sizes = natives._state.kinds.native_sizes("bcast")

@@ -9,8 +9,10 @@ from topocomm import BufferError, ScheduleError, Topology
 from topocomm.algorithms import make_schedule
 from topocomm.collectives import REDUCING
 from topocomm.engines import local
-from topocomm.plan import block_cuts, make_plan
+from topocomm.engines.walk import Loaded, walk
+from topocomm.plan.bind import bind
 from topocomm.schedule import RankSchedule, Recv, Round, Schedule
+from topocomm.schedule.blocks import block_cuts
 from topocomm.topology import random_places, reorder_ranks
 
 DTYPES = ("i1", "u2", "i4", "u8", "f4", "f8", "c16", "S3")
@@ -152,10 +154,12 @@ def check_in_place(schedule, data):
         if here:
             room[own][: len(data[r])] = data[r]
         send = room[own] if here else data[r]
-        plan = make_plan(schedule, r, counts, 4, here)
+        loaded = Loaded(bind(schedule, r, here))
+        sized = loaded.size(counts, 4)
         regions = (np.ascontiguousarray(send).view(np.uint8) if not here else send.view(np.uint8), room.view(np.uint8),
-                   np.empty(plan.scratch_bytes, np.uint8))  # fmt: skip
-        programs.append(local._rank_program(plan, r, regions, mail, np.dtype("i4"), np.add))
+                   np.empty(sized.scratch_bytes, np.uint8), np.empty(sized.own_bytes, np.uint8))  # fmt: skip
+        combine = local._combine(np.dtype("i4"), np.add)
+        programs.append(walk(sized, regions, local._Port(mail, r), combine))
         buffers.append(guarded)
     local._run_all(programs, mail, schedule)
     for r, guarded in enumerate(buffers):

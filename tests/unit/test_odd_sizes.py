@@ -7,7 +7,7 @@ import pytest
 
 from topocomm.algorithms import TABLE, make_schedule
 from topocomm.engines import local
-from topocomm.plan import block_cuts
+from topocomm.schedule.blocks import block_cuts
 from topocomm.topology import groups_of, reorder_ranks
 
 P = 24

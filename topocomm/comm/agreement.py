@@ -11,7 +11,7 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import IntArray
-from topocomm.engines.p2p import Carrier
+from topocomm.engines.messages import Carrier
 from topocomm.errors import BufferError, Error
 from topocomm.topology.live import objects
 from topocomm.topology.live.meeting import quiet_barrier

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from topocomm.engines.p2p import Carrier
+from topocomm.engines.messages import Carrier
 
 __all__ = ["TAGS", "Private"]
 

@@ -1,4 +1,4 @@
-"""Schedules and plans that a communicator has made, and running them. The only place that makes or runs a plan."""
+"""Schedules and programs that a communicator has made, and running them. Nothing else makes or runs one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from topocomm.arrays import Bytes, IntArray
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm.call import Call, Read
 from topocomm.comm.recent import Recent
-from topocomm.engines import p2p
-from topocomm.plan import Plan, block_cuts, make_plan
+from topocomm.engines import messages
+from topocomm.engines.walk import Loaded, Sized
+from topocomm.plan.bind import bind
 from topocomm.schedule import Schedule
+from topocomm.schedule.blocks import block_cuts
 from topocomm.topology import Topology
 
-__all__ = ["KEPT", "MOST_PLANS", "MOST_SCHEDULES", "Programs", "Scratch"]
+__all__ = ["KEPT", "KEPT_SIZES", "MOST_PROGRAMS", "Programs", "Scratch"]
 
-MOST_SCHEDULES, MOST_PLANS = 64, 256
-"""Schedules (by collective, algorithm, root and order) and plans (by call) that a communicator remembers."""
+MOST_PROGRAMS, KEPT_SIZES = 64, 256
+"""Programs (by collective, algorithm, root, order and place) and sizes of them (by call) that a communicator keeps."""
 KEPT = 1 << 25
 """Bytes of scratch memory that a process keeps between calls, for all communicators together."""
 
@@ -64,47 +66,58 @@ class _Key(NamedTuple):
     ordered: bool
 
 
-def _block_counts(call: Call, schedule: Schedule) -> int | Sequence[int] | IntArray:
-    """Elements of the blocks into which the schedule cuts the call's vector."""
+def _block_counts(call: Call, nslots: int) -> int | Sequence[int] | IntArray:
+    """Return the elements of each block into which a schedule of ``nslots`` slots cuts the call's vector."""
     if isinstance(call.counts, tuple) or COLLECTIVES[call.collective].counts_block:
         return call.counts
-    return np.diff(block_cuts(call.counts, schedule.nslots))
+    return np.diff(block_cuts(call.counts, nslots))
 
 
 class Programs:
-    """The schedules and plans of one rank of a communicator."""
+    """The schedules and programs of one rank of a communicator."""
 
     def __init__(self, rank: int, topology: Callable[[], Topology]) -> None:
         self.rank = rank
         self._topology = topology
-        self._schedules: Recent[_Key, Schedule] = Recent(MOST_SCHEDULES)
-        self._plans: Recent[tuple[Call, bool], Plan] = Recent(MOST_PLANS)
+        self._schedules: Recent[_Key, Schedule] = Recent(MOST_PROGRAMS)
+        self._loaded: Recent[tuple[_Key, bool], Loaded] = Recent(MOST_PROGRAMS)
+        self._sized: Recent[tuple[Call, bool], Sized] = Recent(KEPT_SIZES)
 
     def schedule(self, call: Call, algorithm: str) -> Schedule:
-        """The schedule for a call. Raises AlgorithmError if the algorithm cannot serve it."""
-        key = _Key(call.collective, algorithm, call.root, not call.traits.commutative)
+        """Return the schedule for a call. Raises AlgorithmError if the algorithm cannot serve it."""
+        key = _key(call, algorithm)
         found = self._schedules.get(key)
         if found is None:
             found = self._schedules.put(key, make_schedule(key.collective, algorithm, self._topology(), *key[2:]))
         return found
 
-    def known(self, read: Read) -> Plan | None:
-        """The plan of a call seen before, if it is still there."""
-        return self._plans.get((read.call, read.in_place))
+    def known(self, read: Read) -> Sized | None:
+        """Return the program of a call seen before with its sizes, if it is still there."""
+        return self._sized.get((read.call, read.in_place))
 
-    def plan(self, read: Read, algorithm: str) -> Plan:
-        """Make the plan of a call by ``algorithm``."""
-        call, schedule = read.call, self.schedule(read.call, algorithm)
-        plan = make_plan(schedule, self.rank, _block_counts(call, schedule), call.itemsize, read.in_place)
-        return self._plans.put((call, read.in_place), plan)
+    def make(self, read: Read, algorithm: str) -> Sized:
+        """Return the program of a call by ``algorithm``, with the sizes of the call."""
+        call, key = read.call, (_key(read.call, algorithm), read.in_place)
+        loaded = self._loaded.get(key)
+        if loaded is None:
+            program = bind(self.schedule(call, algorithm), self.rank, read.in_place)
+            loaded = self._loaded.put(key, messages.load(program))
+        counts = _block_counts(call, loaded.program.nslots)
+        return self._sized.put((call, read.in_place), loaded.size(counts, call.itemsize))
 
-    def run(self, carrier: p2p.Carrier, plan: Plan, read: Read) -> None:
-        """Run a plan on the memory of a call."""
+    def run(self, carrier: messages.Carrier, sized: Sized, read: Read) -> None:
+        """Run a program on the memory of a call."""
         send, recv = read.send, read.recv
         if not recv.flags.writeable:  # of a broadcast's root, whose own blocks a schedule may write once more
             send = recv = recv.copy()
-        scratch = _scratch.take(plan.scratch_bytes)
+        cut, end = sized.scratch_bytes, sized.scratch_bytes + sized.own_bytes
+        scratch = _scratch.take(end)
         try:
-            p2p.run(carrier, plan, (send, recv, scratch), read.op, read.datatype)
+            regions = send, recv, scratch[:cut], scratch[cut:end]
+            messages.start(carrier, sized, regions, read.op, read.datatype, read.call.itemsize).wait()
         finally:
             _scratch.give_back(scratch)
+
+
+def _key(call: Call, algorithm: str) -> _Key:
+    return _Key(call.collective, algorithm, call.root, not call.traits.commutative)

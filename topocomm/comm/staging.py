@@ -13,7 +13,7 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
-from topocomm.engines.p2p import Carrier
+from topocomm.engines.messages import Carrier
 
 __all__ = ["Caller", "error_of", "fill", "take"]
 

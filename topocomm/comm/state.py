@@ -20,9 +20,9 @@ from topocomm.comm.private import Private
 from topocomm.comm.programs import Programs
 from topocomm.comm.readers import ForLibraryError, KnownToAllError
 from topocomm.comm.settings import Settings
-from topocomm.engines.p2p import Carrier
+from topocomm.engines.messages import Carrier
+from topocomm.engines.walk import Sized
 from topocomm.errors import AlgorithmError, BufferError
-from topocomm.plan import Plan
 from topocomm.topology import Topology
 
 __all__ = ["Runtime"]
@@ -140,22 +140,22 @@ class Runtime:
         raise trouble
 
     def _make(self, read: Read) -> bool:
-        plan = None if self.settings.check_always else self.programs.known(read)
-        if plan is None:
+        sized = None if self.settings.check_always else self.programs.known(read)
+        if sized is None:
             decision = self.kinds.decision(read)
             if decision.algorithm == NATIVE:
                 return self._leave(read)
-            plan = self.programs.plan(read, decision.algorithm)
-        self._run(plan, read)
+            sized = self.programs.make(read, decision.algorithm)
+        self._run(sized, read)
         if read.result is not None:
             read.result.deliver()
         if read.fault:
             raise BufferError(read.fault)
         return True
 
-    def _run(self, plan: Plan, read: Read) -> None:
+    def _run(self, sized: Sized, read: Read) -> None:
         try:
-            self.programs.run(self.carrier, plan, read)
+            self.programs.run(self.carrier, sized, read)
         except MPI.Exception as error:  # of the carrier or an operation: for the handler of this communicator
             self.comm.Call_errhandler(error.Get_error_code())
             raise

@@ -1,4 +1,4 @@
-"""Engines: how the bytes of a plan move. ``local`` in one process; ``p2p`` as mpi4py messages."""
+"""Engines: how a program's bytes move. ``walk`` interprets over a port; ``local``: one process; ``messages``: MPI."""
 
 __all__ = ["ENGINES"]
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from topocomm.arrays import Bytes
+from topocomm.arrays import Bytes, IntArray
 from topocomm.collectives import COLLECTIVES
+from topocomm.engines.walk import Combine, Loaded, walk
 from topocomm.errors import BufferError, ScheduleError
-from topocomm.plan import Message, Plan, PlanRound, block_cuts, make_plan
-from topocomm.plan.moves import Regions
-from topocomm.schedule import Combine, Schedule
+from topocomm.plan.bind import bind
+from topocomm.plan.program import Program
+from topocomm.schedule import Schedule
+from topocomm.schedule.blocks import block_cuts
 
-__all__ = ["run"]
+__all__ = ["run", "run_programs"]
 
 Array: TypeAlias = npt.NDArray[np.generic]
 Operation: TypeAlias = Callable[[Array, Array], Array]
@@ -29,51 +32,49 @@ class _Mail:
         self.boxes: dict[tuple[int, int], deque[Bytes]] = defaultdict(deque)
         self.events = 0
 
-    def send(self, source: int, target: int, content: Bytes) -> None:
-        self.boxes[source, target].append(content)
-        self.events += 1
 
-    def receive(self, source: int, target: int) -> Bytes:
-        self.events += 1
-        return self.boxes[source, target].popleft()
+class _Port:
+    """One rank's port: what it sends is copied at once, what it expects is fetched when it is waited for."""
 
+    def __init__(self, mail: _Mail, rank: int) -> None:
+        self.mail, self.rank = mail, rank
+        self.expected: dict[int, deque[tuple[int, Bytes]]] = defaultdict(deque)
 
-def _rank_program(
-    plan: Plan, rank: int, regions: Regions, mail: _Mail, dtype: np.dtype[np.generic], op: Operation
-) -> Generator[None, None, None]:
-    """One rank, step by step; yields while it waits for a message."""
-    for move in plan.load:
-        move.run(regions)
-    for rnd in plan.rounds:
-        for move in rnd.pack:
-            move.run(regions)
-        for m in rnd.sends:
-            mail.send(rank, m.peer, m.view(regions).copy())
-        for move in rnd.local:
-            move.run(regions)
-        for m in rnd.recvs:
-            while not mail.boxes[m.peer, rank]:
-                yield
-            m.view(regions)[:] = mail.receive(m.peer, rank)
-        _finish(rnd, regions, dtype, op)
-    for move in plan.store:
-        move.run(regions)
+    def send(self, peer: int, number: int, data: Bytes) -> None:
+        self.mail.boxes[self.rank, peer].append(data.copy())
+        self.mail.events += 1
 
+    def expect(self, peer: int, number: int, data: Bytes) -> None:
+        self.expected[peer].append((number, data))
 
-def _finish(rnd: PlanRound, regions: Regions, dtype: np.dtype[np.generic], op: Operation) -> None:
-    for move in rnd.unpack:
-        move.run(regions)
-    for red in rnd.reductions:
-        for move in red.gather:
-            move.run(regions)
-        received, held = (_typed(m, regions, dtype) for m in (red.received, red.held))
-        held[:] = op(received, held) if red.order is Combine.BEFORE else op(held, received)
-        for move in red.scatter:
-            move.run(regions)
+    def arrived(self, peer: int, number: int) -> bool:
+        posted, box = self.expected[peer], self.mail.boxes[peer, self.rank]
+        while posted and posted[0][0] <= number:
+            if not box:
+                return False
+            (_, into), data = posted.popleft(), box.popleft()
+            if len(into) != len(data):
+                raise ScheduleError(f"rank {self.rank} expects {len(into)} bytes of {peer}, which sends {len(data)}")
+            into[:] = data
+            self.mail.events += 1
+        return True
+
+    def sent(self, peer: int, number: int) -> bool:
+        return True
+
+    def exchange(self, to: int, number: int, data: Bytes, source: int, expected: int, into: Bytes) -> bool:
+        return False
+
+    def fence(self) -> bool:
+        return all(self.arrived(peer, posted[-1][0]) for peer, posted in self.expected.items() if posted)
 
 
-def _typed(message: Message, regions: Regions, dtype: np.dtype[np.generic]) -> Array:
-    return message.view(regions).view(dtype)
+def _combine(dtype: np.dtype[np.generic], op: Operation) -> Combine:
+    def combine(landed: Bytes, held: Bytes, before: bool) -> None:
+        a, b = landed.view(dtype), held.view(dtype)
+        b[:] = op(a, b) if before else op(b, a)
+
+    return combine
 
 
 def run(schedule: Schedule, inputs: Sequence[Array], op: Operation = np.add) -> list[Array]:
@@ -99,23 +100,35 @@ def run(schedule: Schedule, inputs: Sequence[Array], op: Operation = np.add) -> 
     ScheduleError
         If the ranks wait for each other for ever.
     """
+    return run_programs(schedule, _programs(schedule), inputs, op)
+
+
+@lru_cache(maxsize=4)
+def _programs(schedule: Schedule) -> tuple[Program, ...]:
+    return tuple(bind(schedule, r) for r in range(schedule.size))
+
+
+def run_programs(
+    schedule: Schedule, programs: Sequence[Program], inputs: Sequence[Array], op: Operation = np.add
+) -> list[Array]:
+    """Run the programs of all ranks, bound from ``schedule``; else as :func:`run`."""
     dtype = np.dtype(next(a.dtype for a in inputs))
-    counts = _counts(schedule, inputs)
-    mail = _Mail()
-    outputs, programs = [], []
-    for r in range(schedule.size):
-        plan = make_plan(schedule, r, counts, dtype.itemsize)
+    counts, mail = _counts(schedule, inputs), _Mail()
+    outputs, walks = [], []
+    for r, program in enumerate(programs):
+        loaded = Loaded(program)
+        sized = loaded.size(counts, dtype.itemsize)
         out = np.empty(_out_count(schedule, r, counts), dtype)
-        scratch = np.empty(plan.scratch_bytes, np.uint8)
-        regions = (np.ascontiguousarray(inputs[r]).view(np.uint8).reshape(-1), out.view(np.uint8), scratch)
+        scratch, own = (np.empty(n, np.uint8) for n in (sized.scratch_bytes, sized.own_bytes))
+        regions = np.ascontiguousarray(inputs[r]).view(np.uint8).reshape(-1), out.view(np.uint8), scratch, own
         outputs.append(out)
-        programs.append(_rank_program(plan, r, regions, mail, dtype, op))
-    _run_all(programs, mail, schedule)
+        walks.append(walk(sized, regions, _Port(mail, r), _combine(dtype, op)))
+    _run_all(walks, mail, schedule)
     return outputs
 
 
-def _run_all(programs: list[Generator[None, None, None]], mail: _Mail, schedule: Schedule) -> None:
-    waiting = dict(enumerate(programs))
+def _run_all(walks: list[Generator[None, None, None]], mail: _Mail, schedule: Schedule) -> None:
+    waiting = dict(enumerate(walks))
     while waiting:
         before = mail.events, len(waiting)
         for rank, program in list(waiting.items()):
@@ -125,7 +138,7 @@ def _run_all(programs: list[Generator[None, None, None]], mail: _Mail, schedule:
             raise ScheduleError(f"{schedule.collective} {schedule.algorithm}: ranks {sorted(waiting)} wait for ever")
 
 
-def _counts(schedule: Schedule, inputs: Sequence[Array]) -> int | npt.NDArray[np.int64]:
+def _counts(schedule: Schedule, inputs: Sequence[Array]) -> int | IntArray:
     if len(inputs) != schedule.size:
         raise BufferError(f"{len(inputs)} inputs for {schedule.size} ranks; give one a rank")
     blocks = [len(schedule.part(r).load) // schedule.pieces for r in range(schedule.size)]
@@ -145,7 +158,7 @@ def _counts(schedule: Schedule, inputs: Sequence[Array]) -> int | npt.NDArray[np
     return np.diff(block_cuts(length, nblocks))
 
 
-def _out_count(schedule: Schedule, rank: int, counts: int | npt.NDArray[np.int64]) -> int:
+def _out_count(schedule: Schedule, rank: int, counts: int | IntArray) -> int:
     stored = len(schedule.part(rank).store) // schedule.pieces
     if isinstance(counts, int):
         return stored * counts

@@ -101,7 +101,7 @@ class _Homes:
         stored = np.zeros(nslots, bool)
         stored[store] = True
         same = len(load) == len(store) and bool((load == store).all())
-        stays = not in_place or same or len(load) == pieces != len(store)
+        stays = not in_place or same or len(load) == 0 or len(load) == pieces != len(store)
         self.place = np.full(nslots, -1, np.int64)  # in the numbering of all roles, one after the other
         self.recv_base, self.scratch_base = len(load), len(load) + len(store)
         in_recv = _is_run(part.store) and stays and not (written & ~stored).any()
@@ -147,8 +147,8 @@ class _Homes:
         yield from itertools.pairwise(cuts)
 
     def _breaks(self, places: IntArray) -> IntArray:
-        new_role = np.isin(places[1:], self.bases)
-        return np.asarray((np.diff(places) != 1) | new_role)
+        after = places[1:]
+        return np.asarray((after - places[:-1] != 1) | (after == self.recv_base) | (after == self.scratch_base))
 
     def copies(self, source: IntArray, target: IntArray) -> tuple[IntArray, IntArray, IntArray]:
         """Cut a copy into runs: first places of source and target, and lengths."""
@@ -163,10 +163,11 @@ class _Binder:
         self.schedule, self.part, self.rank, self.in_place = schedule, part, rank, in_place
         self.homes = _Homes(part, schedule.nslots, schedule.pieces, in_place)
         places = int(self.homes.ends[-1])
-        self.reading = [0] * places  # the last message under way that is sent from a place
-        self.writing = [0] * places  # the last one that arrives in, or is combined into it
+        self.known: Places = [(places, 1)]
+        """What messages without blocks carry: that their sender has come so far. A place of its own, not in memory."""
+        self.reading = [0] * (places + 1)  # the last message under way that is sent from a place
+        self.writing = [0] * (places + 1)  # the last one that arrives in, or is combined into it
         self.pending: list[_Pending] = [_Pending(0, 0, 0, [], done=True)]
-        self.signals: list[int] = []  # messages under way of no blocks: they say that somebody has come this far
         self.sent: dict[int, int] = {}
         self.posted: dict[int, int] = {}
         self.rows: list[tuple[int, ...]] = []
@@ -174,6 +175,7 @@ class _Binder:
         self.step_chunks: list[IntArray] = []
         self.run_chunks: list[IntArray] = []
         self.run_count = 0
+        self.round = 0
 
     def bind(self) -> Program:
         homes = self.homes
@@ -327,8 +329,6 @@ class _Binder:
             table[first : first + length] = [number] * length
         message.before = [n for n in sorted(older) if not self.pending[n].done]
         self.pending.append(message)
-        if message.code == RECV and not message.places:
-            self.signals.append(number)
 
     # -- rounds --------------------------------------------------------------------------------------------------------
 
@@ -343,6 +343,7 @@ class _Binder:
             self._track(message, self.writing)
         for r in late:
             self._track(self._post(r, self.homes.runs(r.slots)), self.writing)
+        self.round += 1
 
     def _post_free(self, recvs: Sequence[Recv]) -> tuple[list[_Pending], list[Recv]]:
         """Post the receives whose places are free; leave the others, with all that follow them from the same rank."""
@@ -364,18 +365,16 @@ class _Binder:
         lands = combined or len(places) > 1
         if not lands:
             self._before_writing(places)
-        self._emit(RECV, r.peer, number, 0, places, LAND if lands else 0)
+        self._emit(RECV, r.peer, number, self.round, places, LAND if lands else 0)
         code = REDUCE if combined else COPY if lands else RECV
         flags = (LAND if lands else 0) | (BEFORE if r.combine is Combine.BEFORE else 0)
-        return _Pending(code, r.peer, number, places, flags)
+        return _Pending(code, r.peer, number, places or self.known, flags)
 
     def _send(self, peer: int, places: Places) -> None:
-        while self.signals:  # the receiver may rely on all that this rank has heard of
-            self._finish(self.signals.pop())
-        self._before_reading(places)
+        self._before_reading(places or self.known)
         number = self.sent.get(peer, 0)
         self.sent[peer] = number + 1
-        self._emit(SEND, peer, number, 0, places)
+        self._emit(SEND, peer, number, self.round, places)
         self._track(_Pending(SEND, peer, number, places), self.reading)
 
     def _to_myself(self, rnd: Round) -> None:
@@ -387,8 +386,7 @@ class _Binder:
         for slots, r in zip(give, take, strict=True):
             if r.combine is not Combine.REPLACE:
                 raise ScheduleError(f"rank {self.rank} sends itself a message that is combined; no engine does that")
-            place = self.homes.place
-            self._copy(place[np.asarray(slots, np.int64)], place[np.asarray(r.slots, np.int64)])
+            self._copy(self.homes.place[_index(slots)], self.homes.place[_index(r.slots)])
 
     # -- rounds in short -----------------------------------------------------------------------------------------------
 
@@ -459,6 +457,7 @@ class _Binder:
                 body.append(self._body_step(REDUCE, r.peer, posted[r.peer], at, move, order))
         self.rows.append((LOOP, 0, 0, times, 0, 0, len(body), 0))
         self.rows += body
+        self.round += times
         for r in recvs:
             self.posted[r.peer] = self.posted.get(r.peer, 0) + times
         for s, at in zip(sends, sent, strict=True):
@@ -473,7 +472,7 @@ class _Binder:
         role = self.homes.role(int(at[0]))
         self.runs.append((role, int(at[0]) - int(self.homes.bases[role]), 1, *move))
         self.run_count += 1
-        return code, peer, message, 0, self.run_count - 1, 1, 0, flags
+        return code, peer, message, self.round if code != REDUCE else 0, self.run_count - 1, 1, 0, flags
 
     def _exchanges(self, item: Exchanges) -> None:
         """Many messages of one slot each, two windows of them under way at a time."""
@@ -505,6 +504,9 @@ class _Binder:
             rows = _rows(3 * window[waited] + 5, WAIT, peers[waited], numbers, numbers * 0)
             rows[:, 4], rows[:, 6], rows[:, 8] = 1, 0, flags
             steps.append(rows)
+        for rows in steps[:2]:
+            rows[:, 4] = self.round + rows[:, 0] // 3
+        self.round += last + 1
         joined = np.concatenate(steps)
         self._flush()
         self.step_chunks.append(joined[np.argsort(joined[:, 0], kind="stable"), 1:])

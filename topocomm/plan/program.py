@@ -74,7 +74,7 @@ BEFORE, LAND, SENT = 1, 2, 4
 CODE, PEER, MESSAGE, COUNT, FIRST, RUNS, SOURCE, FLAGS = range(8)
 """Columns of a step. FIRST, RUNS: its runs (of the target; of the source of a SEND). SOURCE: the first of as many runs
 of a COPY's source, -1: the landing of message MESSAGE of PEER; of a LOOP the steps of its body. COUNT: messages of a
-WAIT, repetitions of a LOOP."""
+WAIT, repetitions of a LOOP, the round of a SEND or RECV (of its first repetition)."""
 ROLE, START, LENGTH, STRIDE, MODULUS = range(5)
 """Columns of a run: role, first position, positions; in a loop how far it moves a repetition, and modulo what (0: not
 at all). A run that moves has one position."""
