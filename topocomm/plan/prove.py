@@ -21,8 +21,9 @@ network of Kahn's processes all orders end in the same state, or all of them wit
 engine that buffers lets more happen, never less.
 
 That argument rests on the code that checks the discipline. So orders are run as well, without it: *all* of them as long
-as there are few (:func:`topocomm.plan.orders.explore`), else some at random, and must end alike. In practice "all" is
-feasible for two ranks always, for three and four with most algorithms, hardly for more.
+as there are few (:func:`topocomm.plan.orders.explore`), else some at random, and must end alike. All orders are
+feasible for two and three ranks with every algorithm (at most 1000 states) but those of many segments; for four ranks
+with most (at most 20000).
 """
 
 from __future__ import annotations
