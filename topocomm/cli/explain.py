@@ -9,7 +9,7 @@ from typing import Any
 from topocomm.choose.modelled import Chooser
 from topocomm.cli.arguments import byte_count
 from topocomm.cli.console import log
-from topocomm.cli.places import add_model_arguments, amount, decision_of, machine_of, placement_of, write_json
+from topocomm.cli.modelling import add_model_arguments, amount, decision_of, machine_of, placement_of, write_json
 from topocomm.cli.plot import check_picture, draw_explanation
 from topocomm.model.explain import Explanation
 from topocomm.topology import reorder_ranks

@@ -15,7 +15,7 @@ from typing import Any
 from topocomm.cli.bench.osu import BENCHMARKS
 from topocomm.cli.bench.results import read
 from topocomm.cli.console import launched_rank
-from topocomm.cli.places import amount
+from topocomm.cli.modelling import amount
 from topocomm.errors import Error
 from topocomm.model import transfers
 from topocomm.model.explain import Explanation, pair_loads

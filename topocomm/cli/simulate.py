@@ -9,7 +9,7 @@ from topocomm.algorithms.table import TABLE, parse_name
 from topocomm.choose.modelled import Chooser
 from topocomm.cli.arguments import sizes_of
 from topocomm.cli.console import log
-from topocomm.cli.places import add_model_arguments, decision_of, machine_of, placement_of, write_json
+from topocomm.cli.modelling import add_model_arguments, decision_of, machine_of, placement_of, write_json
 from topocomm.cli.plot import check_picture, draw_sweep
 from topocomm.errors import AlgorithmError
 from topocomm.model.explain import candidates_of

@@ -104,9 +104,9 @@ class Context(Owner):
         self._agree(self.comm.allgather(problem))
         OPEN.add(self)
         if use_messages:
-            from topocomm.rma.messages import Carrier
+            from topocomm.rma.messages import MpiCarrier
 
-            self.messages = Carrier(self)
+            self.messages = MpiCarrier(self)
         if settings.faults:
             status = lib.tc_context_faults(self.handle, ffi.new("tc_faults *", settings.faults))
             problem = f"rank {self.rank}: faults {settings.faults}: {text(status)}" if status else ""

@@ -18,7 +18,7 @@ from topocomm.rma._lib import CARRIED, check, ffi, lib
 from topocomm.rma.handles import Owner
 from topocomm.rma.leaving import LEFT
 
-__all__ = ["Carrier", "too_few_threads"]
+__all__ = ["MpiCarrier", "too_few_threads"]
 
 KIND = slice(4, 8)  # of a message's header
 PUT = 1
@@ -35,7 +35,7 @@ def too_few_threads(rank: int) -> str:
     )
 
 
-class Carrier:
+class MpiCarrier:
     """Sends and receives for one context, on a duplicate of its communicator."""
 
     def __init__(self, context: Owner) -> None:
@@ -116,7 +116,7 @@ def _keep_and_send(_: object, error: BaseException, traceback: Any) -> int:
 
 def _send(user: Any, peer: int, data: Any, size: int) -> int:
     """Send for the C core, which calls this."""
-    carrier: Carrier = ffi.from_handle(user)
+    carrier: MpiCarrier = ffi.from_handle(user)
     carrier.sent = None
     for _ in range(TRIES):
         try:
@@ -138,7 +138,7 @@ def topocomm_poll(user: Any) -> int:
     if CARRIED:
         return int(lib.TC_ERR_TRANSPORT)
     try:
-        carrier: Carrier = ffi.from_handle(user)
+        carrier: MpiCarrier = ffi.from_handle(user)
         return carrier.poll()
     except BaseException as error:
         CARRIED.append(error)
