@@ -10,6 +10,7 @@ import time
 import traceback
 
 import check_choosing  # noqa: F401
+import check_engines  # noqa: F401
 import check_errors  # noqa: F401
 import check_habits  # noqa: F401
 import check_kinds  # noqa: F401

@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import check_choosing  # noqa: F401
+import check_engines  # noqa: F401
 import check_errors  # noqa: F401
 import check_habits  # noqa: F401
 import check_kinds  # noqa: F401

@@ -413,7 +413,7 @@ def walk(  # noqa: PLR0912 (one branch a kind of step)
             if not port.exchange(to, number, data, source, expected, into):
                 port.expect(source, expected, into)
                 port.send(to, number, data)
-                while not port.arrived(source, expected):
+                while not (port.arrived(source, expected) and port.sent(to, number)):
                     yield
         elif code == REDUCE:
             _, landed, end, role, low, high, before = step
