@@ -1,4 +1,4 @@
-"""The overhead of the library: ``native`` on a wrapped communicator beside mpi4py's own, and the p2p engine's rounds.
+"""The overhead of the library: ``native`` on a wrapped communicator beside mpi4py's, and rounds of the Python engine.
 
     mpiexec -n 2 python -m bench.overhead [--json bench/results/overhead.json]
 

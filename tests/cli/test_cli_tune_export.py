@@ -30,7 +30,7 @@ def tuning(same: dict[str, dict[str, str]], name: str) -> Tuning:
             times = {"native": Timing(2.0, 9, 0.1), best: Timing(1.0, 9, 0.1)}
             entries.append(
                 Entry(collective, BASE * 4**i if collective != "barrier" else 0, RANKS, "0" * 16, class_of(collective),
-                      name, "p2p", "2026-01-31T23:59:59Z", times)
+                      name, "python", "2026-01-31T23:59:59Z", times)
             )  # fmt: skip
     return Tuning(tuple(entries))
 

@@ -116,7 +116,7 @@ def test_vectors_that_must_stay_whole_do(collective, commutative, machine):
 
 def _entry(nbytes, fastest):
     times = {name: Timing(2.0, 1, 0.0) for name in ("ring", "direct", NATIVE)} | {fastest: Timing(1.0, 1, 0.0)}
-    call = "allreduce", nbytes, 16, RACKS.signature, "commutative", "Some MPI 1.0", "p2p"
+    call = "allreduce", nbytes, 16, RACKS.signature, "commutative", "Some MPI 1.0", "python"
     return Entry(*call, "2026-01-31T00:00:00Z", times)
 
 
@@ -175,7 +175,7 @@ class Tuned:
 
 
 def test_what_was_measured_overrules_the_model():
-    for name, engine in (("native", "native"), ("textbook_ring", "p2p")):
+    for name, engine in (("native", "native"), ("textbook_ring", "python")):
         tuned = Tuned(name)
         decision = decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, tuned, "Some MPI 1.0"), commutative=False)
         assert (decision.algorithm, decision.engine) == (name, engine)

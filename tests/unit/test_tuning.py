@@ -34,7 +34,7 @@ SCHEMA = Draft202012Validator(json.loads(Path(files.__file__).with_name("tuning.
 def entry(nbytes=65536, collective="allreduce", measured="2026-01-31T23:59:59Z", **times):
     """An entry; times are (median, repetitions, spread), native's by default 2 s."""
     table = {"native": Timing(2.0, 9, 0.1), **{name: Timing(*t) for name, t in times.items()}}
-    return Entry(collective, nbytes, 4, HERE, class_of(collective), MPI, "p2p", measured, table)
+    return Entry(collective, nbytes, 4, HERE, class_of(collective), MPI, "python", measured, table)
 
 
 def best(tuning, nbytes, signature=HERE, commutative=True, library=MPI, collective="allreduce"):
@@ -183,7 +183,7 @@ DROP = object()
         (("entries", 1, "signature"), "0123", "'signature' must be 16 hexadecimal digits", True),
         (("entries", 1, "type_class"), "plain", "'type_class' must be one of commutative, ordered", False),
         (("entries", 1, "library"), None, "'library' must be printable text, found None", True),
-        (("entries", 1, "engine"), "shm", "'engine' must be one of p2p, found 'shm'", True),
+        (("entries", 1, "engine"), "shm", "'engine' must be one of python, found 'shm'", True),
         (("entries", 1, "measured"), "yesterday", "'measured' must be a time as 2026-01-31T23:59:59Z", True),
         (("entries", 1, "algorithms"), [], "'algorithms' must be an object", True),
         (("entries", 1, "algorithms", "native"), DROP, "'algorithms' has no 'native'", True),
@@ -343,3 +343,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_a_point_in_words():
     assert words(entry(ring=(1.0, 9, 0.0))) == ("allreduce 65536 bytes: ring 1000000.00 us, native 2000000.00 us")
     assert words(entry(64, "barrier")) == "barrier 64 bytes: native 2000000.00 us"
+
+
+def test_files_of_the_first_version_name_the_python_engine_otherwise():
+    text = dumps_tuning(Tuning((entry(1024),)))
+    assert '"engine": "python"' in text
+    assert parse_tuning(text.replace('"engine": "python"', '"engine": "p2p"'), "old").entries[0].engine == "python"

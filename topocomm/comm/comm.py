@@ -47,7 +47,7 @@ class Comm(MPI.Intracomm, metaclass=Named):
         needs whole vectors) takes the automatic choice, and its decision says why. Only an algorithm that a call names
         itself is never replaced: it runs, or the call raises AlgorithmError on every rank.
     engine
-        ``"p2p"``, or None for the default.
+        ``"python"``, or None for the default.
     topology
         A :class:`~topocomm.topology.Topology` of these ranks, a placement, the path of a placement file, or
         ``"measured"``: probed with messages, in some seconds (:func:`topocomm.topology.live.probe.measure`). None: as

@@ -85,6 +85,11 @@ def _text(doc: Mapping[str, Any], key: str, where: str) -> str:
     return str(value)
 
 
+def _engine(doc: Mapping[str, Any], where: str) -> str:
+    """Read an engine's name; ``p2p`` is what version 0.1 called the Python engine."""
+    return "python" if doc["engine"] == "p2p" else _one_of(doc, "engine", ENGINES, where)
+
+
 def _one_of(doc: Mapping[str, Any], key: str, values: tuple[str, ...], where: str) -> str:
     value = doc[key]
     _need(isinstance(value, str) and value in values, where, f"{key!r} must be one of {', '.join(values)}, "
@@ -136,7 +141,7 @@ def _entry(value: Any, where: str) -> Entry:
         signature,
         type_class,
         _text(doc, "library", where),
-        _one_of(doc, "engine", ENGINES, where),
+        _engine(doc, where),
         measured,
         {name: _timing(collective, ranks, ordered, name, timing, where) for name, timing in table.items()},
         _text(doc, "placement", where) if "placement" in doc else "",

@@ -61,7 +61,7 @@ class Session:
             self.topology.signature,
             class_of(point.collective, not self.options.ordered),
             self.library,
-            "p2p",
+            "python",
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             algorithms,
             self.topology.describe(),
