@@ -160,6 +160,19 @@ def all_ranks_have_other_memory_at_once(world: MPI.Intracomm) -> None:
 
 
 @check()
+def receives_of_the_program_take_no_message_of_ours(world: MPI.Intracomm) -> None:
+    """From any rank, with any tag, on the communicator itself, which may have one rank only."""
+    comm = wrap(world, "cyclic")
+    pending = world.Irecv(np.zeros(2000), MPI.ANY_SOURCE, MPI.ANY_TAG)
+    for algorithm in (None, "binomial"):
+        comm.Bcast([Device(x := np.full(900, float(world.rank))), MPI.DOUBLE], algorithm=algorithm)
+        assert (x == 0).all()
+    assert not pending.Test()
+    pending.Cancel()
+    pending.Wait()
+
+
+@check()
 def elements_that_reach_beyond_their_extent(world: MPI.Intracomm) -> None:
     """A user operation on overlapping elements: the MPI library's on every rank; an algorithm named is refused."""
     kind = MPI.DOUBLE.Create_contiguous(2).Create_resized(0, 8).Commit()

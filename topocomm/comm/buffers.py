@@ -22,9 +22,10 @@ from topocomm.arrays import Bytes
 from topocomm.comm.staging import Caller, error_of, fill, take
 from topocomm.errors import BufferError
 
-__all__ = ["EMPTY", "Buffer", "parse"]
+__all__ = ["EMPTY", "Buffer", "nbytes_of", "parse"]
 
 EMPTY: Bytes = np.empty(0, np.uint8)
+_OCTET = np.dtype(np.uint8)
 
 
 @dataclass(slots=True)
@@ -57,8 +58,8 @@ class Buffer:
 
 _plain_size: dict[int, int] = {}
 """Size of predefined datatypes that are their own bytes, by handle."""
-_fast: dict[tuple[str, str], tuple[MPI.Datatype, int]] = {}
-"""Datatype and size of the elements of arrays seen before: the way of almost every call."""
+_fast: dict[int, tuple[MPI.Datatype, int]] = {}
+"""Datatype and size of elements by the identity of NumPy's own dtypes, which live as long as NumPy does."""
 _by_dtype: dict[tuple[str, str], MPI.Datatype | None] = {}
 _HOST = (1, 3, 11, 13)
 """DLPack's numbers of devices whose memory the host reads: host, pinned for CUDA and ROCm, managed by CUDA."""
@@ -182,6 +183,42 @@ def _size(datatype: MPI.Datatype) -> int:
     return size
 
 
+def _usual(spec: Any) -> tuple[np.ndarray[Any, Any], int | None, MPI.Datatype, int] | None:
+    """(array, count, datatype, bytes of an element) of the forms that most calls use; None for any other.
+
+    An array in C order, bare or with a datatype that is its own bytes, and maybe a count.
+    """
+    count = None
+    if type(spec) is np.ndarray:
+        known = _fast.get(id(spec.dtype))
+        if known is None or not spec.flags.c_contiguous:
+            return None
+        return spec, None, *known
+    if type(spec) is not list and type(spec) is not tuple:
+        return None
+    if len(spec) == 2:
+        array, datatype = spec
+    elif len(spec) == 3:
+        array, count, datatype = spec
+        if type(count) is not int or count < 0:
+            return None
+    else:
+        return None
+    if type(array) is not np.ndarray or not isinstance(datatype, MPI.Datatype) or not array.flags.c_contiguous:
+        return None
+    itemsize = _plain_size.get(datatype.handle)
+    return (array, count, datatype, itemsize) if itemsize else None
+
+
+def nbytes_of(spec: Any, blocks: int) -> int | None:
+    """Bytes of an argument of ``blocks`` blocks in a usual form, without reading it; None for any other form."""
+    usual = _usual(spec)
+    if usual is None:
+        return None
+    array, count, _, itemsize = usual
+    return array.nbytes if count is None else count * itemsize * blocks
+
+
 def parse(caller: Caller, spec: Any, blocks: int, writable: bool, name: str, operand: bool = False) -> Buffer:
     """Read a buffer argument that holds ``blocks`` blocks; ``operand``: of elements to be reduced.
 
@@ -189,9 +226,19 @@ def parse(caller: Caller, spec: Any, blocks: int, writable: bool, name: str, ope
     raises if it refuses the argument.
     """
     if type(spec) is np.ndarray and blocks == 1 and spec.flags.c_contiguous:
-        known = _fast.get(_dtype_key(spec.dtype))
+        known = _fast.get(id(spec.dtype))
         if known is not None and (not writable or spec.flags.writeable):
-            return Buffer(spec.reshape(-1).view(np.uint8), spec.size, *known)
+            datatype, itemsize = known
+            data = spec.view(_OCTET) if spec.ndim == 1 else spec.reshape(-1).view(_OCTET)
+            return Buffer(data, spec.size, datatype, itemsize)
+    usual = _usual(spec)
+    if usual is not None and (not writable or usual[0].flags.writeable):
+        array, count, datatype, itemsize = usual
+        data, block = array.reshape(-1).view(_OCTET), itemsize * blocks
+        if count is None and len(data) % block == 0:
+            return Buffer(data, len(data) // block, datatype, itemsize)
+        if count is not None and count * block <= len(data):
+            return Buffer(data[: count * block], count, datatype, itemsize)
     parts = _split(spec)
     if parts is not None and parts[0] is MPI.IN_PLACE:
         raise BufferError(f"{name} is MPI.IN_PLACE, which does not count here; give a buffer")
@@ -205,7 +252,11 @@ def parse(caller: Caller, spec: Any, blocks: int, writable: bool, name: str, ope
 
 def _refusal(caller: Caller, spec: Any, writable: bool, name: str) -> Exception:
     """The exception for an argument that mpi4py refuses."""
-    return error_of(caller, spec, writable) or BufferError(f"{name} is no buffer argument: {spec!r:.80}")
+    error = error_of(caller, spec, writable)
+    if error is None:
+        return BufferError(f"{name} is no buffer argument: {spec!r:.80}")
+    error.add_note(name)
+    return error
 
 
 def _in_memory(
@@ -225,8 +276,8 @@ def _in_memory(
         memory = memory[int(displ) * extent :]
     if count is None:
         count = _count(len(memory), extent, blocks, name)
-        if itemsize and isinstance(buf, np.ndarray) and code is None:
-            _fast[_dtype_key(buf.dtype)] = datatype, itemsize
+        if itemsize and isinstance(buf, np.ndarray) and code is None and buf.dtype is np.dtype(buf.dtype.char):
+            _fast[id(buf.dtype)] = datatype, itemsize
     count = int(count)
     needed = count * max(blocks, 1)
     if not itemsize:
@@ -314,6 +365,7 @@ def _through_library(
     whole = spec if count is None else [buf, int(count) * max(blocks, 1), int(displ or 0), code]
     error = error_of(caller, whole, writable)
     if error is not None:
+        error.add_note(name)
         raise error
     datatype = _datatype(buf, code)
     if operand and datatype is None:

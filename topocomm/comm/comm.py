@@ -14,7 +14,7 @@ from topocomm.choose.rule import NATIVE, Decision
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm import given, pickling, readers
 from topocomm.comm import settings as config
-from topocomm.comm.buffers import EMPTY
+from topocomm.comm.buffers import EMPTY, nbytes_of
 from topocomm.comm.kinds import ALWAYS, NativeSizes
 from topocomm.comm.naming import Named
 from topocomm.comm.operations import PLAIN, PREDEFINED, traits_of
@@ -150,9 +150,9 @@ class Comm(MPI.Intracomm, metaclass=Named):
         return self._runtime
 
     def _is_native(self, collective: str, buf: Any, algorithm: str | None, op: MPI.Op = MPI.SUM) -> bool:
-        """Whether a call is known to go to the MPI library: always, or by the bytes of ``buf``, if it is an array.
+        """Whether a call is known to go to the MPI library: always, or by the bytes of ``buf``.
 
-        False without more ado for a buffer in any other form: it is read first.
+        False for a buffer whose bytes are not seen at once: it is read first.
         """
         if algorithm is not None:
             return algorithm == NATIVE and self._named_native(collective)
@@ -161,7 +161,8 @@ class Comm(MPI.Intracomm, metaclass=Named):
             known = self._first_call(collective)
         if known is ALWAYS:
             return buf is not MPI.IN_PLACE  # which counts at the root only
-        return type(buf) is _Array and known[buf.nbytes] and op in PREDEFINED
+        nbytes = buf.nbytes if type(buf) is _Array else nbytes_of(buf, known.blocks)
+        return nbytes is not None and known[nbytes] and op in PREDEFINED
 
     def _named_native(self, collective: str) -> bool:
         if self._runtime is not None:
@@ -202,16 +203,18 @@ class Comm(MPI.Intracomm, metaclass=Named):
         self, sendbuf: Any, recvbuf: Any, recvcounts: Any = None, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
     ) -> None:
         """MPI_Reduce_scatter."""
-        if self._is_native(
-            "reduce_scatter", None if recvcounts is None else sendbuf, algorithm, op
-        ) or not self._state.serve(readers.reduce_scatter, sendbuf, recvbuf, recvcounts, op, algorithm):
+        buf = None if recvcounts is None else recvbuf if readers.in_place(sendbuf) else sendbuf
+        if self._is_native("reduce_scatter", buf, algorithm, op) or not self._state.serve(
+            readers.reduce_scatter, sendbuf, recvbuf, recvcounts, op, algorithm
+        ):
             _MPI.Reduce_scatter(self, sendbuf, recvbuf, recvcounts, op)
 
     def Reduce_scatter_block(
         self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
     ) -> None:
         """MPI_Reduce_scatter_block."""
-        if self._is_native("reduce_scatter_block", sendbuf, algorithm, op) or not self._state.serve(
+        buf = recvbuf if readers.in_place(sendbuf) else sendbuf
+        if self._is_native("reduce_scatter_block", buf, algorithm, op) or not self._state.serve(
             readers.reduce_scatter_block, sendbuf, recvbuf, op, algorithm
         ):
             _MPI.Reduce_scatter_block(self, sendbuf, recvbuf, op)
@@ -225,7 +228,8 @@ class Comm(MPI.Intracomm, metaclass=Named):
         self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, root: int = 0, *, algorithm: str | None = None
     ) -> None:
         """MPI_Reduce."""
-        if self._is_native("reduce", sendbuf, algorithm, op) or not self._state.serve(
+        buf = sendbuf if sendbuf is not MPI.IN_PLACE or root != self.rank else recvbuf
+        if self._is_native("reduce", buf, algorithm, op) or not self._state.serve(
             readers.reduce, sendbuf, recvbuf, op, root, algorithm
         ):
             _MPI.Reduce(self, sendbuf, recvbuf, op, root)

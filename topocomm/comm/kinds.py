@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from topocomm.choose.modelled import Chooser, rounded
 from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, size_classes
+from topocomm.collectives import COLLECTIVES
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
 from topocomm.comm.operations import PLAIN, Traits
@@ -35,24 +36,26 @@ MOST_SIZES = 256
 class NativeSizes(dict[int, bool]):
     """Whether a collective with an operation of MPI's own is left to the MPI library, by the bytes of one buffer.
 
-    ``factor`` such buffers are the whole vector. Knows nothing but what the ranks have agreed on.
+    ``factor`` such buffers are the whole vector, and each has ``blocks`` blocks, of which an argument may give the
+    count. Knows nothing but what the ranks have agreed on.
     """
 
-    def __init__(self, cuts: tuple[int, ...], factor: int) -> None:
+    def __init__(self, cuts: tuple[int, ...], factor: int = 1, blocks: int = 1) -> None:
         super().__init__()
-        self.cuts, self.factor = cuts, factor
-        self.classes: set[int] = set()
+        self.cuts, self.factor, self.blocks = cuts, factor, blocks
+        self.classes: dict[int, bool] = {}
 
     def __missing__(self, nbytes: int) -> bool:
-        native = bisect_right(self.cuts, nbytes * self.factor) in self.classes
-        if native:
-            while len(self) >= MOST_SIZES:
-                del self[next(iter(self))]
-            self[nbytes] = True
+        native = self.classes.get(bisect_right(self.cuts, nbytes * self.factor))
+        if native is None:
+            return False
+        while len(self) >= MOST_SIZES:
+            del self[next(iter(self))]
+        self[nbytes] = native
         return native
 
 
-ALWAYS = NativeSizes((), 1)
+ALWAYS = NativeSizes(())
 """Of a collective that always goes to the MPI library, also where a buffer's bytes are not known."""
 
 
@@ -123,7 +126,11 @@ class Kinds:
         """
         if collective not in self._native_sizes:
             factor = self.size if collective in ("gather", "scatter") else 1
-            self._native_sizes[collective] = NativeSizes(self._classes(collective, True), factor)
+            blocks = self.size if COLLECTIVES[collective].counts_block and factor == 1 else 1
+            any_size = self.kind(Call(collective, 0, 1))[1] is None  # and not native, or nobody would ask
+            cuts = () if any_size else self._classes(collective, True)
+            self._native_sizes[collective] = NativeSizes(cuts, factor, blocks)
+            self._native_sizes[collective].classes.update({0: False} if any_size else {})
         return self._native_sizes[collective]
 
     def _classes(self, collective: str, commutative: bool) -> tuple[int, ...]:
@@ -156,8 +163,8 @@ class Kinds:
     def _note(self, kind: Kind, decision: Decision) -> None:
         self.note(decision)
         collective, at, traits, _ = kind
-        if decision.algorithm == NATIVE and traits == PLAIN and at is not None and not self.settings.check_always:
-            self.native_sizes(collective).classes.add(at)
+        if traits == PLAIN and at is not None and not self.settings.check_always:
+            self.native_sizes(collective).classes[at] = decision.algorithm == NATIVE
 
     def note(self, decision: Decision) -> None:
         """Remember a decision, and show it if decisions are shown."""

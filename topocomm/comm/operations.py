@@ -13,7 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from mpi4py import MPI
 
-__all__ = ["PLAIN", "PREDEFINED", "Traits", "elementwise", "op_name", "reducible", "traits_of", "type_name"]
+__all__ = [
+    "PLAIN",
+    "PREDEFINED",
+    "Traits",
+    "elementwise",
+    "known_plain",
+    "op_name",
+    "reducible",
+    "traits_of",
+    "type_name",
+]
 
 
 class Traits(NamedTuple):
@@ -48,6 +58,11 @@ def elementwise(op: MPI.Op) -> MPI.Op:
     key = id(op)
     _elementwise[key] = weakref.ref(op, lambda _: _elementwise.pop(key, None))
     return op
+
+
+def known_plain(op: MPI.Op, datatype: MPI.Datatype) -> bool:
+    """Whether MPI's own ``op`` is known to reduce a predefined type: what most calls do, told at once."""
+    return isinstance(op, MPI.Op) and _reduces.get((op.handle, datatype.handle), False)
 
 
 def traits_of(op: MPI.Op) -> Traits:

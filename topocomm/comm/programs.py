@@ -10,6 +10,7 @@ import numpy as np
 from topocomm.algorithms import make_schedule
 from topocomm.arrays import Bytes, IntArray
 from topocomm.collectives import COLLECTIVES
+from topocomm.comm.buffers import EMPTY
 from topocomm.comm.call import Call, Read
 from topocomm.comm.recent import Recent
 from topocomm.engines import messages
@@ -44,15 +45,17 @@ class Scratch:
 
     def take(self, nbytes: int) -> Bytes:
         """At least ``nbytes`` bytes, not in use."""
+        if not nbytes:
+            return EMPTY
         try:
             memory = self._free.pop()
         except IndexError:
-            memory = np.empty(0, np.uint8)
+            memory = EMPTY
         return memory if len(memory) >= nbytes else np.empty(nbytes, np.uint8)
 
     def give_back(self, memory: Bytes) -> None:
         """End the use of memory that was taken."""
-        if len(memory) + self.kept <= self.most:
+        if len(memory) and len(memory) + self.kept <= self.most:
             self._free.append(memory)
 
 

@@ -5,7 +5,7 @@ gathers, too). It serves blocking, non-blocking and persistent forms; a form tha
 buffers may be packed copies.
 
 Every reader raises BufferError, or what mpi4py raises, for a bad argument, and :class:`ForLibraryError` where the MPI
-library is to raise its own error.
+library is to raise its own error. The caller adds the name of the call and the rank.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mpi4py import MPI
 from topocomm.arrays import Bytes
 from topocomm.comm.buffers import EMPTY, Buffer, parse
 from topocomm.comm.call import Call, Read
-from topocomm.comm.operations import Traits, reducible, traits_of
+from topocomm.comm.operations import PLAIN, Traits, known_plain, reducible, traits_of
 from topocomm.comm.staging import Caller
 from topocomm.errors import BufferError
 from topocomm.topology.live import objects
@@ -53,18 +53,6 @@ def in_place(spec: Any) -> bool:
     return spec is None or spec is MPI.IN_PLACE
 
 
-def _buffer(
-    caller: Caller, collective: str, spec: Any, blocks: int, writable: bool, name: str, operand: bool = False
-) -> Buffer:
-    try:
-        return parse(caller, spec, blocks, writable, name, operand)
-    except BufferError as e:
-        raise BufferError(f"{collective} on rank {caller.rank}: {e}") from None
-    except Exception as e:
-        e.add_note(f"{collective} on rank {caller.rank}: {name}")
-        raise
-
-
 def _root(caller: Caller, root: Any) -> int:
     """The root as a whole number. Raises ForLibraryError if it is no rank."""
     try:
@@ -80,11 +68,11 @@ def _same_memory(a: Bytes, b: Bytes) -> bool:
     return np.may_share_memory(a, b) and a.ctypes.data == b.ctypes.data
 
 
-def _check_bytes(caller: Caller, collective: str, send: Buffer, recv: Buffer) -> None:
+def _check_bytes(send: Buffer, recv: Buffer) -> None:
     """What one rank sends to another must be what that one receives."""
     if send.nbytes != recv.nbytes:
         raise BufferError(
-            f"{collective} on rank {caller.rank}: recvbuf has {recv.count} elements of {recv.itemsize} bytes a block, "
+            f"recvbuf has {recv.count} elements of {recv.itemsize} bytes a block, "
             f"needs {send.nbytes} bytes, as many as sendbuf has"
         )
 
@@ -101,25 +89,25 @@ def _only_at_root(collective: str, caller: Caller, root: int, which: str, other:
 
 def allgather(caller: Caller, sendbuf: Any, recvbuf: Any, algorithm: str | None) -> Read:
     """MPI_Allgather."""
-    recv = _buffer(caller, "Allgather", recvbuf, caller.size, True, "recvbuf")
+    recv = parse(caller, recvbuf, caller.size, True, "recvbuf")
     nbytes = recv.nbytes
     own = recv.data[caller.rank * nbytes : (caller.rank + 1) * nbytes]
     call = Call("allgather", nbytes, 1, 0, algorithm)
     if in_place(sendbuf):
         return Read(call, True, own, recv.data, recv)
-    send = _buffer(caller, "Allgather", sendbuf, 1, False, "sendbuf")
-    _check_bytes(caller, "Allgather", send, recv)
+    send = parse(caller, sendbuf, 1, False, "sendbuf")
+    _check_bytes(send, recv)
     return Read(call, _same_memory(send.data, own), send.data, recv.data, recv)
 
 
 def alltoall(caller: Caller, sendbuf: Any, recvbuf: Any, algorithm: str | None) -> Read:
     """MPI_Alltoall."""
-    recv = _buffer(caller, "Alltoall", recvbuf, caller.size, True, "recvbuf")
+    recv = parse(caller, recvbuf, caller.size, True, "recvbuf")
     call = Call("alltoall", recv.nbytes, 1, 0, algorithm)
     if in_place(sendbuf):
         return Read(call, True, recv.data, recv.data, recv)
-    send = _buffer(caller, "Alltoall", sendbuf, caller.size, False, "sendbuf")
-    _check_bytes(caller, "Alltoall", send, recv)
+    send = parse(caller, sendbuf, caller.size, False, "sendbuf")
+    _check_bytes(send, recv)
     return Read(call, _same_memory(send.data, recv.data), send.data, recv.data, recv)
 
 
@@ -128,21 +116,21 @@ def gather(caller: Caller, sendbuf: Any, recvbuf: Any, root: Any, algorithm: str
     root = _root(caller, root)
     if caller.rank != root:
         return _gather_elsewhere(caller, sendbuf, recvbuf, root, algorithm)
-    recv = _buffer(caller, "Gather", recvbuf, caller.size, True, "recvbuf")
+    recv = parse(caller, recvbuf, caller.size, True, "recvbuf")
     call = Call("gather", recv.nbytes, 1, root, algorithm)
     if in_place(sendbuf):
         return Read(call, True, recv.data[root * recv.nbytes : (root + 1) * recv.nbytes], recv.data, recv)
-    send = _buffer(caller, "Gather", sendbuf, 1, False, "sendbuf")
-    _check_bytes(caller, "Gather", send, recv)
+    send = parse(caller, sendbuf, 1, False, "sendbuf")
+    _check_bytes(send, recv)
     return Read(call, False, send.data, recv.data, recv)
 
 
 def _gather_elsewhere(caller: Caller, sendbuf: Any, recvbuf: Any, root: int, algorithm: str | None) -> Read:
     if sendbuf is MPI.IN_PLACE and recvbuf is not None:
-        recv, fault = _buffer(caller, "Gather", recvbuf, caller.size, False, "recvbuf"), True
+        recv, fault = parse(caller, recvbuf, caller.size, False, "recvbuf"), True
         data = recv.data[caller.rank * recv.nbytes : (caller.rank + 1) * recv.nbytes]
     else:
-        send, fault = _buffer(caller, "Gather", sendbuf, 1, False, "sendbuf"), False
+        send, fault = parse(caller, sendbuf, 1, False, "sendbuf"), False
         data = send.data
     said = _only_at_root("Gather", caller, root, "sendbuf", "its block of recvbuf was sent") if fault else ""
     return Read(Call("gather", len(data), 1, root, algorithm), False, data, fault=said)
@@ -153,22 +141,22 @@ def scatter(caller: Caller, sendbuf: Any, recvbuf: Any, root: Any, algorithm: st
     root = _root(caller, root)
     if caller.rank != root:
         return _scatter_elsewhere(caller, sendbuf, recvbuf, root, algorithm)
-    send = _buffer(caller, "Scatter", sendbuf, caller.size, False, "sendbuf")
+    send = parse(caller, sendbuf, caller.size, False, "sendbuf")
     call = Call("scatter", send.nbytes, 1, root, algorithm)
     if in_place(recvbuf):  # the root's block stays where it is
         return Read(call, False, send.data, np.empty(send.nbytes, np.uint8))
-    recv = _buffer(caller, "Scatter", recvbuf, 1, True, "recvbuf")
-    _check_bytes(caller, "Scatter", send, recv)
+    recv = parse(caller, recvbuf, 1, True, "recvbuf")
+    _check_bytes(send, recv)
     return Read(call, False, send.data, recv.data, recv)
 
 
 def _scatter_elsewhere(caller: Caller, sendbuf: Any, recvbuf: Any, root: int, algorithm: str | None) -> Read:
     if recvbuf is MPI.IN_PLACE and sendbuf is not None:
-        send = _buffer(caller, "Scatter", sendbuf, caller.size, False, "sendbuf")
+        send = parse(caller, sendbuf, caller.size, False, "sendbuf")
         said = _only_at_root("Scatter", caller, root, "recvbuf", "its block was received and dropped")
         call = Call("scatter", send.nbytes, 1, root, algorithm)
         return Read(call, False, EMPTY, np.empty(send.nbytes, np.uint8), fault=said)
-    recv = _buffer(caller, "Scatter", recvbuf, 1, True, "recvbuf")
+    recv = parse(caller, recvbuf, 1, True, "recvbuf")
     return Read(Call("scatter", recv.nbytes, 1, root, algorithm), False, EMPTY, recv.data, recv)
 
 
@@ -176,7 +164,7 @@ def bcast(caller: Caller, buf: Any, root: Any, algorithm: str | None) -> Read:
     """MPI_Bcast."""
     root = _root(caller, root)
     elsewhere = caller.rank != root
-    data = _buffer(caller, "Bcast", buf, 1, elsewhere, "buf")
+    data = parse(caller, buf, 1, elsewhere, "buf")
     call = Call("bcast", data.nbytes, 1, root, algorithm)
     return Read(call, True, data.data, data.data, data if elsewhere else None)
 
@@ -189,39 +177,34 @@ def barrier(caller: Caller, algorithm: str | None) -> Read:
 # -- reductions ----------------------------------------------------------------------------------------------------
 
 
-def _operand(caller: Caller, collective: str, spec: Any, blocks: int, writable: bool, name: str) -> Buffer:
-    """A buffer whose elements can be reduced where they are."""
-    return _buffer(caller, collective, spec, blocks, writable, name, operand=True)
-
-
 def _traits(op: MPI.Op, buffer: Buffer) -> Traits:
     """The traits of a reduction. Raises ForLibraryError if there is no such reduction."""
+    if known_plain(op, buffer.datatype):
+        return PLAIN
     if not reducible(op, buffer.datatype):
         raise ForLibraryError("the operation does not work on this type")
     traits = traits_of(op)
     return traits._replace(foreign=True) if buffer.foreign else traits
 
 
-def _check_elements(caller: Caller, collective: str, send: Buffer, recv: Buffer) -> None:
+def _check_elements(send: Buffer, recv: Buffer) -> None:
     """Both operands must be of one type, and as many."""
-    if send.datatype != recv.datatype:
-        raise BufferError(
-            f"{collective} on rank {caller.rank}: sendbuf is of {send.datatype.name}, recvbuf of {recv.datatype.name}; "
-            "both must agree"
-        )
+    _check_types(send, recv)
     if send.count != recv.count:
-        raise BufferError(
-            f"{collective} on rank {caller.rank}: recvbuf holds {recv.count} elements, needs {send.count} as "
-            "sendbuf has"
-        )
+        raise BufferError(f"recvbuf holds {recv.count} elements, needs {send.count} as sendbuf has")
+
+
+def _check_types(send: Buffer, recv: Buffer) -> None:
+    if send.datatype is not recv.datatype and send.datatype != recv.datatype:
+        raise BufferError(f"sendbuf is of {send.datatype.name}, recvbuf of {recv.datatype.name}; both must agree")
 
 
 def allreduce(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> Read:
     """MPI_Allreduce."""
-    recv = _operand(caller, "Allreduce", recvbuf, 1, True, "recvbuf")
-    send = recv if in_place(sendbuf) else _operand(caller, "Allreduce", sendbuf, 1, False, "sendbuf")
+    recv = parse(caller, recvbuf, 1, True, "recvbuf", operand=True)
+    send = recv if in_place(sendbuf) else parse(caller, sendbuf, 1, False, "sendbuf", operand=True)
     traits = _traits(op, recv)
-    _check_elements(caller, "Allreduce", send, recv)
+    _check_elements(send, recv)
     call = Call("allreduce", recv.count, recv.itemsize, 0, algorithm, traits)
     here = send is recv or _same_memory(send.data, recv.data)
     return Read(call, here, send.data, recv.data, recv, op, recv.datatype)
@@ -232,10 +215,10 @@ def reduce(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, root: Any, al
     root = _root(caller, root)
     if caller.rank != root:
         return _reduce_elsewhere(caller, sendbuf, recvbuf, op, root, algorithm)
-    recv = _operand(caller, "Reduce", recvbuf, 1, True, "recvbuf")
-    send = recv if in_place(sendbuf) else _operand(caller, "Reduce", sendbuf, 1, False, "sendbuf")
+    recv = parse(caller, recvbuf, 1, True, "recvbuf", operand=True)
+    send = recv if in_place(sendbuf) else parse(caller, sendbuf, 1, False, "sendbuf", operand=True)
     traits = _traits(op, recv)
-    _check_elements(caller, "Reduce", send, recv)
+    _check_elements(send, recv)
     call = Call("reduce", recv.count, recv.itemsize, root, algorithm, traits)
     here = send is recv or _same_memory(send.data, recv.data)
     return Read(call, here, send.data, recv.data, recv, op, recv.datatype)
@@ -244,21 +227,21 @@ def reduce(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, root: Any, al
 def _reduce_elsewhere(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, root: int, algorithm: str | None) -> Read:
     said = ""
     if sendbuf is MPI.IN_PLACE and recvbuf is not None:
-        send = _operand(caller, "Reduce", recvbuf, 1, False, "recvbuf")
+        send = parse(caller, recvbuf, 1, False, "recvbuf", operand=True)
         said = _only_at_root("Reduce", caller, root, "sendbuf", "recvbuf was sent")
     else:
-        send = _operand(caller, "Reduce", sendbuf, 1, False, "sendbuf")
+        send = parse(caller, sendbuf, 1, False, "sendbuf", operand=True)
     call = Call("reduce", send.count, send.itemsize, root, algorithm, _traits(op, send))
     return Read(call, False, send.data, EMPTY, None, op, send.datatype, said)
 
 
 def reduce_scatter_block(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> Read:
     """MPI_Reduce_scatter_block."""
-    name, here = "Reduce_scatter_block", in_place(sendbuf)
-    recv = _operand(caller, name, recvbuf, caller.size if here else 1, True, "recvbuf")
-    send = recv if here else _operand(caller, name, sendbuf, caller.size, False, "sendbuf")
+    here = in_place(sendbuf)
+    recv = parse(caller, recvbuf, caller.size if here else 1, True, "recvbuf", operand=True)
+    send = recv if here else parse(caller, sendbuf, caller.size, False, "sendbuf", operand=True)
     traits = _traits(op, recv)
-    _check_elements(caller, name, send, recv)
+    _check_elements(send, recv)
     call = Call("reduce_scatter_block", send.count, send.itemsize, 0, algorithm, traits)
     here = here or _same_memory(send.data, recv.data)
     return Read(call, here, send.data, recv.data, recv, op, recv.datatype)
@@ -294,10 +277,10 @@ def reduce_scatter(
     caller: Caller, sendbuf: Any, recvbuf: Any, recvcounts: Any, op: MPI.Op, algorithm: str | None
 ) -> Read:
     """MPI_Reduce_scatter."""
-    name, here = "Reduce_scatter", in_place(sendbuf)
+    here = in_place(sendbuf)
     gathered = None if here or recvcounts is not None else _gather_counts(caller, recvbuf)
-    recv = _operand(caller, name, recvbuf, 1, True, "recvbuf")
-    send = recv if here else _operand(caller, name, sendbuf, 1, False, "sendbuf")
+    recv = parse(caller, recvbuf, 1, True, "recvbuf", operand=True)
+    send = recv if here else parse(caller, sendbuf, 1, False, "sendbuf", operand=True)
     traits = _traits(op, recv)
     counts = gathered if gathered is not None else _receive_counts(caller, recvcounts)
     _check_counts(caller, counts, send, recv)
@@ -311,19 +294,9 @@ def _check_counts(caller: Caller, counts: tuple[int, ...], send: Buffer, recv: B
     here, rank = send is recv, caller.rank
     if send.count != sum(counts):
         which = "recvbuf" if here else "sendbuf"
-        raise BufferError(
-            f"Reduce_scatter on rank {rank}: {which} holds {send.count} elements, needs {sum(counts)}, the sum of "
-            "recvcounts"
-        )
+        raise BufferError(f"{which} holds {send.count} elements, needs {sum(counts)}, the sum of recvcounts")
     if here:
         return
     if recv.count != counts[rank]:
-        raise BufferError(
-            f"Reduce_scatter on rank {rank}: recvbuf holds {recv.count} elements, needs recvcounts[{rank}] = "
-            f"{counts[rank]}"
-        )
-    if send.datatype != recv.datatype:
-        raise BufferError(
-            f"Reduce_scatter on rank {rank}: sendbuf is of {send.datatype.name}, recvbuf of {recv.datatype.name}; "
-            "both must agree"
-        )
+        raise BufferError(f"recvbuf holds {recv.count} elements, needs recvcounts[{rank}] = {counts[rank]}")
+    _check_types(send, recv)

@@ -7,6 +7,8 @@ consent for an argument of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,24 +48,33 @@ def error_of(caller: Caller, spec: Any, writable: bool) -> Exception | None:
 def take(caller: Caller, spec: Any) -> Bytes:
     """The bytes that a buffer argument describes, without gaps, in memory of ours."""
     status = MPI.Status()
-    comm, rank, tag = _to_itself(caller)
-    sending = comm.Isend(spec, rank, tag)
-    message = comm.Mprobe(rank, tag, status)
-    data = np.empty(status.count, np.uint8)
-    message.Recv([data, len(data), MPI.PACKED])
-    sending.Wait()
+    with _to_itself(caller) as (comm, rank, tag):
+        sending = comm.Isend(spec, rank, tag)
+        message = comm.Mprobe(rank, tag, status)
+        data = np.empty(status.count, np.uint8)
+        message.Recv([data, len(data), MPI.PACKED])
+        sending.Wait()
     return data
 
 
 def fill(caller: Caller, spec: Any, data: Bytes) -> None:
     """Bring bytes that :func:`take` gave, or others as long, into the memory that a buffer argument describes."""
-    comm, rank, tag = _to_itself(caller)
-    sending = comm.Isend([data, len(data), MPI.PACKED], rank, tag)
-    comm.Recv(spec, rank, tag)
-    sending.Wait()
+    with _to_itself(caller) as (comm, rank, tag):
+        sending = comm.Isend([data, len(data), MPI.PACKED], rank, tag)
+        comm.Recv(spec, rank, tag)
+        sending.Wait()
 
 
-def _to_itself(caller: Caller) -> tuple[MPI.Intracomm, int, int]:
+@contextmanager
+def _to_itself(caller: Caller) -> Iterator[tuple[MPI.Intracomm, int, int]]:
     """Communicator, rank and tag of a message of the caller to itself."""
-    carrier = caller.carrier
-    return carrier.comm, carrier.ranks[caller.rank], carrier.tag + _TAG
+    if caller.size > 1:
+        carrier = caller.carrier
+        yield carrier.comm, carrier.ranks[caller.rank], carrier.tag + _TAG
+        return
+    # one rank has no private communicator, and the program's receives must not take the message
+    own = MPI.Intracomm(caller.comm.Split())
+    try:
+        yield own, 0, _TAG
+    finally:
+        own.Free()

@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 from topocomm.choose.modelled import Chooser
 from topocomm.choose.rule import NATIVE, Decision, native_always
-from topocomm.collectives import find_collective
+from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
 from topocomm.comm.given import Origin
@@ -127,16 +127,16 @@ class Runtime:
             trouble = e
         else:
             return self._make(read)
-        return self._refuse(trouble, reader.__name__.capitalize())
+        return self._refuse(trouble, COLLECTIVES[reader.__name__].method)
 
     def _refuse(self, trouble: Exception, name: str) -> Literal[False]:
         """Let the other ranks know of a bad argument, and raise; False if the MPI library is to raise."""
+        message = ": ".join([f"{name} on rank {self.rank}", *getattr(trouble, "__notes__", ()), str(trouble)])
         if isinstance(trouble, BufferError):
-            self.agreement.refuse(str(trouble))
+            self.agreement.refuse(message)
+        self.agreement.tell(message)
         if isinstance(trouble, ForLibraryError):
-            self.agreement.tell(f"{name} on rank {self.rank}: {trouble}")
             return False
-        self.agreement.tell(": ".join([*getattr(trouble, "__notes__", ()), str(trouble)]))
         raise trouble
 
     def _make(self, read: Read) -> bool:
