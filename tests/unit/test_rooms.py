@@ -133,10 +133,10 @@ def test_the_block_blocks():
     assert python(code) == "mpi4py is blocked\n"
 
 
-def test_of_the_topology_room_four_files_know_mpi():
+def test_of_the_topology_room_three_files_know_mpi():
     folder = ROOT / "topology"
     knowing = {str(p.relative_to(folder)) for p in folder.rglob("*.py") if "mpi4py" in p.read_text(encoding="utf-8")}
-    assert knowing == {"live/discover.py", "live/meeting.py", "live/objects.py", "live/probe.py"}
+    assert knowing == {"live/discover.py", "live/meeting.py", "live/probe.py"}
 
 
 def loaded(code: str) -> set[str]:

@@ -10,10 +10,10 @@ from typing import NoReturn, TypeVar
 import numpy as np
 from mpi4py import MPI
 
+from topocomm import objects
 from topocomm.arrays import IntArray
 from topocomm.engines.messages import Carrier
 from topocomm.errors import BufferError, Error
-from topocomm.topology.live import objects
 from topocomm.topology.live.meeting import quiet_barrier
 
 __all__ = ["Agreement"]

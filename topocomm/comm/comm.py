@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 import numpy as np
 from mpi4py import MPI
 
+from topocomm import objects
 from topocomm.choose.modelled import ModelCache
 from topocomm.choose.rule import NATIVE, Decision
 from topocomm.collectives import COLLECTIVES
@@ -23,7 +24,6 @@ from topocomm.comm.state import Runtime
 from topocomm.comm.uncovered import note_uncovered
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
-from topocomm.topology.live import objects
 
 __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from mpi4py import MPI
 
+from topocomm import objects
 from topocomm.choose.measured import Tuning, parse_tuning
 from topocomm.comm import settings as config
 from topocomm.comm.settings import Settings
@@ -20,7 +21,6 @@ from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model.machine import Machine, complete
 from topocomm.model.machine_files import parse_machine
 from topocomm.topology import Placement, Topology, in_label_order
-from topocomm.topology.live import objects
 from topocomm.topology.live.discover import discover, placed, site_of, text_of
 from topocomm.topology.live.measured import MEASURED
 

@@ -16,10 +16,10 @@ from dataclasses import replace
 
 from topocomm.choose.modelled import Chooser, rounded
 from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, size_classes
-from topocomm.collectives import COLLECTIVES
+from topocomm.collectives import COLLECTIVES, REDUCING
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
-from topocomm.comm.operations import PLAIN, Traits
+from topocomm.comm.operations import PLAIN, Traits, combines
 from topocomm.comm.programs import Programs
 from topocomm.comm.settings import Settings
 from topocomm.errors import AlgorithmError
@@ -75,6 +75,7 @@ class Kinds:
         self._name = name
         self.settings = settings
         self._chooser, self._agreement, self._programs = chooser, agreement, programs
+        self._combines = combines()
         self._known: dict[Kind, Decision] = {}
         self._noted: list[Decision] = []
         self._cuts: dict[tuple[str, bool], tuple[int, ...]] = {}
@@ -191,8 +192,9 @@ class Kinds:
 
     def _decide(self, call: Call, named: str | None, named_by: str) -> Decision:
         chooser, nbytes, traits = self._chooser(), call.nbytes(self.size), call.traits
-        if traits.foreign and named is None:
-            why = "automatic: elements that overlap or begin before their address, only the MPI library reduces them"
+        alone = self._only_library(call)
+        if alone is not None and named is None:
+            why = f"automatic: {alone}"
             return Decision(call.collective, nbytes, NATIVE, NATIVE, why, root=call.root, chooser=chooser)
         return decide(
             call.collective,
@@ -219,14 +221,28 @@ class Kinds:
         """Why an algorithm cannot serve a call; None if it can."""
         if named == NATIVE:
             return None
-        if call.traits.foreign:
-            return f"{call.collective} of elements that overlap or begin before their address needs native"
+        alone = self._only_library(call)
+        if alone is not None:
+            return f"{call.collective} needs native: {alone}"
         try:
             decide(call.collective, 0, self._chooser(), named=named, whole=call.traits.whole)
             self._programs.schedule(call, named)
         except AlgorithmError as e:
             return str(e)
         return None
+
+    def _only_library(self, call: Call) -> str | None:
+        """Return the reason why only the MPI library can reduce here; None if others can."""
+        if call.traits.foreign:
+            return "elements that overlap or begin before their address, only the MPI library reduces them"
+        if call.collective in REDUCING and not self._combines:
+            return "Open MPI combines nothing outside of its own collectives before MPI_Init"
+        return None
+
+    def always_library(self, collective: str) -> Decision | None:
+        """Return the decision for any call of a collective that only the MPI library can serve; None if others can."""
+        call = Call(collective, 0, 1, traits=PLAIN)
+        return None if self._only_library(call) is None else replace(self.decide(call), nbytes=None)
 
     def _complete(self, call: Call, decision: Decision) -> Decision:
         """The decision with the reordering that its schedule has."""

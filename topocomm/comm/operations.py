@@ -17,6 +17,7 @@ __all__ = [
     "PLAIN",
     "PREDEFINED",
     "Traits",
+    "combines",
     "elementwise",
     "known_plain",
     "op_name",
@@ -88,7 +89,14 @@ def reducible(op: MPI.Op, datatype: MPI.Datatype) -> bool:
     return found
 
 
+def combines() -> bool:
+    """Return False where ``MPI_Reduce_local`` crashes: in Open MPI until MPI_Init is called (Sessions)."""
+    return MPI.Is_initialized() or MPI.get_vendor()[0] != "Open MPI"
+
+
 def _tried(op: MPI.Op, datatype: MPI.Datatype) -> bool:
+    if not combines():  # the MPI library reduces, and says so if it cannot
+        return True
     one, two = np.zeros((2, max(datatype.Get_extent()[1], 1)), np.uint8)
     try:
         op.Reduce_local([one, 1, datatype], [two, 1, datatype])

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from topocomm import objects
 from topocomm.arrays import Bytes
 from topocomm.comm.buffers import EMPTY, Buffer, parse
 from topocomm.comm.call import Call, Read
 from topocomm.comm.operations import PLAIN, Traits, known_plain, reducible, traits_of
 from topocomm.comm.staging import Caller
 from topocomm.errors import BufferError
-from topocomm.topology.live import objects
 
 __all__ = [
     "ForLibraryError",

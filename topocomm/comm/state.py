@@ -100,7 +100,9 @@ class Runtime:
     def native_always(self, collective: str) -> bool:
         """Return True, and note it, if every call of ``collective`` that names no algorithm is the MPI library's."""
         named, by = self.settings.named.get(collective), self.settings.named_by.get(collective, "")
-        found = native_always(collective, self.size, self.has_distance, self.places.tuning, named, by)
+        found = self.kinds.always_library(collective) or native_always(
+            collective, self.size, self.has_distance, self.places.tuning, named, by
+        )
         if found is not None:
             self._always.add(collective)
             self.kinds.note(found)

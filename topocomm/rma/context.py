@@ -78,7 +78,7 @@ class Context(Owner):
             )  # fmt: skip
         except errors.RmaError as found:
             problem = found
-        rows = comm.allgather((str(problem) if problem else "", settings.compared() if settings else {}))
+        rows = self.comm.allgather((str(problem) if problem else "", settings.compared() if settings else {}))
         if problem:
             raise problem
         self._agree([row[0] for row in rows])

@@ -16,6 +16,7 @@ from topocomm.rma import errors
 from topocomm.rma._lib import check, failure, ffi, lib
 from topocomm.rma.opening import TRANSPORTS, Limits, whole
 from topocomm.rma.overlap import Issued
+from topocomm.rma.sessions import usable
 
 __all__ = ["Dropped", "Handle", "Owner"]
 
@@ -58,7 +59,7 @@ class Owner(ABC):
             self.rank, self.size = int(comm.rank), int(comm.size)
         except Exception as error:
             raise errors.KindError(f"Context: {comm!r} is no communicator with rank and size ({error})") from error
-        self.comm = comm
+        self.comm = usable(comm)
         self.checked = checked
         self.limits = limits
         self.timeout = 0.0  # seconds

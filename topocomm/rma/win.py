@@ -25,6 +25,7 @@ from topocomm.rma.datatypes import buffer_bytes
 from topocomm.rma.memory import BlockHandle, Memory, Target
 from topocomm.rma.opening import whole
 from topocomm.rma.plan import Plan
+from topocomm.rma.sessions import has_init
 from topocomm.rma.strides import Array, address, flat_bytes
 from topocomm.rma.together import together
 
@@ -312,6 +313,8 @@ def _check(disp_unit: int, notifications: int, checked: bool) -> None:
 def _world() -> Any:
     from mpi4py import MPI
 
+    if not has_init():
+        raise errors.KindError("Win: there is no MPI.COMM_WORLD before MPI_Init; give the communicator as comm=")
     return MPI.COMM_WORLD
 
 

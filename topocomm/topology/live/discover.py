@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from mpi4py import MPI
 
+from topocomm import objects
 from topocomm.errors import TopologyError
 from topocomm.topology.documents import read_text
 from topocomm.topology.files import Placement
-from topocomm.topology.live import objects
 from topocomm.topology.live.cores import ANY, own_place
 from topocomm.topology.topology import Topology
 

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from topocomm import objects
 from topocomm.arrays import IntArray
 from topocomm.errors import TopologyError
 from topocomm.topology.files import Placement
-from topocomm.topology.live import objects
 from topocomm.topology.live.discover import placed
 from topocomm.topology.live.levels import FloatArray, Found, find_levels, join, leaders_of
 from topocomm.topology.live.measured import Effort, Measured, placement_of

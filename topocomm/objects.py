@@ -1,18 +1,21 @@
-"""Python objects over all ranks of a communicator, by calls on buffers.
+"""Python objects over all ranks of an mpi4py communicator, by calls on buffers.
 
-mpi4py's own ``bcast`` and ``allgather`` keep a lock as an attribute of ``MPI.COMM_SELF``, which a program without
-``MPI_Init`` (Sessions) does not have; under MPICH they abort it.
+mpi4py's own ``bcast``, ``allgather`` and ``alltoall`` keep a lock as an attribute of ``MPI.COMM_SELF``, which a program
+without ``MPI_Init`` (Sessions) does not have; under MPICH they abort it.
 """
 
 from __future__ import annotations
 
 import pickle
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from mpi4py import MPI
 
-__all__ = ["allgather", "bcast"]
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+__all__ = ["allgather", "alltoall", "bcast"]
 
 T = TypeVar("T")
 
@@ -25,7 +28,7 @@ def bcast(comm: MPI.Comm, value: T, root: int = 0) -> T:
     comm.Bcast(size, root)
     buffer = np.empty(int(size[0]), np.uint8) if data is None else data.copy()
     comm.Bcast(buffer, root)
-    found: T = pickle.loads(buffer.tobytes()) if not at_root else value
+    found: T = value if at_root else pickle.loads(buffer.tobytes())
     return found
 
 
@@ -38,3 +41,12 @@ def allgather(comm: MPI.Comm, value: T) -> list[T]:
     comm.Allgatherv(data, [everything, sizes.tolist()])
     ends = np.cumsum(sizes)
     return [pickle.loads(everything[end - size : end].tobytes()) for size, end in zip(sizes, ends, strict=True)]
+
+
+def alltoall(comm: MPI.Comm, values: Sequence[T]) -> list[T]:
+    """Return what every rank has for this one, by rank; ``values`` are for every rank. Collective.
+
+    All values travel to all ranks: for the few small ones of setting something up.
+    """
+    table: list[Any] = allgather(comm, [pickle.dumps(value) for value in values])
+    return [pickle.loads(row[comm.Get_rank()]) for row in table]
