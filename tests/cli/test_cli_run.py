@@ -68,6 +68,51 @@ print(__name__, sys.argv[1:], sys.argv[0] == __file__, __main__.Local is Local, 
     assert shown(done) == [f"__main__ {arguments} True True 42 {tmp_path.resolve()}"]
 
 
+def test_file_is_absolute_as_in_python(tmp_path: Path) -> None:
+    program(tmp_path, "import sys\nprint(__file__, sys.argv[0], __package__, __spec__)\n")
+    code = "import os, sys; os.chdir(sys.argv.pop(1)); from topocomm.cli import main; sys.exit(main())"
+    for words in (["run", "program.py"], ["run", "./program.py"]):
+        done = launch(1, ["-c", code, str(tmp_path), *words])
+        assert shown(done) == [f"{tmp_path / 'program.py'} {words[1]} None None"]
+
+
+PICKLED = """
+from mpi4py import MPI
+import copy, pickle, sys
+for comm in (MPI.COMM_WORLD, MPI.COMM_SELF, MPI.COMM_NULL):
+    assert pickle.loads(pickle.dumps(comm)) is copy.copy(comm) is copy.deepcopy(comm) is comm
+bare = MPI.Intracomm(MPI.COMM_WORLD)
+assert pickle.loads(pickle.dumps(bare)) == MPI.COMM_WORLD
+got = bare.bcast({"comm": MPI.COMM_WORLD} if bare.rank == 1 else None, root=1)["comm"]
+assert got is MPI.COMM_WORLD
+assert got.allreduce(1) == 2
+sys.stdout.write("pickled\\n")
+"""
+
+
+def test_the_world_is_pickled_as_mpi4py_does(tmp_path: Path) -> None:
+    assert shown(run(2, program(tmp_path, PICKLED))) == ["pickled"] * 2
+
+
+@pytest.mark.parametrize("way", ["file", "-m", "-c"])
+def test_a_traceback_begins_in_the_program(tmp_path: Path, way: str) -> None:
+    text = "def f():\n    return 1 / 0\nf()\n"
+    path = program(tmp_path, text)
+    words = {"file": [path], "-m": ["-m", "program"], "-c": ["-c", text]}[way]
+    done = run(1, *words, env={"PYTHONPATH": f"{tmp_path}:{environment()['PYTHONPATH']}"})
+    assert done.returncode == 1
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip().startswith("File ")]
+    name = "<string>" if way == "-c" else path
+    assert lines == [f'File "{name}", line 3, in <module>', f'File "{name}", line 2, in f'], done.stderr
+
+
+def test_a_syntax_error_is_shown_as_python_shows_it(tmp_path: Path) -> None:
+    done = run(1, program(tmp_path, "x = = 1\n"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "SyntaxError" in done.stderr
+
+
 def test_a_module_and_code_run_too(tmp_path: Path) -> None:
     text = "import sys\nfrom mpi4py import MPI\nprint(__name__, sys.argv[1:], type(MPI.COMM_WORLD).__name__)\n"
     (tmp_path / "tool.py").write_text(text)

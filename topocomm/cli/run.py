@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import functools
 import os
+import runpy
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -65,19 +68,49 @@ class _RefusedError(SystemExit):
 
 def _run(words: Sequence[str]) -> int:
     """As ``python -m mpi4py``: an exception, or an exit code other than 0, aborts MPI when this process ends."""
-    from mpi4py.run import run_command_line, set_abort_status
+    from mpi4py.run import set_abort_status
 
     try:
-        run_command_line(list(words))
+        _execute(list(words))
     except _RefusedError:
         raise
-    except (SystemExit, KeyboardInterrupt) as stop:
+    except SystemExit as stop:
         set_abort_status(stop)
         raise
-    except BaseException:
-        set_abort_status(1)
+    except BaseException as error:
+        set_abort_status(error if isinstance(error, KeyboardInterrupt) else 1)
+        _show_from_program(error)
         raise
     return 0
+
+
+def _execute(words: list[str]) -> None:
+    """Run the program as Python does; a file's ``__file__`` is its absolute path."""
+    if words[0] in ("-", "-c", "-m") or Path(words[0]).is_dir() or zipfile.is_zipfile(words[0]):
+        from mpi4py.run import run_command_line
+
+        run_command_line(words)
+        return
+    sys.argv[:] = words
+    path = os.path.abspath(words[0])
+    if not sys.flags.safe_path:
+        sys.path[0] = str(Path(words[0]).resolve().parent)
+    main = ModuleType("__main__")
+    vars(main).update(__file__=path, __builtins__=builtins, __cached__=None)
+    sys.modules["__main__"] = main
+    exec(compile(Path(path).read_bytes(), path, "exec"), vars(main))
+
+
+def _show_from_program(error: BaseException) -> None:
+    """Have the traceback of ``error`` begin in the program, not in what started it."""
+    from mpi4py import run as starter
+
+    above = (__file__, starter.__file__, runpy.__file__, "<frozen runpy>")
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename in above:
+        trace = trace.tb_next
+    hook = sys.excepthook
+    sys.excepthook = lambda kind, value, _: hook(kind, value.with_traceback(trace), trace)
 
 
 def _program(args: argparse.Namespace) -> list[str]:
