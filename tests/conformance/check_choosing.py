@@ -233,7 +233,7 @@ def rank_0_chooses_for_all(world: MPI.Intracomm) -> None:
     comm = topocomm.Comm(world, topology=where, machine=SLOW)
     if p == 2:  # no rank is nearer than another
         return
-    chooser = comm._state.chooser
+    chooser = comm._live.chooser
     mine = replace(chooser.choose("allreduce", 1 << 16), algorithm="ring" if world.rank else "direct", seconds=0.0)
     chooser.adopt("allreduce", 1 << 16, False, mine)
     x, y = np.full(1 << 13, world.rank + 1.0), np.empty(1 << 13)

@@ -300,7 +300,7 @@ def wrapping_again_shares_the_private_communicator(world: MPI.Intracomm) -> None
     works(first)
     first.Barrier(algorithm="dissemination")
     again.Barrier(algorithm="dissemination")
-    assert first._state.private.open() == again._state.private.open()
+    assert first._live.private.open() == again._live.private.open()
 
 
 @check()

@@ -66,7 +66,7 @@ def another_size_of_a_known_kind_is_not_compared(world: MPI.Intracomm) -> None:
 @check(3)
 def every_call_is_compared_where_that_is_asked_for(world: MPI.Intracomm) -> None:
     comm = wrap(world, "cyclic")
-    object.__setattr__(comm._state.settings, "check_always", True)
+    object.__setattr__(comm._live.settings, "check_always", True)
     for _ in range(3):
         with Counted() as calls:
             _vary(comm, 5, 0)
@@ -76,13 +76,13 @@ def every_call_is_compared_where_that_is_asked_for(world: MPI.Intracomm) -> None
 @check(2)
 def memory_is_bounded_for_ever_new_sizes(world: MPI.Intracomm) -> None:
     comm = wrap(world, "cyclic", algorithm=NAMED)
-    state = comm._state
+    state = comm._live
     for n in range(1, KEPT_SIZES // 2):
         _vary(comm, n, 0)
     assert len(state.programs._sized) == KEPT_SIZES
     natives = wrap(world, "cyclic")
     natives.Bcast(np.zeros(8))
-    sizes = natives._state.kinds.native_sizes("bcast")
+    sizes = natives._live.kinds.native_sizes("bcast")
     for n in range(1, 513):
         natives.Bcast(np.zeros(n, "u1"))
     assert len(sizes) == MOST_SIZES or (world.size == 2 and sizes == {}), "two ranks have no distance"

@@ -72,9 +72,9 @@ def what_was_told_is_kept_by_merging(world: MPI.Intracomm) -> None:
         joined = mine.Create_intercomm(0, world, world.size // 2 if world.rank < world.size // 2 else 0).Merge()
         assert joined.machine_topology.levels[: len(expected)] == expected
         assert len(joined.machine_topology.counts("node")) == 1  # nodes told rank by rank are not those of others
-        assert (joined._state.places.machine, joined._state.places.tuning) == (machine, told["tuning"])
+        assert (joined._live.places.machine, joined._live.places.tuning) == (machine, told["tuning"])
         joined.Free()
-    assert (merged._state.places.machine, merged._state.places.tuning) == (machine, told["tuning"])
+    assert (merged._live.places.machine, merged._live.places.tuning) == (machine, told["tuning"])
     works(merged)
     for made in (merged, inter, half, between, other):
         made.Free()

@@ -17,7 +17,7 @@ RING = {"allreduce": "ring", "allgather": "ring", "bcast": "textbook_binomial", 
 
 def carrier(comm: Any) -> Any:
     """What carries the messages of a wrapped communicator."""
-    return comm._state.private.open()
+    return comm._live.private.open()
 
 
 @check(2)
@@ -83,7 +83,7 @@ def without_a_family_there_is_a_duplicate(world: MPI.Intracomm) -> None:
     assert carrier(alone).tag == carrier(comm).tag == 0
     late = comm.Dup()
     carrier(comm)
-    family: Any = comm._state.private._family
+    family: Any = comm._live.private._family
     limited = comm.Dup()
     family._limit = 0
     works(limited)

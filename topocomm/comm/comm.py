@@ -117,12 +117,12 @@ class Comm(MPI.Intracomm, metaclass=Named):
     @property
     def machine_topology(self) -> Topology:
         """Where the ranks of this communicator sit in the machine."""
-        return self._state.topology
+        return self._live.topology
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """What has been decided so far, in order: one entry for every new kind of call."""
-        return self._state.decisions
+        return self._live.decisions
 
     def explain(
         self,
@@ -141,10 +141,10 @@ class Comm(MPI.Intracomm, metaclass=Named):
         gather the result; of a reduce_scatter, scatter or all-to-all what a rank (the root) sends.
         Raises AlgorithmError as the call itself would.
         """
-        return self._state.explain(collective, nbytes, PLAIN if op is None else traits_of(op), root, algorithm)
+        return self._live.explain(collective, nbytes, PLAIN if op is None else traits_of(op), root, algorithm)
 
     @property
-    def _state(self) -> Runtime:
+    def _live(self) -> Runtime:
         if self._runtime is None:
             raise Error("this communicator was freed, or not made by topocomm.Comm(comm)")
         return self._runtime
@@ -180,21 +180,21 @@ class Comm(MPI.Intracomm, metaclass=Named):
 
     def Allgather(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
         """MPI_Allgather."""
-        if self._is_native("allgather", recvbuf, algorithm) or not self._state.serve(
+        if self._is_native("allgather", recvbuf, algorithm) or not self._live.serve(
             readers.allgather, sendbuf, recvbuf, algorithm
         ):
             _MPI.Allgather(self, sendbuf, recvbuf)
 
     def Alltoall(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
         """MPI_Alltoall."""
-        if self._is_native("alltoall", recvbuf, algorithm) or not self._state.serve(
+        if self._is_native("alltoall", recvbuf, algorithm) or not self._live.serve(
             readers.alltoall, sendbuf, recvbuf, algorithm
         ):
             _MPI.Alltoall(self, sendbuf, recvbuf)
 
     def Allreduce(self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None) -> None:
         """MPI_Allreduce."""
-        if self._is_native("allreduce", recvbuf, algorithm, op) or not self._state.serve(
+        if self._is_native("allreduce", recvbuf, algorithm, op) or not self._live.serve(
             readers.allreduce, sendbuf, recvbuf, op, algorithm
         ):
             _MPI.Allreduce(self, sendbuf, recvbuf, op)
@@ -204,7 +204,7 @@ class Comm(MPI.Intracomm, metaclass=Named):
     ) -> None:
         """MPI_Reduce_scatter."""
         buf = None if recvcounts is None else recvbuf if readers.in_place(sendbuf) else sendbuf
-        if self._is_native("reduce_scatter", buf, algorithm, op) or not self._state.serve(
+        if self._is_native("reduce_scatter", buf, algorithm, op) or not self._live.serve(
             readers.reduce_scatter, sendbuf, recvbuf, recvcounts, op, algorithm
         ):
             _MPI.Reduce_scatter(self, sendbuf, recvbuf, recvcounts, op)
@@ -214,14 +214,14 @@ class Comm(MPI.Intracomm, metaclass=Named):
     ) -> None:
         """MPI_Reduce_scatter_block."""
         buf = recvbuf if readers.in_place(sendbuf) else sendbuf
-        if self._is_native("reduce_scatter_block", buf, algorithm, op) or not self._state.serve(
+        if self._is_native("reduce_scatter_block", buf, algorithm, op) or not self._live.serve(
             readers.reduce_scatter_block, sendbuf, recvbuf, op, algorithm
         ):
             _MPI.Reduce_scatter_block(self, sendbuf, recvbuf, op)
 
     def Bcast(self, buf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
         """MPI_Bcast."""
-        if self._is_native("bcast", buf, algorithm) or not self._state.serve(readers.bcast, buf, root, algorithm):
+        if self._is_native("bcast", buf, algorithm) or not self._live.serve(readers.bcast, buf, root, algorithm):
             _MPI.Bcast(self, buf, root)
 
     def Reduce(
@@ -229,28 +229,28 @@ class Comm(MPI.Intracomm, metaclass=Named):
     ) -> None:
         """MPI_Reduce."""
         buf = sendbuf if sendbuf is not MPI.IN_PLACE or root != self.rank else recvbuf
-        if self._is_native("reduce", buf, algorithm, op) or not self._state.serve(
+        if self._is_native("reduce", buf, algorithm, op) or not self._live.serve(
             readers.reduce, sendbuf, recvbuf, op, root, algorithm
         ):
             _MPI.Reduce(self, sendbuf, recvbuf, op, root)
 
     def Gather(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
         """MPI_Gather."""
-        if self._is_native("gather", sendbuf, algorithm) or not self._state.serve(
+        if self._is_native("gather", sendbuf, algorithm) or not self._live.serve(
             readers.gather, sendbuf, recvbuf, root, algorithm
         ):
             _MPI.Gather(self, sendbuf, recvbuf, root)
 
     def Scatter(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
         """MPI_Scatter."""
-        if self._is_native("scatter", recvbuf, algorithm) or not self._state.serve(
+        if self._is_native("scatter", recvbuf, algorithm) or not self._live.serve(
             readers.scatter, sendbuf, recvbuf, root, algorithm
         ):
             _MPI.Scatter(self, sendbuf, recvbuf, root)
 
     def Barrier(self, *, algorithm: str | None = None) -> None:
         """MPI_Barrier."""
-        if self._is_native("barrier", EMPTY, algorithm) or not self._state.serve(readers.barrier, algorithm):
+        if self._is_native("barrier", EMPTY, algorithm) or not self._live.serve(readers.barrier, algorithm):
             _MPI.Barrier(self)
 
     # -- the end ------------------------------------------------------------------------------------------------
