@@ -3,7 +3,3 @@
 from topocomm.comm.comm import Cartcomm, Comm, Distgraphcomm, Graphcomm, Intercomm
 
 __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
-
-for _class in (Cartcomm, Comm, Distgraphcomm, Graphcomm, Intercomm):
-    _class.__module__ = __name__  # where programs find it, which is shown and pickled
-del _class
