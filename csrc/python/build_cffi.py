@@ -72,7 +72,7 @@ def builder() -> cffi.FFI:
         include_dirs=["csrc/core", "csrc/coll"],
         # hidden: a name seen outside could be taken over by any library that was loaded RTLD_GLOBAL before.
         # No -march: a wheel runs on every processor of its kind; a kernel asks for vector instructions by attributes.
-        extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden", *(flags or [])],
+        extra_compile_args=["-std=gnu11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", *(flags or [])],
         extra_link_args=["-pthread"],
         py_limited_api=True,
     )

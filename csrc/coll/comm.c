@@ -1,0 +1,289 @@
+/* Communicators and runs: starting, driving and waiting. */
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "run.h"
+
+#define SPINS 400u           /* polls before a waiter with a core of its own yields it */
+#define CROWDED 3e-6         /* seconds after which a yield must have let somebody else run */
+#define LATE 1e-3            /* seconds of waiting after which it sleeps, */
+#define SECONDS_A_BYTE 1e-8  /* and the time that what is under way may take over a slow network */
+#define LONGEST_SLEEP 1e-3   /* seconds; at most 1/64 of the time waited */
+
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void lock(tc_comm *comm) {
+    while (atomic_flag_test_and_set_explicit(&comm->busy, memory_order_acquire)) sched_yield();
+}
+
+static void unlock(tc_comm *comm) {
+    atomic_flag_clear_explicit(&comm->busy, memory_order_release);
+}
+
+int tc_comm_open(const tc_mpi *mpi, intptr_t handle, uint32_t rank, uint32_t size, const int32_t *ranks,
+                 int32_t first_tag, uint32_t tags, tc_comm **comm) {
+    if (mpi == NULL || comm == NULL || rank >= size) return TC_ERR_ARGUMENT;
+    if (first_tag < 0 || tags == 0 || tags > (uint32_t)(INT32_MAX - first_tag)) return TC_ERR_ARGUMENT;
+    if (!mpi->isend || !mpi->irecv || !mpi->test || !mpi->get_count || !mpi->reduce_local) return TC_ERR_ARGUMENT;
+    if ((mpi->request_bytes != 4 && mpi->request_bytes != 8) || mpi->status_bytes > STATUS_BYTES)
+        return TC_ERR_UNSUPPORTED;
+    if (mpi->largest == 0 || mpi->largest > INT32_MAX) return TC_ERR_ARGUMENT;
+    tc_comm *c = calloc(1, sizeof *c);
+    if (c == NULL) return TC_ERR_NO_MEMORY;
+    c->mpi = *mpi;
+    c->handle = handle;
+    c->rank = rank;
+    c->size = size;
+    c->first_tag = first_tag;
+    c->tags = tags;
+    c->ranks = malloc(size * sizeof *c->ranks);
+    if (c->ranks == NULL) {
+        free(c);
+        return TC_ERR_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < size; i++) c->ranks[i] = ranks != NULL ? ranks[i] : (int32_t)i;
+    c->spins = SPINS;
+    c->holders = 1;
+    atomic_flag_clear(&c->busy);
+    *comm = c;
+    return TC_OK;
+}
+
+static void comm_release(tc_comm *comm) {
+    if (atomic_fetch_sub(&comm->holders, 1) != 1) return;
+    free(comm->spare);
+    free(comm->ranks);
+    free(comm);
+}
+
+int tc_comm_close(tc_comm *comm) {
+    if (comm == NULL) return TC_ERR_ARGUMENT;
+    comm_release(comm);
+    return TC_OK;
+}
+
+static void run_delete(tc_run *run) {
+    sizes_free(run);
+    void *parts[] = {run->state, run->finished, run->length, run->posted, run};
+    for (int i = 0; i < 5; i++) free(parts[i]);
+}
+
+int tc_run_new(tc_comm *comm, tc_program *program, tc_run **run) {
+    if (comm == NULL || program == NULL || run == NULL) return TC_ERR_ARGUMENT;
+    if (program->rank != comm->rank || program->size != comm->size) return TC_ERR_ARGUMENT;
+    tc_run *r = calloc(1, sizeof *r);
+    if (r == NULL) return TC_ERR_NO_MEMORY;
+    size_t messages = (size_t)program->nmessages + 1;
+    r->comm = comm;
+    r->program = program;
+    r->status = TC_OK;
+    r->choice.by = TC_BY_CALLER;
+    bool all = true;
+    for (int role = 0; role < ROLES; role++)
+        all = (r->cut[role] = calloc(program->positions[role] + 1ull, sizeof **r->cut)) && all;
+    all = (r->region = calloc(program->nregions + 1ull, sizeof *r->region)) && all;
+    all = (r->stride = calloc(program->nlanders + 1ull, sizeof *r->stride)) && all;
+    all = (r->state = calloc(messages, 1)) && all;
+    all = (r->finished = calloc(messages, sizeof *r->finished)) && all;
+    all = (r->length = calloc(messages, sizeof *r->length)) && all;
+    all = (r->posted = calloc(messages, sizeof *r->posted)) && all;
+    if (!all) {
+        run_delete(r);
+        return TC_ERR_NO_MEMORY;
+    }
+    atomic_fetch_add(&comm->holders, 1);
+    atomic_fetch_add(&program->holders, 1);
+    *run = r;
+    return TC_OK;
+}
+
+int tc_run_operation(tc_run *run, const tc_operation_choice *choice) {
+    if (run == NULL || choice == NULL || choice->by > TC_BY_CALLER) return TC_ERR_ARGUMENT;
+    if (run->link) return TC_ERR_BUSY;
+    if (choice->by == TC_BY_KERNEL) {
+        kernel after = kernel_of(choice->operation, choice->element, false);
+        if (after == NULL) return TC_ERR_UNSUPPORTED;
+        run->combine[0] = after;
+        run->combine[1] = kernel_of(choice->operation, choice->element, true);
+        run->element_bytes = element_bytes(choice->element);
+    }
+    run->choice = *choice;
+    return TC_OK;
+}
+
+/* --- under way ------------------------------------------------------------------------------------------ */
+static void activate(tc_run *run) {
+    tc_comm *comm = run->comm;
+    run->next = comm->active;
+    run->link = &comm->active;
+    if (run->next) run->next->link = &run->next;
+    comm->active = run;
+}
+
+static void retire(tc_run *run) {
+    *run->link = run->next;
+    if (run->next) run->next->link = run->link;
+    run->link = NULL;
+}
+
+static int drive(tc_run *run) {
+    if (run->link == NULL || run->status == TC_NEEDS_REDUCE) return run->status;
+    run->status = walk(run);
+    if (run->status <= TC_OK) retire(run);
+    if (run->status <= TC_OK && run->pending == 0) memory_give(run);
+    return run->status;
+}
+
+/* Drive all runs of the communicator; tell of one that needs its caller. */
+static int drive_all(tc_run *run) {
+    int status = drive(run);
+    if (status != TC_AGAIN) return status;
+    for (tc_run *other = run->comm->active, *next; other; other = next) {
+        next = other->next;
+        if (other != run && drive(other) == TC_NEEDS_REDUCE) status = TC_NEEDS_REDUCE;
+    }
+    return status;
+}
+
+static int start(tc_run *run, const void *send, void *recv) {
+    const uint32_t *n = run->program->positions;
+    if (run->link || run->pending) return TC_ERR_BUSY;
+    if (!run->sized || (!send && run->cut[SEND_ROLE][n[SEND_ROLE]]) || (!recv && run->cut[RECV_ROLE][n[RECV_ROLE]]))
+        return TC_ERR_ARGUMENT;
+    if (run->choice.by == TC_BY_KERNEL && run->item % run->element_bytes) return TC_ERR_ARGUMENT;
+    int status = memory_take(run);
+    if (status != TC_OK) return status;
+    char *nowhere = (char *)run; /* of buffers without bytes */
+    run->base[SEND_ROLE] = send ? (char *)(uintptr_t)send : nowhere; /* which is only read */
+    run->base[RECV_ROLE] = recv ? recv : nowhere;
+    run->base[SCRATCH_ROLE] = run->memory ? run->memory : nowhere;
+    run->tag = run->comm->first_tag + (int32_t)(run->comm->calls++ % run->comm->tags);
+    run->at = (place){.loop_end = NONE};
+    run->nposted = 0;
+    run->polls = 0;
+    run->since = 0;
+    activate(run);
+    run->status = TC_AGAIN;
+    return drive(run);
+}
+
+int tc_run_start(tc_run *run, const void *send, void *recv) {
+    if (run == NULL) return TC_ERR_ARGUMENT;
+    lock(run->comm);
+    int status = start(run, send, recv);
+    unlock(run->comm);
+    return status;
+}
+
+int tc_run_test(tc_run *run) {
+    if (run == NULL) return TC_ERR_ARGUMENT;
+    lock(run->comm);
+    int status = drive_all(run);
+    unlock(run->comm);
+    return status;
+}
+
+/* --- waiting -------------------------------------------------------------------------------------------- */
+static void sleep_for(double seconds) {
+    struct timespec t = {0, (long)(1e9 * seconds)};
+    nanosleep(&t, NULL);
+}
+
+/* Yield, and learn from how long that took whether somebody else needs the core. */
+static double yield_core(tc_comm *comm, double time) {
+    sched_yield();
+    double after = seconds_now();
+    if (after - time > CROWDED)
+        comm->spins = comm->spins / 4 + 1;
+    else if (comm->spins < SPINS)
+        comm->spins++;
+    return after;
+}
+
+/* Pause between two polls, the longer the longer nothing has happened; return the time if it was looked at, else 0. */
+static double pause_between(tc_run *run) {
+    if (++run->polls <= run->comm->spins) return 0;
+    double time = seconds_now();
+    if (run->since == 0) run->since = time;
+    double waited = time - run->since;
+    if (waited < LATE + SECONDS_A_BYTE * (double)run->under_way) return yield_core(run->comm, time);
+    sleep_for(waited / 64 < LONGEST_SLEEP ? waited / 64 : LONGEST_SLEEP);
+    return seconds_now();
+}
+
+int tc_run_wait(tc_run *run, double seconds) {
+    if (run == NULL) return TC_ERR_ARGUMENT;
+    double limit = 0;
+    for (;;) {
+        lock(run->comm);
+        uint64_t moved = run->moved;
+        int status = drive_all(run);
+        if (run->moved != moved) {
+            run->polls = 0;
+            run->since = 0;
+        }
+        unlock(run->comm);
+        if (status != TC_AGAIN) return status;
+        double time = pause_between(run);
+        if (time == 0) continue;
+        if (limit == 0) limit = time + seconds;
+        if (time >= limit) return TC_AGAIN;
+    }
+}
+
+int tc_run_call(tc_run *run, const void *send, void *recv, double seconds) {
+    int status = tc_run_start(run, send, recv);
+    return status == TC_AGAIN ? tc_run_wait(run, seconds) : status;
+}
+
+/* --- for the caller ------------------------------------------------------------------------------------- */
+int tc_run_operands(const tc_run *run, uintptr_t *in, uintptr_t *inout, uint64_t *bytes) {
+    if (run == NULL || in == NULL || inout == NULL || bytes == NULL) return TC_ERR_ARGUMENT;
+    if (run->status != TC_NEEDS_REDUCE) return TC_AGAIN;
+    *in = (uintptr_t)run->operand[0].at;
+    *inout = (uintptr_t)run->operand[1].at;
+    *bytes = (uint64_t)run->operand[0].bytes;
+    return TC_OK;
+}
+
+int tc_run_reduced(tc_run *run) {
+    if (run == NULL || run->status != TC_NEEDS_REDUCE) return TC_ERR_ARGUMENT;
+    lock(run->comm);
+    walk_reduced(run);
+    run->status = TC_AGAIN;
+    unlock(run->comm);
+    return TC_OK;
+}
+
+int tc_run_failure(const tc_run *run, tc_failure *failure) {
+    if (run == NULL || failure == NULL || run->status >= TC_OK) return TC_ERR_ARGUMENT;
+    *failure = run->failure;
+    return TC_OK;
+}
+
+/* Let the messages of a run that failed come and go, as far as they do. */
+static void drain(tc_run *run) {
+    tc_failure why = run->failure;
+    for (uint32_t k = 0; k < run->nposted; k++) message_test(run, run->posted[k]);
+    run->failure = why;
+}
+
+int tc_run_free(tc_run *run) {
+    if (run == NULL) return TC_ERR_ARGUMENT;
+    tc_comm *comm = run->comm;
+    lock(comm);
+    if (run->link == NULL) drain(run);
+    bool busy = run->link || run->pending;
+    unlock(comm);
+    if (busy) return TC_ERR_BUSY;
+    program_release(run->program);
+    run_delete(run);
+    comm_release(comm);
+    return TC_OK;
+}

@@ -1,0 +1,103 @@
+/* What is under way: a communicator and its runs. */
+#ifndef TOPOCOMM_RUN_H
+#define TOPOCOMM_RUN_H
+#include <stdatomic.h>
+
+#include "program.h"
+
+#define STATUS_BYTES 256
+
+typedef void (*kernel)(const void *landing, void *target, size_t n);
+
+struct tc_comm {
+    tc_mpi mpi;
+    intptr_t handle;
+    uint32_t rank, size;
+    atomic_uint holders; /* whoever opened it, and runs */
+    int32_t *ranks; /* in MPI's communicator, of every member */
+    int32_t first_tag;
+    uint64_t tags, calls;
+    tc_run *active; /* runs under way, driven by everybody who waits */
+    atomic_flag busy;
+    uint32_t spins; /* polls of a waiter before it yields its core: few when others need it */
+    char *spare; /* memory of a run that has ended */
+    uint64_t spare_room;
+    char status[STATUS_BYTES] __attribute__((aligned(16)));
+};
+
+enum message_state { ABSENT, UNDER_WAY, DONE };
+
+typedef struct place { /* where a program stands */
+    uint32_t step, turn, turns, loop_first, loop_end;
+    uint32_t part;    /* messages of the step waited for, or runs combined */
+    uint64_t offset;  /* bytes of the landing combined */
+} place;
+
+typedef struct segment {
+    char *at;
+    int64_t bytes;
+} segment;
+
+struct tc_run {
+    tc_comm *comm;
+    tc_program *program;
+    /* sizes */
+    int64_t *cut[ROLES]; /* byte offset of every position, and of the end */
+    int64_t item;
+    uint64_t *region, *stride; /* of each region its offset in memory; of each lander the bytes of one message */
+    uint64_t memory_bytes, memory_room;
+    char *memory;    /* scratch, then landings */
+    uint32_t chunks; /* requests of a message */
+    uint64_t request_room;
+    bool sized;
+    /* who combines */
+    tc_operation_choice choice;
+    kernel combine[2]; /* target ∘ landing; BEFORE */
+    uint32_t element_bytes;
+    /* the call */
+    char *base[ROLES];
+    int32_t tag;
+    int status;
+    place at;
+    unsigned char *state; /* of each message */
+    uint32_t *finished;   /* of each message: chunks that have come or gone */
+    int64_t *length;      /* of each message: bytes */
+    char *requests;
+    uint32_t *posted; /* since the last fence, in order */
+    uint32_t nposted, pending; /* messages posted; not complete */
+    uint64_t under_way;        /* their bytes */
+    segment operand[2]; /* in, inout: for the caller to combine */
+    tc_failure failure;
+    /* waiting */
+    uint64_t moved; /* grows with everything that happens */
+    uint32_t polls;
+    double since; /* when it had spun in vain */
+    tc_run *next, **link;
+};
+
+/* --- sizes.c ------------------------------------------------------------------------------------------------------ */
+/* Return the memory of a step's message in its lander's region. */
+char *landing_of(const tc_run *run, uint32_t message);
+/* Return run `k` from `first` on, in repetition `turn` of a loop. */
+segment range_of(const tc_run *run, uint32_t first, uint32_t k, uint32_t turn);
+void sizes_free(tc_run *run);
+/* Take the memory that the sizes need, and give back what is much. */
+int memory_take(tc_run *run);
+void memory_give(tc_run *run);
+
+/* --- messages.c: over MPI ------------------------------------------------------------------------------------------ */
+int message_post(tc_run *run, const step *s, uint32_t message);
+/* TC_OK: it has come, or may be overwritten · TC_AGAIN · errors. */
+int message_test(tc_run *run, uint32_t message);
+
+/* --- walk.c: the program's steps ----------------------------------------------------------------------------------- */
+/* Go on as far as possible: TC_OK: to the end · TC_AGAIN · TC_NEEDS_REDUCE · errors. */
+int walk(tc_run *run);
+/* Go past the run that the caller has combined. */
+void walk_reduced(tc_run *run);
+int walk_failed(tc_run *run, int status, uint64_t found, uint64_t needed);
+
+/* --- reduce.c ------------------------------------------------------------------------------------------------------ */
+kernel kernel_of(uint32_t operation, uint32_t element, bool before);
+uint32_t element_bytes(uint32_t element);
+#endif

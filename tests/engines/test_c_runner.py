@@ -1,0 +1,109 @@
+"""The C runner under sanitizers, without MPI: any order of arrival, and programs with changed bytes."""
+
+import random
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from test_algorithms import ENTRIES, able
+from test_local import root_of, topology_of
+
+from topocomm.algorithms import make_schedule
+from topocomm.errors import ProgramError
+from topocomm.plan.bind import bind
+from topocomm.plan.check import check
+from topocomm.plan.program import Program
+from topocomm.rma._core import ffi, lib
+
+ROOT = Path(__file__).parents[2]
+COLL = ROOT / "csrc" / "coll"
+COMPILER = shutil.which("clang") or shutil.which("gcc")
+FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'csrc' / 'core'}", f"-I{COLL}"]
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a compiler")
+
+
+def groups(sizes):
+    """The programs of all ranks, for every algorithm and some numbers of ranks."""
+    for algorithm in ENTRIES:
+        for p in sizes:
+            if p in able(algorithm, p, p):
+                schedule = make_schedule(algorithm.collective, algorithm.name, topology_of(p), root_of(algorithm, p))
+                yield [bytes(bind(schedule, rank)) for rank in range(p)]
+
+
+def write(path, sizes):
+    with path.open("wb") as file:
+        for programs in groups(sizes):
+            file.write(struct.pack("<I", len(programs)))
+            for program in programs:
+                file.write(struct.pack("<Q", len(program)) + program)
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    program = tmp_path_factory.mktemp("runner") / "test_runner"
+    sources = [str(ROOT / "tests" / "c" / "test_runner.c"), *map(str, sorted(COLL.glob("*.c")))]
+    command = [str(COMPILER), *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *sources]
+    done = subprocess.run([*command, "-o", str(program)], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def run(program, *arguments):
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [int(x) for x in re.findall(r"\d+", done.stdout)]
+
+
+@needs_compiler
+def test_every_order_of_arrival_gives_the_same_result(runner, tmp_path):
+    write(tmp_path / "programs", (1, 2, 3, 4, 5, 7, 8))
+    ngroups, deliveries, *_ = run(runner, tmp_path / "programs", "orders", 6)
+    assert ngroups > 300
+    assert deliveries > 10 * ngroups
+
+
+@needs_compiler
+def test_changed_programs_are_refused_or_touch_no_other_memory(runner, tmp_path):
+    write(tmp_path / "programs", (2, 3, 4))
+    _, _, refused, ended, stuck = run(runner, tmp_path / "programs", "fuzz", 60)
+    assert min(refused, ended, stuck) > 100
+
+
+def load(data):
+    """The reason why C refuses a program, or nothing."""
+    program, text = ffi.new("tc_program **"), ffi.new("char[]", lib.TC_TEXT_BYTES)
+    status = lib.tc_program_load(data, len(data), program, text)
+    if status == 0:
+        lib.tc_program_free(program[0])
+        return ""
+    assert status == lib.TC_ERR_PROGRAM
+    return ffi.string(text).decode()
+
+
+def test_c_refuses_what_python_refuses():
+    """Programs with a changed number: C may refuse more (what it could not run as numbered), never less."""
+    rng, agreed, refused, accepted = random.Random(1), 0, 0, 0
+    for programs in groups((2, 4, 5)):
+        for data in programs[:2]:
+            for _ in range(12):
+                changed = bytearray(data)
+                at = rng.randrange(128 if rng.random() < 0.9 else 0, len(data) - 3) // 4 * 4
+                struct.pack_into("<i", changed, at, rng.choice([-1, 0, 1, 2, 3, 4, 5, 7, 9, 1000]))
+                reason = load(bytes(changed))
+                try:
+                    check(Program.from_bytes(bytes(changed)))
+                except ProgramError:
+                    assert reason, "C takes what Python refuses"
+                    refused += 1
+                    continue
+                agreed += not reason
+                accepted += 1
+    assert refused > 300
+    assert agreed > 0.97 * accepted > 300

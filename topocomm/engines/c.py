@@ -1,0 +1,329 @@
+"""Engine ``c``: programs walked in C, as messages of the MPI library that mpi4py has loaded.
+
+One :class:`Engine` belongs to one communicator that carries nothing else. It loads programs, they are sized, and a
+sized program is started as often as wanted, several times at once if need be:
+
+    engine = Engine(private)
+    sized = engine.load(program).size(counts, itemsize)
+    sized.run(send, recv, op, datatype)              # a blocking call
+    run = sized.start(send, recv, op, datatype)      # a non-blocking one
+    run.test(); run.wait()
+
+Whoever tests or waits for one run drives all of its communicator. The interpreter's lock is free meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from topocomm.arrays import Bytes, IntArray
+from topocomm.engines.combiners import combiner, handle
+from topocomm.errors import BufferError, Error, ProgramError
+from topocomm.plan.program import Program
+from topocomm.rma._core import ffi, lib
+
+__all__ = ["LARGEST", "Engine", "Loaded", "Run", "Sized", "why_not"]
+
+LARGEST = 1 << 30
+"""Bytes of the longest message; longer ones are split, on both sides alike."""
+_SLICE = 0.01
+"""Seconds after which a wait in C comes back to let Python handle signals."""
+_MOST = 1 << 30
+"""Elements combined by one call: MPI libraries before MPI-4 count them in 31 bits."""
+_FUNCTIONS = ("Isend", "Irecv", "Test", "Get_count", "Reduce_local")
+
+
+@cache
+def _library() -> Any:
+    """Return the addresses of MPI's functions: where mpi4py's own calls go, through tools that were loaded before."""
+    places = [ctypes.CDLL(None), ctypes.CDLL(MPI.__file__, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)]
+    found: dict[str, int] = {}
+    for name in _FUNCTIONS:
+        functions = (getattr(place, f"MPI_{name}", None) for place in places)
+        function = next((f for f in functions if f is not None), None)
+        if function is None:
+            raise Error(f"engine c: the MPI library that mpi4py has loaded shows no MPI_{name}; use another engine")
+        found[name.lower()] = ctypes.cast(function, ctypes.c_void_p).value or 0
+    widths = {"request_bytes": MPI._sizeof(MPI.Request), "status_bytes": MPI._sizeof(MPI.Status)}
+    return {**found, **widths, "byte": handle(MPI.BYTE)}
+
+
+def why_not() -> str | None:
+    """Return why this engine cannot run here; None if it can."""
+    try:
+        _library()
+    except Error as e:
+        return str(e)
+    return None
+
+
+class Engine:
+    """Programs of one communicator.
+
+    Parameters
+    ----------
+    comm
+        A communicator that carries nothing else; its ranks start the same runs in the same order.
+    largest
+        Bytes of the longest message, at most 2**31 - 1; must be the same on all ranks.
+    ranks
+        The rank in ``comm`` of every member; None: all of its ranks.
+    first_tag, tags
+        Tags that nothing else uses between these ranks; None: as many as MPI allows.
+
+    Raises
+    ------
+    Error
+        If the MPI library's functions are not found.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        largest: int = LARGEST,
+        ranks: Sequence[int] | None = None,
+        first_tag: int = 0,
+        tags: int | None = None,
+    ) -> None:
+        members = np.asarray(range(comm.Get_size()) if ranks is None else ranks, np.int32)
+        self.comm, self.rank, self.size = comm, members.tolist().index(comm.Get_rank()), len(members)
+        mpi = ffi.new("tc_mpi *", {**_library(), "largest": largest})
+        out = ffi.new("tc_comm **")
+        if tags is None:
+            tags = min(comm.Get_attr(MPI.TAG_UB) or 32767, 2**31 - 2) - first_tag
+        where = self.rank, self.size, ffi.from_buffer("int32_t[]", members), first_tag, tags
+        status = lib.tc_comm_open(mpi, handle(comm), *where, out)
+        if status != 0:
+            raise Error(f"rank {self.rank}: engine c could not open a communicator: {_text(status)}")
+        self._comm = ffi.gc(out[0], lib.tc_comm_close)
+        self._callers: list[Run] = []
+        """Runs under way whose operands are combined in Python."""
+        self._lost: list[Run] = []
+        """Runs that ended with messages under way: MPI may still write to their memory."""
+
+    def load(self, program: Program) -> Loaded:
+        """Check a program and prepare it. Raises ProgramError."""
+        return Loaded(self, program)
+
+    def _combine(self) -> None:
+        """Combine for every run that needs it."""
+        for run in list(self._callers):
+            run._combine()
+
+
+class Loaded:
+    """A program in C."""
+
+    def __init__(self, engine: Engine, program: Program) -> None:
+        self.engine, self.program = engine, program
+        if (program.rank, program.size) != (engine.rank, engine.size):
+            at = f"rank {engine.rank} of {engine.size}"
+            raise ProgramError(f"{at}: a program of rank {program.rank} of {program.size}")
+        data, out, text = bytes(program), ffi.new("tc_program **"), ffi.new("char[]", lib.TC_TEXT_BYTES)
+        status = lib.tc_program_load(data, len(data), out, text)
+        if status != 0:
+            reason = ffi.string(text).decode() or _text(status)
+            raise ProgramError(f"program of rank {program.rank} of {program.size}: {reason}")
+        self._program = ffi.gc(out[0], lib.tc_program_free)
+
+    def size(self, counts: int | Sequence[int] | IntArray, itemsize: int) -> Sized:
+        """Give the elements of every block of the vector (or of each of its blocks), of ``itemsize`` bytes.
+
+        Raises ProgramError if there are not as many as blocks, or they are too large.
+        """
+        return Sized(self, counts, itemsize)
+
+
+class Sized:
+    """A program with its sizes."""
+
+    def __init__(self, loaded: Loaded, counts: int | Sequence[int] | IntArray, itemsize: int) -> None:
+        self.loaded, self.engine, self.itemsize = loaded, loaded.engine, itemsize
+        uniform = isinstance(counts, (int, np.integer))
+        self._counts = np.ascontiguousarray([counts] if uniform else counts, np.int64)
+        self._n = 0 if uniform else len(self._counts)
+        self._idle: list[_Handle] = [_Handle(self)]
+        needs = ffi.new("tc_needs *")
+        lib.tc_run_needs(self._idle[0].run, needs)
+        self.send_bytes, self.recv_bytes, self.memory_bytes = int(needs.send), int(needs.recv), int(needs.memory)
+
+    def run(self, send: Bytes, recv: Bytes, op: MPI.Op = MPI.OP_NULL, datatype: MPI.Datatype = MPI.BYTE) -> None:
+        """Run the program and wait for it; see :meth:`start`."""
+        taken = self._take(send, recv, op, datatype)
+        status = lib.tc_run_call(taken.run, ffi.from_buffer(send), ffi.from_buffer(recv), _SLICE)
+        if status == 0:
+            self._idle.append(taken)
+        else:
+            Run(self, taken, send, recv, status).wait()
+
+    def start(self, send: Bytes, recv: Bytes, op: MPI.Op = MPI.OP_NULL, datatype: MPI.Datatype = MPI.BYTE) -> Run:
+        """Start the program with the caller's buffers, which stay as they are until it is complete.
+
+        Parameters
+        ----------
+        send, recv
+            Memory of the roles, at least ``send_bytes`` and ``recv_bytes`` long. In place, ``send`` is that part of
+            ``recv`` which holds the input.
+        op, datatype
+            Of a reduction: ``datatype`` has ``itemsize`` bytes.
+
+        Raises
+        ------
+        BufferError
+            If a buffer is too short.
+        """
+        taken = self._take(send, recv, op, datatype)
+        return Run(self, taken, send, recv, lib.tc_run_start(taken.run, ffi.from_buffer(send), ffi.from_buffer(recv)))
+
+    def _take(self, send: Bytes, recv: Bytes, op: MPI.Op, datatype: MPI.Datatype) -> _Handle:
+        if send.nbytes < self.send_bytes or recv.nbytes < self.recv_bytes:
+            found = f"buffers of {send.nbytes} and {recv.nbytes} bytes"
+            raise BufferError(
+                f"rank {self.engine.rank}: {found}; the program needs {self.send_bytes} and {self.recv_bytes}"
+            )
+        taken = self._idle.pop() if self._idle else _Handle(self)
+        if taken.op is not op or taken.datatype is not datatype:
+            taken.combine_with(op, datatype)
+        return taken
+
+
+class _Handle:
+    """A run in C, started again and again."""
+
+    def __init__(self, sized: Sized) -> None:
+        engine, out = sized.engine, ffi.new("tc_run **")
+        status = lib.tc_run_new(engine._comm, sized.loaded._program, out)
+        if status == 0:
+            self.run = ffi.gc(out[0], _free)
+            counts = ffi.from_buffer("int64_t[]", sized._counts)
+            status = lib.tc_run_sizes(self.run, counts, sized._n, sized.itemsize)
+        if status != 0:
+            raise ProgramError(
+                f"rank {engine.rank}: {sized._n or 'equal'} block sizes of {sized.itemsize} bytes: {_text(status)}"
+            )
+        self.op: MPI.Op = MPI.OP_NULL
+        self.datatype: MPI.Datatype = MPI.BYTE
+        self.by_caller = True
+
+    def combine_with(self, op: MPI.Op, datatype: MPI.Datatype) -> None:
+        """Choose who combines."""
+        choice = combiner(op, datatype)
+        if lib.tc_run_operation(self.run, choice) != 0:
+            raise Error("engine c: the operation of a run under way was to be changed")
+        self.op, self.datatype, self.by_caller = op, datatype, choice.by == lib.TC_BY_CALLER
+
+
+class Run:
+    """One call under way."""
+
+    def __init__(self, sized: Sized, taken: _Handle, send: Bytes, recv: Bytes, status: int) -> None:
+        self._sized, self._engine, self._taken, self._status = sized, sized.engine, taken, status
+        self._buffers = send, recv
+        self._under_way = True
+        self._error: BaseException | None = None
+        if taken.by_caller:
+            self._engine._callers.append(self)
+
+    def test(self) -> bool:
+        """Tell whether the call is complete. Raises what :meth:`wait` raises."""
+        if self._under_way:
+            self._status = lib.tc_run_test(self._taken.run)
+            if self._status == lib.TC_NEEDS_REDUCE:
+                self._engine._combine()
+            self._settle()
+        return not self._under_way
+
+    def wait(self) -> None:
+        """Wait until the call is complete.
+
+        Raises
+        ------
+        Error
+            If a message has another length than the program expects.
+        mpi4py.MPI.Exception
+            Whatever MPI raises.
+        """
+        try:
+            while self._under_way:
+                if self._status == lib.TC_NEEDS_REDUCE:
+                    self._engine._combine()
+                if self._status > 0:
+                    self._status = lib.tc_run_wait(self._taken.run, _SLICE)
+                self._settle()
+        except BaseException:
+            self._leave()
+            raise
+
+    def _settle(self) -> None:
+        """End the call if it is complete or has failed."""
+        if self._error is not None:
+            raise self._error
+        if self._status > 0:
+            return
+        self._end()
+        if self._status < 0:
+            if self._status != lib.TC_ERR_BUSY:
+                self._engine._lost.append(self)
+            raise self._failure()
+        self._sized._idle.append(self._taken)
+
+    def _end(self) -> None:
+        self._under_way = False
+        if self in self._engine._callers:
+            self._engine._callers.remove(self)
+
+    def _leave(self) -> None:
+        """Keep the memory of a call that is left under way, which MPI may still write to."""
+        if self._under_way:
+            self._end()
+            self._engine._lost.append(self)
+
+    def _combine(self) -> None:
+        """Combine two operands, if this run needs it, and go on."""
+        addresses, nbytes = ffi.new("uintptr_t[2]"), ffi.new("uint64_t *")
+        if self._error is not None or lib.tc_run_operands(self._taken.run, addresses, addresses + 1, nbytes) != 0:
+            return
+        try:
+            self._reduce_local(addresses[0], addresses[1], nbytes[0])
+        except BaseException as e:
+            self._error = e
+            return
+        lib.tc_run_reduced(self._taken.run)
+
+    def _reduce_local(self, earlier: int, later: int, nbytes: int) -> None:
+        op, datatype, itemsize = self._taken.op, self._taken.datatype, self._sized.itemsize
+        for first in range(0, nbytes, _MOST * itemsize):
+            size = min(_MOST * itemsize, nbytes - first)
+            operands = (MPI.buffer.fromaddress(at + first, size) for at in (earlier, later))
+            left, right = ([memory, size // itemsize, datatype] for memory in operands)
+            op.Reduce_local(left, right)
+
+    def _failure(self) -> Exception:
+        failure = ffi.new("tc_failure *")
+        lib.tc_run_failure(self._taken.run, failure)
+        rank = self._engine.rank
+        if self._status == lib.TC_ERR_LENGTH:
+            return Error(
+                f"rank {rank}: a message from rank {failure.peer} has {failure.found} bytes, needs {failure.needed}; "
+                "the ranks called the collective with different counts or types"
+            )
+        if self._status == lib.TC_ERR_MPI:
+            return MPI.Exception(failure.code)
+        return Error(f"rank {rank}: engine c, step {failure.step}: {_text(self._status)}")
+
+
+def _free(run: Any) -> None:
+    """Free a run, unless MPI has ended and would be asked for messages that were left behind."""
+    if not MPI.Is_finalized():
+        lib.tc_run_free(run)
+
+
+def _text(status: int) -> str:
+    return str(ffi.string(lib.tc_status_text(status)).decode())
