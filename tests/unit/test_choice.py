@@ -14,6 +14,7 @@ from topocomm.choose.measured import Entry, Timing, Tuning
 from topocomm.choose.modelled import CLASSES, MOST_RANKS, TIE, Chooser, ModelCache, rounded
 from topocomm.choose.rule import NATIVE, WHOLE, decide, size_classes
 from topocomm.collectives import REDUCING
+from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError, TopologyError
 from topocomm.model import Level, Machine
 from topocomm.topology import Topology, reorder_ranks
@@ -25,9 +26,11 @@ FAST = Machine("levels", (Level("rack", 25e9, 25e9, 2e-7), Level("node", 25e9, 2
 
 @pytest.mark.parametrize("collective", [c for c in TABLE if c != "barrier"])
 def test_the_machine_decides(collective):
-    """64 KiB between ranks dealt out over racks: bytes decide at 5 MB/s, the interpreter at 25 GB/s."""
+    """64 KiB between ranks dealt out over racks: bytes decide at 5 MB/s, the engine's costs at 25 GB/s."""
     cyclic = reorder_ranks(RACKS, "cyclic")
-    slow, fast = (decide(collective, 1 << 16, Chooser(cyclic, machine)) for machine in (SLOW, FAST))
+    slow, fast = (decide(collective, 1 << 16, Chooser(cyclic, m, engine="python")) for m in (SLOW, FAST))
+    in_c = decide(collective, 1 << 16, Chooser(cyclic, SLOW))
+    assert in_c.algorithm not in (NATIVE, *(n for n in TABLE[collective] if n.startswith("textbook_")))
     assert slow.algorithm not in (NATIVE, *(n for n in TABLE[collective] if n.startswith("textbook_")))
     assert fast.algorithm == NATIVE
     assert "slow.json" in slow.why
@@ -116,7 +119,7 @@ def test_vectors_that_must_stay_whole_do(collective, commutative, machine):
 
 def _entry(nbytes, fastest):
     times = {name: Timing(2.0, 1, 0.0) for name in ("ring", "direct", NATIVE)} | {fastest: Timing(1.0, 1, 0.0)}
-    call = "allreduce", nbytes, 16, RACKS.signature, "commutative", "Some MPI 1.0", "python"
+    call = "allreduce", nbytes, 16, RACKS.signature, "commutative", "Some MPI 1.0", ENGINES[0]
     return Entry(*call, "2026-01-31T00:00:00Z", times)
 
 
@@ -156,9 +159,9 @@ def test_a_choice_that_was_adopted_counts_for_this_chooser_alone():
 
 def test_memory_keeps_the_last_topologies():
     memory = ModelCache()
-    known = [memory.of(Topology.flat(p), SLOW) for p in range(1, 20)]
-    assert memory.of(Topology.flat(19), SLOW) is known[-1]
-    assert memory.of(Topology.flat(1), SLOW) is not known[0]
+    known = [memory.of(Topology.flat(p), SLOW, "c") for p in range(1, 20)]
+    assert memory.of(Topology.flat(19), SLOW, "c") is known[-1]
+    assert memory.of(Topology.flat(1), SLOW, "c") is not known[0]
 
 
 class Tuned:
@@ -175,12 +178,12 @@ class Tuned:
 
 
 def test_what_was_measured_overrules_the_model():
-    for name, engine in (("native", "native"), ("textbook_ring", "python")):
+    for name, engine in (("native", "native"), ("textbook_ring", ENGINES[0])):
         tuned = Tuned(name)
         decision = decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, tuned, "Some MPI 1.0"), commutative=False)
         assert (decision.algorithm, decision.engine) == (name, engine)
         assert "measured on purpose" in decision.why
-        assert tuned.asked == [("allreduce", 1 << 20, RACKS.signature, False, "Some MPI 1.0")]
+        assert tuned.asked == [("allreduce", 1 << 20, RACKS.signature, False, "Some MPI 1.0", ENGINES[0])]
     unknown = decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, Tuned(None)))
     assert unknown.algorithm == decide("allreduce", 1 << 20, Chooser(RACKS, SLOW)).algorithm
     assert "tuned.json has nothing" in unknown.why

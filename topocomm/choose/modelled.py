@@ -1,7 +1,7 @@
 """The choice by the model: what every candidate would take on the machine, the MPI library at its best among them.
 
 A candidate's time is that of :func:`topocomm.model.schedule_time` for its schedule, with what the interpreter adds to
-every call and message (:data:`CALL`, :data:`INTERPRETER`, :data:`REDUCING`); the C code of an MPI library adds none.
+every call and message (:mod:`topocomm.engines.costs`); the C code of an MPI library adds none.
 What the MPI library would take nobody can know without measuring; it is credited with the fastest of the algorithms
 that MPI libraries have (:data:`LIBRARY`), run in C in the order of ranks. So a modelled gain is at least what the
 placement gives, and ``native`` is kept wherever an MPI library could be ahead by more than :data:`TIE`.
@@ -24,6 +24,8 @@ from topocomm.algorithms.pipeline import SEGMENTS
 from topocomm.algorithms.table import TABLE
 from topocomm.choose.measured import Tuning
 from topocomm.collectives import COLLECTIVES
+from topocomm.engines import ENGINES
+from topocomm.engines.costs import COSTS
 from topocomm.model.bulk import transfers
 from topocomm.model.explain import candidates_of
 from topocomm.model.leveled import MOST_MESSAGES, promising
@@ -36,13 +38,6 @@ from topocomm.topology import Topology, in_label_order
 
 __all__ = ["CLASSES", "K_TREES_UP_TO", "LIBRARY", "MOST_RANKS", "Choice", "Chooser", "ModelCache", "rounded"]
 
-CALL = 4e-6
-"""Seconds that Python adds to a call: buffers read, plan looked up (bench/overhead.py)."""
-INTERPRETER = 1.5e-6
-"""What it adds to a message: a round of many less a plain message."""
-REDUCING = 6.5e-6
-"""The same where what comes is combined: buffers cut, ``Reduce_local`` called. What it is longer than a plain message
-occupies the receiver, for each message that comes."""
 TIE = 0.02
 """Where the MPI library at its best is ahead by no more than this part, ours is taken: it seldom is at its best."""
 MOST_RANKS = 2048
@@ -176,10 +171,10 @@ class ModelCache:
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], _Known] = {}
 
-    def of(self, topology: Topology, machine: Machine) -> _Known:
-        """What is known of a topology; of another machine than before it is not what was known."""
+    def of(self, topology: Topology, machine: Machine, engine: str) -> _Known:
+        """Return what is known of a topology, on this machine and with this engine."""
         labels = () if machine.kind != "torus" else tuple(map(str, topology.labels.ravel()))  # they are coordinates
-        key = machine, topology.signature, in_label_order(topology).signature, labels
+        key = machine, engine, topology.signature, in_label_order(topology).signature, labels
         known = self._known.pop(key, None) or _Known()
         while len(self._known) >= _MOST_TOPOLOGIES:
             self._known.pop(next(iter(self._known)))
@@ -190,8 +185,8 @@ class ModelCache:
 class Chooser:
     """Chooses on one topology and machine (None: assumed), and remembers.
 
-    ``tuning`` holds what was measured, ``library`` is the MPI library it must have been measured with; what others with
-    the same ``memory`` have worked out is not worked out again.
+    ``tuning`` holds what was measured, ``library`` is the MPI library and ``engine`` the engine it must have been
+    measured with; what others with the same ``memory`` have worked out is not worked out again.
     Raises TopologyError if the machine does not fit.
     """
 
@@ -202,13 +197,15 @@ class Chooser:
         tuning: Tuning | None = None,
         library: str = "",
         memory: ModelCache | None = None,
+        engine: str = ENGINES[0],
     ) -> None:
+        self.engine, self.costs = engine, COSTS[engine]
         self.topology = topology
         self.tuning = tuning
         self.library = library
         self.machine = complete(machine, topology) if machine else default_machine(topology)
         self.machine.covers(topology)
-        self._known = (memory or ModelCache()).of(topology, self.machine)
+        self._known = (memory or ModelCache()).of(topology, self.machine, engine)
         self._choices: dict[_Question, Choice] = {}
 
     def choose(self, collective: str, nbytes: int, ordered: bool = False, whole: bool = False) -> Choice:
@@ -236,7 +233,8 @@ class Chooser:
         """The fastest algorithm that was measured here, and why; None if none was."""
         if self.tuning is None:
             return None
-        return self.tuning.best(collective, nbytes, self.topology.signature, commutative, self.library)
+        where = self.topology.signature, commutative, self.library, self.engine
+        return self.tuning.best(collective, nbytes, *where)
 
     def _choose(self, collective: str, nbytes: int, ordered: bool, whole: bool) -> Choice:
         plain, ours_on = self._network(0.0), self._interpreted(collective)
@@ -246,7 +244,7 @@ class Chooser:
         theirs = {name: self._seconds(collective, name, nbytes, plain) for name in library}
         best = min(theirs, key=theirs.__getitem__)
         ours = {
-            name: CALL + self._seconds(collective, name, nbytes, ours_on)
+            name: self.costs.call + self._seconds(collective, name, nbytes, ours_on)
             for name in self._candidates(collective, nbytes, ordered, whole)
         }
         fastest = min(ours, key=ours.__getitem__)
@@ -280,7 +278,7 @@ class Chooser:
             able.append(f"two_trees:segments={self._segments(nbytes)}")
         if "k_trees" in able:
             able.remove("k_trees")
-            added = REDUCING if COLLECTIVES[collective].reduces else INTERPRETER
+            added = self.costs.reduced if COLLECTIVES[collective].reduces else self.costs.message
             if nbytes <= K_TREES_UP_TO:
                 able.append(f"k_trees:segments={self._segments_of_k_trees(nbytes, added)}")
         return able
@@ -291,7 +289,7 @@ class Chooser:
         With S of them in rounds of a message up and one down, (S + 2 lg p) (α + n / 2 S β) is least at
         S² = lg p · n β / α.
         """
-        alpha = 2 * (self.machine.overhead + INTERPRETER) + self._latency()
+        alpha = 2 * (self.machine.overhead + self.costs.message) + self._latency()
         best = sqrt(max(self.topology.size - 1, 1).bit_length() * nbytes / self._speed() / alpha)
         return int(2 ** min(max(round(log2(max(best, 1.0))), 0), MOST_SEGMENTS))
 
@@ -314,7 +312,8 @@ class Chooser:
 
     def _interpreted(self, collective: str) -> Network:
         """The network with what the interpreter adds to every message of ours."""
-        return self._network(INTERPRETER, REDUCING - INTERPRETER if COLLECTIVES[collective].reduces else 0.0)
+        receiving = self.costs.reduced - self.costs.message if COLLECTIVES[collective].reduces else 0.0
+        return self._network(self.costs.message, receiving)
 
     def _network(self, added: float, receiving: float = 0.0) -> Network:
         networks, key = self._known.networks, (added, receiving)

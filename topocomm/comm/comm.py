@@ -47,7 +47,8 @@ class Comm(MPI.Intracomm, metaclass=Named):
         needs whole vectors) takes the automatic choice, and its decision says why. Only an algorithm that a call names
         itself is never replaced: it runs, or the call raises AlgorithmError on every rank.
     engine
-        ``"python"``, or None for the default.
+        ``"c"``: programs walked in C (the default), or ``"python"``. None: as ``TOPOCOMM_ENGINE`` says. The same on
+        all ranks.
     topology
         A :class:`~topocomm.topology.Topology` of these ranks, a placement, the path of a placement file, or
         ``"measured"``: probed with messages, in some seconds (:func:`topocomm.topology.live.probe.measure`). None: as
@@ -102,7 +103,8 @@ class Comm(MPI.Intracomm, metaclass=Named):
             tuning = before.places.tuning if tuning is None else tuning
         speeds = given.machine(plain, machine, settings, found)
         measured = given.tuning(plain, tuning, settings)
-        places = Places(found, speeds, measured, before.places.memory if before else ModelCache())
+        memory = before.places.memory if before else ModelCache()
+        places = Places(found, speeds, measured, memory, settings.engine)
         runtime = Runtime(plain, places, settings, origin, before.private if before else None)
         return _of(_kind(cls, comm), comm)._begin(pickling.shared(runtime))
 
@@ -422,7 +424,7 @@ class Intercomm(MPI.Intercomm):
         except Error:
             merged.Free()
             raise
-        places = Places(found, machine, tuning, side.places.memory)
+        places = Places(found, machine, tuning, side.places.memory, side.settings.engine)
         return _of(_WRAPPED[MPI.Intracomm], merged)._begin(Runtime(merged, places, side.settings, origin))
 
     def Dup(self, info: MPI.Info | None = None) -> Any:

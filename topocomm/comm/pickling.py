@@ -75,6 +75,6 @@ def restore(name: str, found: Content) -> Runtime:
         if comm.Get_size() != found.topology.size:
             were, are = found.topology.size, comm.Get_size()
             raise TopologyError(f"MPI.{name} was pickled with {were} ranks, here it has {are}; wrap it anew")
-        places = Places(found.topology, found.machine, found.tuning, ModelCache())
+        places = Places(found.topology, found.machine, found.tuning, ModelCache(), found.settings.engine)
         _runtimes[key] = Runtime(comm, places, found.settings, found.origin)
     return _runtimes[key]

@@ -27,7 +27,10 @@ class Places:
     :data:`_MOST_CHOOSERS` are kept.
     """
 
-    def __init__(self, topology: Topology, machine: Machine | None, tuning: Tuning | None, memory: ModelCache) -> None:
+    def __init__(
+        self, topology: Topology, machine: Machine | None, tuning: Tuning | None, memory: ModelCache, engine: str
+    ) -> None:
+        self.engine = engine
         self.topology = topology
         self.machine = machine
         self.tuning = tuning
@@ -38,7 +41,7 @@ class Places:
         name, numbers = MPI.get_vendor()
         library = f"{name} {'.'.join(map(str, numbers))}"  # as tuning files have it
         topology = self.topology if ranks is None else self.topology.restrict(ranks)
-        return Chooser(topology, self.machine, self.tuning, library, self.memory)
+        return Chooser(topology, self.machine, self.tuning, library, self.memory, self.engine)
 
 
 def ranks_in(comm: MPI.Intracomm, parent: MPI.Intracomm, of_parent: Ranks) -> Ranks:

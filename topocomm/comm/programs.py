@@ -12,10 +12,12 @@ from topocomm.arrays import Bytes, IntArray
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm.buffers import EMPTY
 from topocomm.comm.call import Call, Read
+from topocomm.comm.private import TAGS
 from topocomm.comm.recent import Recent
-from topocomm.engines import messages
+from topocomm.engines import c, messages
 from topocomm.engines.walk import Loaded, Sized
 from topocomm.plan.bind import bind
+from topocomm.plan.program import Program
 from topocomm.schedule import Schedule
 from topocomm.schedule.blocks import block_cuts
 from topocomm.topology import Topology
@@ -24,6 +26,8 @@ __all__ = ["KEPT", "KEPT_SIZES", "MOST_PROGRAMS", "Programs", "Scratch"]
 
 MOST_PROGRAMS, KEPT_SIZES = 64, 256
 """Programs (by collective, algorithm, root, order and place) and sizes of them (by call) that a communicator keeps."""
+_FIRST_TAG = 4
+"""Tags of a carrier from here on are for runs in C; those before for the Python engine and for comparing calls."""
 KEPT = 1 << 25
 """Bytes of scratch memory that a process keeps between calls, for all communicators together."""
 
@@ -79,12 +83,14 @@ def _block_counts(call: Call, nslots: int) -> int | Sequence[int] | IntArray:
 class Programs:
     """The schedules and programs of one rank of a communicator."""
 
-    def __init__(self, rank: int, topology: Callable[[], Topology]) -> None:
+    def __init__(self, rank: int, topology: Callable[[], Topology], engine: str) -> None:
         self.rank = rank
         self._topology = topology
+        self._name = engine
+        self._engine: c.Engine | None = None
         self._schedules: Recent[_Key, Schedule] = Recent(MOST_PROGRAMS)
-        self._loaded: Recent[tuple[_Key, bool], Loaded] = Recent(MOST_PROGRAMS)
-        self._sized: Recent[tuple[Call, bool], Sized] = Recent(KEPT_SIZES)
+        self._loaded: Recent[tuple[_Key, bool], Loaded | c.Loaded] = Recent(MOST_PROGRAMS)
+        self._sized: Recent[tuple[Call, bool], Sized | c.Sized] = Recent(KEPT_SIZES)
 
     def schedule(self, call: Call, algorithm: str) -> Schedule:
         """Return the schedule for a call. Raises AlgorithmError if the algorithm cannot serve it."""
@@ -94,25 +100,36 @@ class Programs:
             found = self._schedules.put(key, make_schedule(key.collective, algorithm, self._topology(), *key[2:]))
         return found
 
-    def known(self, read: Read) -> Sized | None:
+    def known(self, read: Read) -> Sized | c.Sized | None:
         """Return the program of a call seen before with its sizes, if it is still there."""
         return self._sized.get((read.call, read.in_place))
 
-    def make(self, read: Read, algorithm: str) -> Sized:
+    def make(self, read: Read, algorithm: str, carrier: Callable[[], messages.Carrier]) -> Sized | c.Sized:
         """Return the program of a call by ``algorithm``, with the sizes of the call."""
         call, key = read.call, (_key(read.call, algorithm), read.in_place)
         loaded = self._loaded.get(key)
         if loaded is None:
             program = bind(self.schedule(call, algorithm), self.rank, read.in_place)
-            loaded = self._loaded.put(key, messages.load(program))
+            loaded = self._loaded.put(key, self._load(program, carrier))
         counts = _block_counts(call, loaded.program.nslots)
         return self._sized.put((call, read.in_place), loaded.size(counts, call.itemsize))
 
-    def run(self, carrier: messages.Carrier, sized: Sized, read: Read) -> None:
+    def _load(self, program: Program, carrier: Callable[[], messages.Carrier]) -> Loaded | c.Loaded:
+        if self._name == "python":
+            return messages.load(program)
+        if self._engine is None:
+            to = carrier()
+            self._engine = c.Engine(to.comm, ranks=to.ranks, first_tag=to.tag + _FIRST_TAG, tags=TAGS - _FIRST_TAG)
+        return self._engine.load(program)
+
+    def run(self, carrier: messages.Carrier, sized: Sized | c.Sized, read: Read) -> None:
         """Run a program on the memory of a call."""
         send, recv = read.send, read.recv
         if not recv.flags.writeable:  # of a broadcast's root, whose own blocks a schedule may write once more
             send = recv = recv.copy()
+        if isinstance(sized, c.Sized):
+            sized.run(send, recv, read.op, read.datatype)
+            return
         cut, end = sized.scratch_bytes, sized.scratch_bytes + sized.own_bytes
         scratch = _scratch.take(end)
         try:

@@ -2,7 +2,7 @@
 
 =============================  ====================================================================================
 ``TOPOCOMM_<COLLECTIVE>``      algorithm of a collective: ``TOPOCOMM_ALLREDUCE=rabenseifner``, ``…=native``
-``TOPOCOMM_ENGINE``            engine of all collectives: ``python``
+``TOPOCOMM_ENGINE``            engine of all collectives: ``c`` (default), ``python``
 ``TOPOCOMM_TOPOLOGY``          placement file that describes the machine or the job, or ``measured``: probe it
 ``TOPOCOMM_MACHINE``           machine file: how fast the links of each level are
 ``TOPOCOMM_TUNING``            tuning file: what was measured

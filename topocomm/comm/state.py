@@ -20,6 +20,7 @@ from topocomm.comm.private import Private
 from topocomm.comm.programs import Programs
 from topocomm.comm.readers import ForLibraryError, KnownToAllError
 from topocomm.comm.settings import Settings
+from topocomm.engines import c
 from topocomm.engines.messages import Carrier
 from topocomm.engines.walk import Sized
 from topocomm.errors import AlgorithmError, BufferError
@@ -49,7 +50,7 @@ class Runtime:
         self.private = private or Private(comm)
         self._ranks = ranks
         self._chooser: Chooser | None = None
-        self.programs = Programs(self.rank, lambda: self.topology)
+        self.programs = Programs(self.rank, lambda: self.topology, settings.engine)
         self.kinds = Kinds(self.size, settings, lambda: self.chooser, lambda: self.agreement, self.programs, self._name)
         self._always: set[str] = set()
         self._agreement: Agreement | None = None
@@ -147,7 +148,7 @@ class Runtime:
             decision = self.kinds.decision(read)
             if decision.algorithm == NATIVE:
                 return self._leave(read)
-            sized = self.programs.make(read, decision.algorithm)
+            sized = self.programs.make(read, decision.algorithm, lambda: self.carrier)
         self._run(sized, read)
         if read.result is not None:
             read.result.deliver()
@@ -155,7 +156,7 @@ class Runtime:
             raise BufferError(read.fault)
         return True
 
-    def _run(self, sized: Sized, read: Read) -> None:
+    def _run(self, sized: Sized | c.Sized, read: Read) -> None:
         try:
             self.programs.run(self.carrier, sized, read)
         except MPI.Exception as error:  # of the carrier or an operation: for the handler of this communicator

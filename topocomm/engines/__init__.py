@@ -2,5 +2,5 @@
 
 __all__ = ["ENGINES"]
 
-ENGINES = ("python",)
+ENGINES = ("c", "python")
 """Names of the engines that run calls of a communicator; the first is the default."""

@@ -26,6 +26,7 @@ from topocomm.cli.tune.point import measure_point
 from topocomm.cli.tune.words import table, words
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm import Comm
+from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
 
@@ -61,7 +62,7 @@ class Session:
             self.topology.signature,
             class_of(point.collective, not self.options.ordered),
             self.library,
-            "python",
+            ENGINES[0],
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             algorithms,
             self.topology.describe(),
