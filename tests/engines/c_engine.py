@@ -17,7 +17,6 @@ from topocomm.algorithms import make_schedule
 from topocomm.collectives import COLLECTIVES, REDUCING
 from topocomm.engines import c, combiners, local
 from topocomm.errors import BufferError, Error, ProgramError
-from topocomm.plan import block_cuts
 from topocomm.plan.bind import bind
 from topocomm.plan.program import (
     BEFORE,
@@ -33,6 +32,7 @@ from topocomm.plan.program import (
     WAIT,
     Program,
 )
+from topocomm.schedule.blocks import block_cuts
 
 WORLD = MPI.COMM_WORLD
 RANK, SIZE = WORLD.rank, WORLD.size
