@@ -72,6 +72,8 @@ def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool,
         return Contender(name, world)
     algorithm = None if name == AUTO else {collective: name}
     try:
+        if algorithm is not None:  # for a communicator it is a preference, which another may replace
+            find(collective, name)[0].check(world.Get_size())
         return Contender(name, Comm(world, algorithm=algorithm, **files))
     except AlgorithmError as error:
         if not optional:
