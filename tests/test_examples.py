@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 
 EXAMPLES = {
     "one_line.py": (4, "total 6.0"),
-    "choose_and_explain.py": (6, "rabenseifner on engine python, reordering none; named by communicator argument"),
+    "choose_and_explain.py": (6, "rabenseifner on engine c, reordering none; named by communicator argument"),
     "cg.py": (4, "mpi4py.MPI.Intracomm"),
     "digits.py": (3, "unseen digits read correctly"),
 }
