@@ -140,15 +140,27 @@ static int drive(tc_run *run) {
     return run->status;
 }
 
-/* Drive all runs of the communicator; tell of one that needs its caller. */
+/* Drive all runs but one; return whether one needs its caller. */
+static bool drive_others(tc_comm *comm, const tc_run *run) {
+    bool needs = false;
+    for (tc_run *other = comm->active, *next; other; other = next) {
+        next = other->next;
+        if (other != run && drive(other) == TC_NEEDS_REDUCE) needs = true;
+    }
+    return needs;
+}
+
+/* Drive a run, and all others unless it is complete; tell of one that needs its caller. */
 static int drive_all(tc_run *run) {
     int status = drive(run);
-    if (status != TC_AGAIN) return status;
-    for (tc_run *other = run->comm->active, *next; other; other = next) {
-        next = other->next;
-        if (other != run && drive(other) == TC_NEEDS_REDUCE) status = TC_NEEDS_REDUCE;
-    }
-    return status;
+    return status == TC_AGAIN && drive_others(run->comm, run) ? TC_NEEDS_REDUCE : status;
+}
+
+/* Whether no run under way has the tag that is next. */
+static bool tag_free(const tc_comm *comm) {
+    for (const tc_run *other = comm->active; other; other = other->next)
+        if (other->number + comm->tags <= comm->calls) return false;
+    return true;
 }
 
 static int start(tc_run *run, const void *send, void *recv) {
@@ -157,13 +169,18 @@ static int start(tc_run *run, const void *send, void *recv) {
     if (!run->sized || (!send && run->cut[SEND_ROLE][n[SEND_ROLE]]) || (!recv && run->cut[RECV_ROLE][n[RECV_ROLE]]))
         return TC_ERR_ARGUMENT;
     if (run->choice.by == TC_BY_KERNEL && run->item % run->element_bytes) return TC_ERR_ARGUMENT;
+    if (!tag_free(run->comm)) {
+        drive_others(run->comm, run);
+        return TC_FULL;
+    }
     int status = memory_take(run);
     if (status != TC_OK) return status;
     char *nowhere = (char *)run; /* of buffers without bytes */
     run->base[SEND_ROLE] = send ? (char *)(uintptr_t)send : nowhere; /* which is only read */
     run->base[RECV_ROLE] = recv ? recv : nowhere;
     run->base[SCRATCH_ROLE] = run->memory ? run->memory : nowhere;
-    run->tag = run->comm->first_tag + (int32_t)(run->comm->calls++ % run->comm->tags);
+    run->number = run->comm->calls++;
+    run->tag = run->comm->first_tag + (int32_t)(run->number % run->comm->tags);
     run->at = (place){.loop_end = NONE};
     run->nposted = 0;
     run->polls = 0;

@@ -13,7 +13,7 @@ typedef int (*count_function)(const void *, intptr_t, int *);
 static int failed(tc_run *run, const step *s, uint32_t message, int status, int code, uint64_t found) {
     uint32_t turn = message - run->program->message[s - run->program->steps];
     run->failure = (tc_failure){.peer = (uint32_t)s->peer, .message = (uint32_t)s->message + turn, .code = code};
-    return walk_failed(run, status, found, (uint64_t)run->length[message]);
+    return run_failed(run, status, found, (uint64_t)run->length[message]);
 }
 
 static int mpi_failed(tc_run *run, const step *s, uint32_t message, int code) {

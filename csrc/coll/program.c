@@ -1,28 +1,12 @@
 /* Reading a program: the bytes, and whether it keeps to its memory. */
 #include "program.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAGIC 0x54435047
 #define VERSION 1
 #define HEADER 16 /* numbers of 64 bits */
-
-int refuse(char *text, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, TC_TEXT_BYTES, format, arguments);
-    va_end(arguments);
-    return TC_ERR_PROGRAM;
-}
-
-int64_t step_blocks(const tc_program *program, const step *s) {
-    int64_t blocks = 0;
-    for (int32_t i = 0; i < s->runs; i++) blocks += program->ranges[s->first + i].length;
-    return blocks;
-}
 
 static uint64_t little(const unsigned char *at, int bytes) {
     uint64_t value = 0;

@@ -57,6 +57,7 @@ struct tc_run {
     /* the call */
     char *base[ROLES];
     int32_t tag;
+    uint64_t number; /* among the runs of the communicator */
     int status;
     place at;
     unsigned char *state; /* of each message */
@@ -74,6 +75,10 @@ struct tc_run {
     double since; /* when it had spun in vain */
     tc_run *next, **link;
 };
+
+/* --- ground.c ----------------------------------------------------------------------------------------------------- */
+/* Note which step failed and the bytes that it found and needed; return the status. */
+int run_failed(tc_run *run, int status, uint64_t found, uint64_t needed);
 
 /* --- sizes.c ------------------------------------------------------------------------------------------------------ */
 /* Return the memory of a step's message in its lander's region. */
@@ -95,7 +100,6 @@ int message_test(tc_run *run, uint32_t message);
 int walk(tc_run *run);
 /* Go past the run that the caller has combined. */
 void walk_reduced(tc_run *run);
-int walk_failed(tc_run *run, int status, uint64_t found, uint64_t needed);
 
 /* --- reduce.c ------------------------------------------------------------------------------------------------------ */
 kernel kernel_of(uint32_t operation, uint32_t element, bool before);

@@ -7,13 +7,6 @@ typedef int (*reduce_function)(const void *, void *, int, intptr_t, intptr_t);
 
 #define MOST_ELEMENTS ((int64_t)1 << 30) /* of one call of MPI_Reduce_local, which counts in 31 bits */
 
-int walk_failed(tc_run *run, int status, uint64_t found, uint64_t needed) {
-    run->failure.step = run->at.step;
-    run->failure.found = found;
-    run->failure.needed = needed;
-    return status;
-}
-
 /* Wait for the messages of a WAIT; `part` of them have been seen to. */
 static int await(tc_run *run, const step *s, uint32_t message) {
     for (; run->at.part < (uint32_t)s->count; run->at.part++) {
@@ -34,7 +27,7 @@ static int fence(tc_run *run) {
 
 static int uneven(tc_run *run, int64_t found, int64_t needed) {
     run->failure = (tc_failure){.peer = NONE};
-    return walk_failed(run, TC_ERR_RANGE, (uint64_t)found, (uint64_t)needed);
+    return run_failed(run, TC_ERR_RANGE, (uint64_t)found, (uint64_t)needed);
 }
 
 static int copy_runs(tc_run *run, const step *s) {
@@ -73,7 +66,7 @@ static int combine_by_mpi(tc_run *run, segment in, segment inout) {
                                                                   run->choice.op);
         if (code != 0) {
             run->failure = (tc_failure){.peer = NONE, .code = code};
-            return walk_failed(run, TC_ERR_MPI, 0, 0);
+            return run_failed(run, TC_ERR_MPI, 0, 0);
         }
         in.at += count * run->item;
         inout.at += count * run->item;

@@ -317,6 +317,21 @@ def check_several_under_way(engine):
     double.Free()
 
 
+def check_more_under_way_than_tags(_engine):
+    """A start waits for the oldest run when all tags are in use. Members in another order, as a carrier has them."""
+    turned = WORLD.Split(0, -RANK)
+    engine = c.Engine(WORLD.Dup(), ranks=[SIZE - 1 - r for r in range(SIZE)], first_tag=100, tags=3)
+    assert engine.rank == turned.rank
+    sized = engine.load(ring_allreduce(turned.rank, SIZE)).size(5, 8)
+    outs, runs = np.zeros((10, 5 * SIZE)), []
+    for i, out in enumerate(outs):
+        mine = np.full(5 * SIZE, 1.0 + i)
+        runs.append((sized.start(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE), mine))
+    for i, (run, _) in enumerate(runs):
+        run.wait()
+        assert (outs[i] == SIZE * (1.0 + i)).all()
+
+
 def check_a_late_rank(engine):
     """A rank that comes a quarter of a second late finds the others where they were, having slept."""
     loaded = engine.load(ring_allreduce(RANK, SIZE))

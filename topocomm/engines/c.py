@@ -76,7 +76,8 @@ class Engine:
     ranks
         The rank in ``comm`` of every member; None: all of its ranks.
     first_tag, tags
-        Tags that nothing else uses between these ranks; None: as many as MPI allows.
+        Tags that nothing else uses between these ranks; None: as many as MPI allows. At most ``tags`` runs are under
+        way: a start waits for the oldest.
 
     Raises
     ------
@@ -161,7 +162,7 @@ class Sized:
         if status == 0:
             self._idle.append(taken)
         else:
-            Run(self, taken, send, recv, status).wait()
+            self._started(taken, send, recv, status).wait()
 
     def start(self, send: Bytes, recv: Bytes, op: MPI.Op = MPI.OP_NULL, datatype: MPI.Datatype = MPI.BYTE) -> Run:
         """Start the program with the caller's buffers, which stay as they are until it is complete.
@@ -180,7 +181,15 @@ class Sized:
             If a buffer is too short.
         """
         taken = self._take(send, recv, op, datatype)
-        return Run(self, taken, send, recv, lib.tc_run_start(taken.run, ffi.from_buffer(send), ffi.from_buffer(recv)))
+        status = lib.tc_run_start(taken.run, ffi.from_buffer(send), ffi.from_buffer(recv))
+        return self._started(taken, send, recv, status)
+
+    def _started(self, taken: _Handle, send: Bytes, recv: Bytes, status: int) -> Run:
+        """Return the run; where all tags are in use, it starts when the oldest run has ended, which trying drives."""
+        while status == lib.TC_FULL:
+            self.engine._combine()
+            status = lib.tc_run_start(taken.run, ffi.from_buffer(send), ffi.from_buffer(recv))
+        return Run(self, taken, send, recv, status)
 
     def _take(self, send: Bytes, recv: Bytes, op: MPI.Op, datatype: MPI.Datatype) -> _Handle:
         if send.nbytes < self.send_bytes or recv.nbytes < self.recv_bytes:
