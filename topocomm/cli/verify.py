@@ -1,8 +1,11 @@
-"""``python -m topocomm verify``: prove the algorithms' schedules, all numbers of ranks and random placements. No MPI.
+"""``python -m topocomm verify``: prove schedules and programs, all numbers of ranks and random placements. No MPI.
 
 On flat topologies and on a placement file every variant of an algorithm is proved: every way of its reordering, with
 operands in the order of ranks, and every root (beyond 16 ranks: the first, a middle and the last one). On a random
 placement one variant is drawn for each algorithm.
+
+Of every schedule of up to ``--programs`` ranks the programs that run it are proved as well (topocomm/plan/prove.py);
+up to 16 ranks in place, too, and in a random order of arrival besides, or in all orders where these are few.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +27,24 @@ from topocomm.algorithms import TABLE, Algorithm, find, make_schedule
 from topocomm.algorithms.forms import Options
 from topocomm.cli.progress import Progress
 from topocomm.collectives import COLLECTIVES, find_collective
-from topocomm.errors import AlgorithmError, ScheduleError
+from topocomm.errors import AlgorithmError, ProgramError, ScheduleError
+from topocomm.plan.bind import bind
+from topocomm.plan.prove import prove as prove_programs
 from topocomm.schedule import Schedule
 from topocomm.schedule.verify import verify
 from topocomm.topology import Topology, random_places, read_site
 
 __all__ = ["HELP", "Finding", "Task", "add_arguments", "plan_tasks", "prove", "prove_all", "run"]
 
-HELP = "prove schedules correct for ranges of ranks and random placements, without MPI"
+HELP = "prove schedules and programs correct for ranges of ranks and random placements, without MPI"
 
 _ALL_ROOTS = 16
+_ORDERS = 16
+"""Up to this many ranks, orders of arrival are run besides the proof, and programs in place are proved."""
+_STATES = 100
+"""All orders of arrival are run if they have at most this many states."""
 _SHOWN = 20
+_NEVER_IN_PLACE = ("scatter", "barrier")
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Task:
     size: int
     seed: int | None = None
     placement: Topology | None = None
+    programs: bool = False
+    """Whether the programs are proved as well as the schedules."""
 
     def topology(self) -> Topology:
         """Make the topology to prove the schedules on."""
@@ -65,6 +77,9 @@ class Finding:
     ranks: tuple[int, int] = (0, 0)
     messages: int = 0
     blocks: int = 0
+    programs: int = 0
+    """Proofs of all ranks' programs of a schedule."""
+    steps: int = 0
     faults: list[str] = field(default_factory=list)
 
     def add(self, other: Finding) -> None:
@@ -76,6 +91,8 @@ class Finding:
         self.random_places += other.random_places
         self.messages += other.messages
         self.blocks += other.blocks
+        self.programs += other.programs
+        self.steps += other.steps
         self.faults += other.faults
 
 
@@ -86,6 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", dest="ranks", metavar="MIN:MAX", default="1:32", help="numbers of ranks (default 1:32)")
     parser.add_argument("--random", type=int, metavar="N", default=20, help="random placements (default 20)")
     parser.add_argument("--max-ranks", type=int, metavar="P", default=128, help="largest random placement (128)")
+    parser.add_argument(
+        "--programs", type=int, metavar="P", default=6, help="prove programs, too, of up to P ranks (default 6)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the random placements (default 1)")
     parser.add_argument("--topology", metavar="FILE", help="prove on this placement (by rank) instead")
     parser.add_argument("-j", dest="jobs", type=int, metavar="JOBS", default=0, help="processes (default: all cores)")
@@ -189,9 +209,26 @@ def prove(task: Task) -> Finding:
             found.ranks = (topology.size, topology.size)
             found.messages += proof.messages
             found.blocks += proof.blocks
-    except ScheduleError as e:
+            if task.programs:
+                _prove_programs(schedule, found)
+    except (ScheduleError, ProgramError) as e:
         found.faults.append(f"{e} [{topology.describe()}{'' if task.seed is None else f', seed {task.seed}'}]")
     return found
+
+
+def _prove_programs(schedule: Schedule, found: Finding) -> None:
+    """Prove all ranks' programs, in place as well where MPI has that. Raises ProgramError for a fault."""
+    few = schedule.size <= _ORDERS
+    for in_place in (False, True)[: 1 + (few and schedule.collective not in _NEVER_IN_PLACE)]:
+        programs = [bind(schedule, r, in_place and _has_place(schedule, r)) for r in range(schedule.size)]
+        proof = prove_programs(programs, schedule, _STATES * few, int(few), schedule.size)
+        found.programs += 1
+        found.steps += proof.steps
+
+
+def _has_place(schedule: Schedule, rank: int) -> bool:
+    """Tell whether a rank's input may be where its output will be: of a reduce or gather only the root's."""
+    return rank == schedule.root or not find_collective(schedule.collective).rooted
 
 
 def prove_all(tasks: Sequence[Task], jobs: int) -> Iterator[Finding]:
@@ -211,6 +248,7 @@ def run(args: argparse.Namespace) -> int:
     placement = _placement(args.topology) if args.topology else None
     chosen = _chosen(args.collective, args.algorithm)
     tasks = plan_tasks(chosen, _range(args.ranks), args.random, args.max_ranks, args.seed, placement)
+    tasks = [replace(task, programs=task.size <= args.programs) for task in tasks]
     if not tasks:
         raise AlgorithmError("nothing to prove: the algorithms named need a power of two of ranks")
     findings = {key: Finding(*key) for key in chosen}
@@ -257,16 +295,19 @@ def _row(f: Finding) -> dict[str, object]:
         "max_ranks": f.ranks[1],
         "messages": f.messages,
         "blocks": f.blocks,
+        "programs": f.programs,
+        "steps": f.steps,
         "faults": len(f.faults),
     }
 
 
 def _table(findings: list[Finding]) -> list[str]:
-    lines = [f"{'collective':21}{'algorithm':29}{'schedules':>10}{'ranks':>11}{'messages':>13}{'blocks':>15}  proved"]
+    counted = f"{'schedules':>10}{'ranks':>11}{'messages':>13}{'blocks':>15}{'programs':>10}"
+    lines = [f"{'collective':21}{'algorithm':29}{counted}  proved"]
     for f in (*findings, _total(findings)):
         ranks = f"{f.ranks[0]}-{f.ranks[1]}" if f.ranks[0] != f.ranks[1] else f"{f.ranks[0]}"
         result = "WRONG" if f.faults else "yes" if f.schedules else "none ran"
-        counts = f"{f.schedules:>10}{ranks:>11}{f.messages:>13}{f.blocks:>15}"
+        counts = f"{f.schedules:>10}{ranks:>11}{f.messages:>13}{f.blocks:>15}{f.programs:>10}"
         lines.append(f"{f.collective:21}{f.algorithm:29}{counts}  {result}")
     return lines
 
