@@ -115,8 +115,8 @@ def _halves_are_right(comm: Any, op: MPI.Op, n: int, algorithm: str | None, coll
     if collective == "allreduce":
         comm.Allreduce(mine, out := np.empty(n), op, algorithm=algorithm)
     elif collective == "reduce":
-        comm.Reduce(mine, out := np.empty(n), op, p - 1, algorithm=algorithm)
-        wanted = wanted if rank == p - 1 else out
+        comm.Reduce(mine, out := np.zeros(n), op, p - 1, algorithm=algorithm)
+        wanted = wanted if rank == p - 1 else np.zeros(n)  # elsewhere it is not touched
     else:
         comm.Reduce_scatter_block(mine, out := np.empty(n // p), op, algorithm=algorithm)
         wanted = wanted[rank * (n // p) : (rank + 1) * (n // p)]
