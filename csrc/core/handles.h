@@ -72,6 +72,8 @@ typedef struct tc_item { /* one transfer of a plan */
     tc_layout layout, layout_there;
     uint64_t value, bytes;
     bool get;
+    const char *head; /* bytes that go before the local ones */
+    uint64_t head_bytes;
 } tc_item;
 
 struct tc_plan {

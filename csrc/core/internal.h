@@ -40,6 +40,10 @@ int layout_pairs(const tc_layout *left, const tc_layout *right, uint64_t from, u
                  void *user);
 void layout_copy(char *to, const tc_layout *to_layout, const char *from, const tc_layout *from_layout, uint64_t start,
                  uint64_t bytes);
+/* Pack the bytes of a put's piece. */
+void gather(char *to, const tc_op *op, uint64_t from, uint64_t bytes);
+/* Return how many bytes of [from, from + bytes) of a put belong to its head. */
+uint64_t of_head(const tc_op *op, uint64_t from, uint64_t bytes);
 
 /* --- segment.c --------------------------------------------------------------------------------------------------- */
 int seg_create(tc_context *context);

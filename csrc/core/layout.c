@@ -78,3 +78,16 @@ void layout_copy(char *to, const tc_layout *to_layout, const char *from, const t
     copy_bases bases = {to, from};
     layout_pairs(to_layout, from_layout, start, bytes, copy_run, &bases);
 }
+
+uint64_t of_head(const tc_op *op, uint64_t from, uint64_t bytes) {
+    uint64_t left = from < op->head_bytes ? op->head_bytes - from : 0;
+    return bytes < left ? bytes : left;
+}
+
+void gather(char *to, const tc_op *op, uint64_t from, uint64_t bytes) {
+    uint64_t ahead = of_head(op, from, bytes), rest = bytes - ahead, start = from + ahead - op->head_bytes;
+    if (ahead) memcpy(to, op->head + from, ahead);
+    if (rest == 0) return;
+    tc_layout plain = layout_simple(0, op->total - op->head_bytes);
+    layout_copy(to + ahead - start, &plain, op->local, op->layout, start, rest);
+}

@@ -72,7 +72,7 @@ static int whole(tc_plan *plan, tc_target *target, void *local, const tc_layout 
     if (!plan || !target || !layout || target->context != plan->context) return TC_ERR_ARGUMENT;
     if (!target->live) return TC_ERR_FREED;
     if (layout_bytes(layout) != target->wire.bytes) return TC_ERR_RANGE;
-    tc_item item = {target, local, *layout, target->wire.layout, value, target->wire.bytes, get};
+    tc_item item = {target, local, *layout, target->wire.layout, value, target->wire.bytes, get, NULL, 0};
     return item.bytes && !local ? TC_ERR_ARGUMENT : add(plan, &item);
 }
 
@@ -83,7 +83,8 @@ static int part(tc_plan *plan, tc_target *target, uint64_t offset, void *local, 
     uint64_t bytes = layout_bytes(layout);
     if (!layout_contiguous(&target->wire.layout) || offset > target->wire.bytes || bytes > target->wire.bytes - offset)
         return TC_ERR_RANGE;
-    tc_item item = {target, local, *layout, layout_simple(target->wire.layout.offset + offset, bytes), value, bytes, get};
+    tc_layout there = layout_simple(target->wire.layout.offset + offset, bytes);
+    tc_item item = {target, local, *layout, there, value, bytes, get, NULL, 0};
     return bytes && !local ? TC_ERR_ARGUMENT : add(plan, &item);
 }
 
@@ -103,6 +104,20 @@ int tc_plan_put_part(tc_plan *plan, tc_target *target, uint64_t offset, const vo
 int tc_plan_get_part(tc_plan *plan, tc_target *target, uint64_t offset, void *destination, const tc_layout *layout,
                      uint64_t value) {
     return part(plan, target, offset, destination, layout, value, true);
+}
+
+int tc_plan_put_headed(tc_plan *plan, tc_target *target, uint64_t offset, const void *head, uint64_t head_bytes,
+                       const void *source, uint64_t bytes, uint64_t value) {
+    if (!plan || !target || target->context != plan->context || (head_bytes && !head) || (bytes && !source))
+        return TC_ERR_ARGUMENT;
+    if (!target->live) return TC_ERR_FREED;
+    uint64_t room = target->wire.bytes, total;
+    if (!layout_contiguous(&target->wire.layout) || __builtin_add_overflow(head_bytes, bytes, &total) ||
+        offset > room || total > room - offset)
+        return TC_ERR_RANGE;
+    tc_item item = {target, (char *)(uintptr_t)source, layout_simple(0, bytes),
+                    layout_simple(target->wire.layout.offset + offset, total), value, total, false, head, head_bytes};
+    return add(plan, &item);
 }
 
 int tc_plan_value(tc_plan *plan, uint32_t item, uint64_t value) {
@@ -155,7 +170,7 @@ static inline __attribute__((always_inline)) int post_item(tc_plan *plan, tc_ite
     tc_target *target = item->target;
     peer *p = &context->peers[target->peer];
     tc_op op = {.plan = plan, .target = target, .layout = &item->layout, .there = &item->layout_there,
-                .local = item->local, .epoch = target->epoch, .value = item->value, .bytes = item->bytes,
+                .local = item->local, .head = item->head, .head_bytes = item->head_bytes, .epoch = target->epoch, .value = item->value, .bytes = item->bytes,
                 .total = item->bytes, .pieces = 1, .get = item->get, .remote = plan->remote};
     if (proofs) {
         op.number = p->sent + 1;
@@ -241,6 +256,15 @@ static int finish(tc_plan *plan) {
 static int check_idle(tc_plan *plan) {
     int status = plan->running ? advance(plan) : TC_OK;
     return status == TC_AGAIN ? TC_ERR_BUSY : status;
+}
+
+int tc_plan_clear(tc_plan *plan) {
+    if (!plan) return TC_ERR_ARGUMENT;
+    int status = check_idle(plan);
+    if (status == TC_ERR_BUSY) return status;
+    for (uint32_t i = 0; i < plan->items; i++) plan->item[i].target->busy--;
+    plan->items = 0;
+    return TC_OK;
 }
 
 /* A refusal changes nothing; but a receiver that is behind may itself be waiting for this signal's epoch to end. */

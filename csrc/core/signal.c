@@ -258,6 +258,12 @@ static int ask_once(tc_signal *signal, uint64_t take, tc_event *event) {
     return status == TC_AGAIN ? gone : status;
 }
 
+int tc_signal_look(tc_signal *signal) {
+    if (!signal) return TC_ERR_ARGUMENT;
+    if (!signal->live) return TC_ERR_FREED;
+    return signal->kind == TC_STREAM ? TC_ERR_UNSUPPORTED : look(signal);
+}
+
 int tc_signal_test(tc_signal *signal) {
     return ask_once(signal, 0, NULL);
 }

@@ -186,6 +186,8 @@ int tc_signal_create(tc_context *context, uint32_t kind, tc_signal **signal);
 int tc_signal_free(tc_signal *signal);
 /* TC_OK: this epoch is complete · TC_AGAIN: it is not. Consumes nothing: may be repeated until tc_signal_rearm. */
 int tc_signal_test(tc_signal *signal);
+/* As tc_signal_test, without driving any transport: what has been found out so far. */
+int tc_signal_look(tc_signal *signal);
 int tc_signal_wait(tc_signal *signal, double seconds);
 /* Wait for the first of several signals of one context; `index` names it. */
 int tc_signal_wait_any(tc_signal **signals, uint32_t count, double seconds, uint32_t *index);
@@ -228,6 +230,11 @@ int tc_plan_put_part(tc_plan *plan, tc_target *target, uint64_t offset, const vo
                      uint64_t value);
 int tc_plan_get_part(tc_plan *plan, tc_target *target, uint64_t offset, void *destination, const tc_layout *layout,
                      uint64_t value);
+/* Add a put into a part of a contiguous block: a head, then `bytes` from `source`, as one message. */
+int tc_plan_put_headed(tc_plan *plan, tc_target *target, uint64_t offset, const void *head, uint64_t head_bytes,
+                       const void *source, uint64_t bytes, uint64_t value);
+/* Take all items out of a plan that is complete, so that it can be used for others. TC_ERR_BUSY: under way. */
+int tc_plan_clear(tc_plan *plan);
 /* Change the value of an item, counted from 0. */
 int tc_plan_value(tc_plan *plan, uint32_t item, uint64_t value);
 /* Check every transfer, then start them: on TC_FULL or an error (see tc_plan_culprit) nothing has moved. A plan that is

@@ -9,6 +9,8 @@ typedef struct tc_op {
     tc_target *target;
     const tc_layout *layout, *there; /* of the local side, and of the remote one */
     char *local;
+    const char *head;    /* the message's first bytes; then come those that `layout` describes */
+    uint64_t head_bytes; /* of puts only */
     uint64_t epoch, value, number;
     uint64_t from, bytes; /* the bytes of the message that this piece carries */
     uint64_t total;       /* bytes of the whole message */

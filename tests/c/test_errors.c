@@ -48,6 +48,8 @@ static void bad_ranges(void) {
     OK(tc_plan_create(group[0], TC_LOCAL, &plan));
     EXPECT_STATUS(tc_plan_put(plan, target, source, &small, 0), TC_ERR_RANGE);
     EXPECT_STATUS(tc_plan_put_part(plan, target, 2, source, &small, 0), TC_ERR_RANGE);
+    EXPECT_STATUS(tc_plan_put_headed(plan, target, 0, source, small.run, source, UINT64_MAX, 0), TC_ERR_RANGE);
+    EXPECT_STATUS(tc_plan_put_headed(plan, target, 1, NULL, 1, source, 1, 0), TC_ERR_ARGUMENT);
     OK(tc_plan_put_part(plan, target, 1, source, &small, 0));
     OK(tc_plan_free(plan));
 }

@@ -15,16 +15,20 @@
 typedef struct shape {
     const char *name;
     tc_layout here, there; /* of the source, and in the target's area */
+    uint64_t head;         /* bytes that come from memory of their own */
 } shape;
 
 static const shape shapes[] = {
-    {"zero", {0, 0, {1, 1, 1}, {0}}, {0, 0, {1, 1, 1}, {0}}},
-    {"byte", {0, 1, {1, 1, 1}, {0}}, {0, 1, {1, 1, 1}, {0}}},
-    {"odd", {3, 1021, {1, 1, 1}, {0}}, {5, 1021, {1, 1, 1}, {0}}},
-    {"columns", {0, 24, {5, 7, 1}, {800, 96, 0}}, {8, 8, {3, 5, 7}, {1400, 240, 24}}},
-    {"packed here", {0, 840, {1, 1, 1}, {0}}, {16, 8, {3, 5, 7}, {1400, 240, 24}}},
-    {"packed there", {8, 12, {10, 7, 1}, {200, 24, 0}}, {0, 840, {1, 1, 1}, {0}}},
-    {"large", {0, 70000, {1, 1, 1}, {0}}, {0, 70000, {1, 1, 1}, {0}}},
+    {"zero", {0, 0, {1, 1, 1}, {0}}, {0, 0, {1, 1, 1}, {0}}, 0},
+    {"byte", {0, 1, {1, 1, 1}, {0}}, {0, 1, {1, 1, 1}, {0}}, 0},
+    {"odd", {3, 1021, {1, 1, 1}, {0}}, {5, 1021, {1, 1, 1}, {0}}, 0},
+    {"columns", {0, 24, {5, 7, 1}, {800, 96, 0}}, {8, 8, {3, 5, 7}, {1400, 240, 24}}, 0},
+    {"packed here", {0, 840, {1, 1, 1}, {0}}, {16, 8, {3, 5, 7}, {1400, 240, 24}}, 0},
+    {"packed there", {8, 12, {10, 7, 1}, {200, 24, 0}}, {0, 840, {1, 1, 1}, {0}}, 0},
+    {"large", {0, 70000, {1, 1, 1}, {0}}, {0, 70000, {1, 1, 1}, {0}}, 0},
+    {"headed", {3, 1021, {1, 1, 1}, {0}}, {5, 1021, {1, 1, 1}, {0}}, 32},
+    {"head alone", {0, 24, {1, 1, 1}, {0}}, {5, 24, {1, 1, 1}, {0}}, 24},
+    {"large headed", {0, 70032, {1, 1, 1}, {0}}, {0, 70032, {1, 1, 1}, {0}}, 32},
 };
 #define AREA 80000
 
@@ -81,23 +85,41 @@ static void read_back(uint32_t me, unsigned char *source) {
     OK(tc_plan_free(plan));
 }
 
+static void add(tc_plan *plan, tc_target *target, const unsigned char *source, const unsigned char *head, uint32_t me) {
+    uint64_t first = current->here.offset + current->head;
+    if (current->head)
+        OK(tc_plan_put_headed(plan, target, 0, head, current->head, source + first, length(&current->here) - current->head,
+                              me));
+    else
+        OK(tc_plan_put(plan, target, source, &current->here, me));
+}
+
+/* Keep a message's head apart, and spoil where it was. */
+static void behead(unsigned char *head, unsigned char *source) {
+    memcpy(head, source + current->here.offset, current->head);
+    memset(source + current->here.offset, 0x77, current->head);
+}
+
 static void *work(void *user) {
     uint32_t me = (uint32_t)(uintptr_t)user;
     unsigned char *source = malloc((size_t)MAX_RANKS * AREA), *mirror = malloc(AREA + GUARD);
+    unsigned char heads[MAX_RANKS][32];
     tc_plan *plans[BUFFERS];
     void *all;
     uint64_t bytes;
     OK(tc_memory_base(memories[me], &all, &bytes));
     for (int b = 0; b < BUFFERS; b++) {
         OK(tc_plan_create(group[me], TC_REMOTE, &plans[b]));
-        for (uint32_t to = 0; to < ranks; to++)
-            OK(tc_plan_put(plans[b], targets[me][to][b], source + to * AREA, &current->here, me));
+        for (uint32_t to = 0; to < ranks; to++) add(plans[b], targets[me][to][b], source + to * AREA, heads[to], me);
+        EXPECT_STATUS(tc_plan_clear(plans[b]), TC_OK);
+        for (uint32_t to = 0; to < ranks; to++) add(plans[b], targets[me][to][b], source + to * AREA, heads[to], me);
     }
     for (uint32_t round = 0; round < rounds; round++) {
         int b = round % BUFFERS;
         for (uint32_t to = 0; to < ranks; to++)
             for (uint64_t at = 0; at < length(&current->here); at++)
                 source[to * AREA + place(&current->here, at)] = datum(me, to, round, at);
+        for (uint32_t to = 0; to < ranks; to++) behead(heads[to], source + to * AREA);
         OK(tc_plan_start(plans[b]));
         OK(tc_plan_wait(plans[b], 30));
         OK(tc_signal_wait(signals[me][b], 30));

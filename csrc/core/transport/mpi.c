@@ -56,9 +56,8 @@ static int msg_post(tc_transport *transport, const tc_op *op) {
     bool answered = op->get || op->remote;
     int status = answered ? expect(t, op, &head.ticket) : TC_OK;
     if (status == TC_OK) {
-        tc_layout plain = layout_simple(0, op->total);
         memcpy(data, &head, sizeof head);
-        if (payload) layout_copy(data + sizeof head - op->from, &plain, op->local, op->layout, op->from, payload);
+        if (payload) gather(data + sizeof head, op, op->from, payload);
         status = t->send(t->user, target->peer, data, sizeof head + payload);
         transport->context->stats.pieces++;
     }

@@ -39,7 +39,8 @@ typedef struct net_op {
     tc_plan *plan;
     tc_target *target;
     char *buffer, *owned;     /* owned: packed or private bytes, freed at the end */
-    size_t bytes;
+    const char *head; /* bytes that a write takes from here before those of `buffer` */
+    size_t head_bytes, bytes;
     struct fid_mr *mr;        /* registered for this operation only */
     void *desc;
     struct net_op *parent;    /* of a read of one run of a strided get */

@@ -54,13 +54,15 @@ ssize_t ofi_submit(ofi_transport *t, net_op *n) {
     if (n->work == WORK_RECEIVE) return fi_recv(ep, n->buffer, RECEIVE_BYTES, n->desc, FI_ADDR_UNSPEC, n);
     if (n->work == WORK_SEND) return fi_send(ep, n->buffer, n->bytes, n->desc, n->peer, n);
     if (n->work == WORK_READ) return fi_read(ep, n->buffer, n->bytes, n->desc, n->peer, n->address, n->key, n);
-    struct iovec local = {n->buffer, n->bytes};
-    struct fi_rma_iov there = {n->address, n->bytes, n->key};
-    struct fi_msg_rma message = {.msg_iov = &local, .desc = &n->desc, .iov_count = 1, .addr = n->peer, .rma_iov = &there,
-                                 .rma_iov_count = 1, .context = n, .data = n->data};
+    struct iovec local[2] = {{(char *)(uintptr_t)n->head, n->head_bytes}, {n->buffer, n->bytes}};
+    bool headed = n->head_bytes, only = headed && n->bytes == 0;
+    void *desc[2] = {n->desc, n->desc};
+    struct fi_rma_iov there = {n->address, n->head_bytes + n->bytes, n->key};
+    struct fi_msg_rma message = {.msg_iov = local + !headed, .desc = desc, .iov_count = headed && !only ? 2 : 1,
+                                 .addr = n->peer, .rma_iov = &there, .rma_iov_count = 1, .context = n, .data = n->data};
     uint64_t flags = FI_REMOTE_CQ_DATA | FI_COMPLETION;
     if (n->remote) flags |= FI_DELIVERY_COMPLETE;
-    else if (n->bytes <= t->rail[n->rail].info->tx_attr->inject_size) flags |= FI_INJECT; /* header and data in one */
+    else if (there.len <= t->rail[n->rail].info->tx_attr->inject_size) flags |= FI_INJECT; /* the library's header, too */
     return fi_writemsg(ep, &message, flags);
 }
 
@@ -104,6 +106,13 @@ static uint32_t immediate(const tc_op *op, uint32_t piece, uint32_t pieces) {
            (uint32_t)(op->epoch % LANES) << 14 | code << 8 | (uint32_t)op->value;
 }
 
+/* Does the library gather a head and what follows by itself? Where memory must be registered first, a copy is cheaper. */
+static bool takes_head(const ofi_transport *t, const net_op *n, const tc_op *op) {
+    const rail *r = &t->rail[n->rail];
+    return op->head_bytes && op->local && layout_contiguous(op->layout) && r->info->tx_attr->iov_limit > 1 &&
+           !wants(r, FI_MR_LOCAL);
+}
+
 /* Fills a slot for bytes [from, from + bytes) of a message, as piece `piece` of `pieces`, over rail `r`. */
 static int prepare(ofi_transport *t, net_op *n, const tc_op *op, uint32_t r, uint32_t piece, uint32_t pieces,
                    uint64_t from, uint64_t bytes) {
@@ -121,13 +130,18 @@ static int prepare(ofi_transport *t, net_op *n, const tc_op *op, uint32_t r, uin
     n->key = target->wire.rail[r].key;
     n->address = target->wire.rail[r].address + (target->wire.landing ? from : op->there->offset + from);
     n->data = immediate(op, piece, pieces);
-    if (layout_contiguous(op->layout)) {
+    if (takes_head(t, n, op)) {
+        uint64_t ahead = of_head(op, from, bytes);
+        n->head = op->head + from;
+        n->head_bytes = ahead;
+        n->bytes = bytes - ahead;
+        if (n->bytes) n->buffer = op->local + op->layout->offset + (from + ahead - op->head_bytes);
+    } else if (layout_contiguous(op->layout) && !op->head_bytes) {
         n->buffer = op->bytes ? op->local + op->layout->offset + from : op->local; /* which may be NULL then */
     } else {
-        tc_layout plain = layout_simple(0, op->total);
         n->buffer = n->owned = malloc(bytes ? bytes : 1);
         if (!n->owned) return TC_ERR_NO_MEMORY;
-        if (!op->get) layout_copy(n->owned - from, &plain, op->local, op->layout, from, bytes);
+        if (!op->get) gather(n->owned, op, from, bytes);
     }
     return register_local(t, n);
 }

@@ -116,6 +116,24 @@ static int move(const shm_transport *t, const tc_op *op) {
     return status ? status : cross(&c);
 }
 
+/* A message with a head lies in two pieces here, and in one there. */
+static int move_headed(const shm_transport *t, const tc_op *op) {
+    uint64_t ahead = of_head(op, op->from, op->bytes), start = op->from + ahead - op->head_bytes;
+    tc_layout head = layout_simple(0, op->head_bytes), head_there = layout_simple(op->there->offset, op->head_bytes);
+    tc_layout there = layout_simple(op->there->offset + op->head_bytes, op->total - op->head_bytes);
+    tc_op part = *op;
+    part.local = (char *)(uintptr_t)op->head;
+    part.layout = &head;
+    part.there = &head_there;
+    part.bytes = ahead;
+    int status = move(t, &part);
+    part = *op;
+    part.there = &there;
+    part.from = start;
+    part.bytes = op->bytes - ahead;
+    return status == TC_OK ? move(t, &part) : status;
+}
+
 static int notify(const tc_op *op, seg_signal *signal, seg_block *block, uint32_t queue) {
     const tc_target *target = op->target;
     if (queue) {
@@ -193,7 +211,8 @@ static int shm_post(tc_transport *transport, const tc_op *op) {
     if (!target->wire.stream && ahead > (int64_t)AHEAD) return TC_FULL;
     uint32_t queue = atomic_load_explicit(&signal->queue, memory_order_relaxed);
     if (queue && queue_full(&target->context->peers[target->peer].view, queue - 1)) return TC_FULL;
-    int status = move((const shm_transport *)transport, op);
+    const shm_transport *t = (const shm_transport *)transport;
+    int status = op->head_bytes ? move_headed(t, op) : move(t, op);
     if (status) return status;
     add_up(&op->plan->pieces, 1);
     /* freed while it was copied: its signal may be another one by now */
