@@ -12,7 +12,11 @@ import cffi
 
 CSRC = Path(__file__).resolve().parents[1]
 FOLDERS = ("core", "core/transport", "coll")
-PUBLIC = ("core/topocomm.h", "coll/coll.h")  # as far as they are there; a header after those that it needs
+PUBLIC = (
+    "core/topocomm.h",
+    "coll/coll.h",
+    "coll/node.h",
+)  # as far as they are there; a header after those that it needs
 CALLBACKS = """
 extern "Python" int topocomm_send(void *user, uint32_t peer, const void *data, size_t bytes);
 extern "Python" int topocomm_poll(void *user);

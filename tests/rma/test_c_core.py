@@ -23,6 +23,7 @@ TESTS = {
     "leaks": ("10000",),
     "processes": (),
     "checked": (),
+    "node": (),
 }
 ONE_THREAD = ("orders",)
 NETWORK = {  # over libfabric: test and sanitizer, arguments

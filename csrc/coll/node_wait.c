@@ -1,0 +1,99 @@
+/* Waiting for the other ranks of a node: polls, yields and late sleep; MPI is driven meanwhile, the dead are named. */
+#include <sched.h>
+#include <time.h>
+
+#include "shared_node.h"
+
+#define AT_ONCE 1e-5       /* seconds of waiting before MPI is driven */
+#define CROWDED 3e-6       /* seconds after which a yield must have let somebody else run */
+#define LATE 1e-3          /* seconds of waiting after which a waiter sleeps */
+#define LONGEST_SLEEP 1e-3 /* seconds; at most 1/64 of the time waited */
+#define CHECK 0.25         /* seconds between two looks whether those waited for are alive */
+
+#if defined(__x86_64__)
+#define relax() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define relax() __asm__ volatile("isb" ::: "memory")
+#else
+#define relax() ((void)0)
+#endif
+
+typedef int (*iprobe_function)(int, int, intptr_t, int *, void *);
+
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void wait_again(tc_node *node) {
+    node->polls = 0;
+    node->since = 0;
+}
+
+/* Let MPI move messages of the program: another rank may need them before it comes here. */
+static int drive(tc_node *node) {
+    const tc_node_mpi *mpi = &node->mpi;
+    int flag = 0;
+    if (!node->drives) return TC_OK;
+    int code = ((iprobe_function)mpi->iprobe)(mpi->any_source, mpi->any_tag, mpi->handle, &flag, node->status);
+    if (code == 0) return TC_OK;
+    tc_node_fault fault = {.rank = node->rank, .peer = node->rank, .number = node->calls - 1, .code = code};
+    return node_break(node, TC_ERR_MPI, &fault);
+}
+
+static bool alive(const tc_node *node, uint32_t rank) {
+    const station *s = &node->stations[rank];
+    return process_start(atomic_load(&s->pid)) == atomic_load(&s->start);
+}
+
+static int find_dead(tc_node *node, missing_function missing) {
+    for (uint32_t rank = 0; rank < node->size; rank++) {
+        if (!missing(node, rank) || alive(node, rank) || !missing(node, rank)) continue; /* its line outlives it */
+        tc_node_fault fault = {.rank = node->rank, .peer = rank, .number = node->calls - 1};
+        return node_break(node, TC_ERR_PEER_LOST, &fault);
+    }
+    return TC_OK;
+}
+
+/* Yield, and learn from how long that took whether somebody else needs the core. */
+static double yield_core(tc_node *node, double time) {
+    sched_yield();
+    double after = seconds_now();
+    if (after - time > CROWDED)
+        node->spins /= 4;
+    else if (node->spins < node->most_spins)
+        node->spins++;
+    return after;
+}
+
+static void sleep_for(double seconds) {
+    struct timespec t = {0, (long)(1e9 * seconds)};
+    nanosleep(&t, NULL);
+}
+
+int wait_pause(tc_node *node, missing_function missing, double seconds) {
+    if (node->polls++ < node->spins) {
+        relax();
+        return TC_OK;
+    }
+    double time = seconds_now();
+    if (node->since == 0) node->since = node->checked = time;
+    if (node->limit == 0) node->limit = time + seconds;
+    int status = node_sound(node);
+    if (status == TC_OK && time - node->since > AT_ONCE) status = drive(node);
+    if (status != TC_OK) return status;
+    double waited = time - node->since;
+    if (waited < LATE) {
+        time = yield_core(node, time);
+    } else {
+        sleep_for(waited / 64 < LONGEST_SLEEP ? waited / 64 : LONGEST_SLEEP);
+        time = seconds_now();
+    }
+    if (time - node->checked > CHECK) {
+        node->checked = time;
+        status = find_dead(node, missing);
+        if (status != TC_OK) return status;
+    }
+    return time < node->limit ? TC_OK : TC_AGAIN;
+}
