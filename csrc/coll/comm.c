@@ -26,6 +26,24 @@ static void unlock(tc_comm *comm) {
     atomic_flag_clear_explicit(&comm->busy, memory_order_release);
 }
 
+static void comm_release(tc_comm *comm) {
+    if (atomic_fetch_sub(&comm->holders, 1) != 1) return;
+    void *parts[] = {comm->spare, comm->ranks, comm->ports, comm};
+    for (int i = 0; i < 4; i++) free(parts[i]);
+}
+
+/* Note the rank of every member in MPI's communicator, and that MPI leads to it. */
+static int name_members(tc_comm *c, const int32_t *ranks) {
+    c->ranks = malloc(c->size * sizeof *c->ranks);
+    c->ports = malloc(c->size * sizeof *c->ports);
+    if (c->ranks == NULL || c->ports == NULL) return TC_ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < c->size; i++) {
+        c->ranks[i] = ranks != NULL ? ranks[i] : (int32_t)i;
+        c->ports[i] = &mpi_port;
+    }
+    return TC_OK;
+}
+
 int tc_comm_open(const tc_mpi *mpi, intptr_t handle, uint32_t rank, uint32_t size, const int32_t *ranks,
                  int32_t first_tag, uint32_t tags, tc_comm **comm) {
     if (mpi == NULL || comm == NULL || rank >= size) return TC_ERR_ARGUMENT;
@@ -42,24 +60,15 @@ int tc_comm_open(const tc_mpi *mpi, intptr_t handle, uint32_t rank, uint32_t siz
     c->size = size;
     c->first_tag = first_tag;
     c->tags = tags;
-    c->ranks = malloc(size * sizeof *c->ranks);
-    if (c->ranks == NULL) {
-        free(c);
-        return TC_ERR_NO_MEMORY;
-    }
-    for (uint32_t i = 0; i < size; i++) c->ranks[i] = ranks != NULL ? ranks[i] : (int32_t)i;
     c->spins = SPINS;
     c->holders = 1;
     atomic_flag_clear(&c->busy);
-    *comm = c;
-    return TC_OK;
-}
-
-static void comm_release(tc_comm *comm) {
-    if (atomic_fetch_sub(&comm->holders, 1) != 1) return;
-    free(comm->spare);
-    free(comm->ranks);
-    free(comm);
+    int status = name_members(c, ranks);
+    if (status == TC_OK)
+        *comm = c;
+    else
+        comm_release(c);
+    return status;
 }
 
 int tc_comm_close(tc_comm *comm) {
@@ -70,8 +79,8 @@ int tc_comm_close(tc_comm *comm) {
 
 static void run_delete(tc_run *run) {
     sizes_free(run);
-    void *parts[] = {run->state, run->finished, run->length, run->posted, run};
-    for (int i = 0; i < 5; i++) free(parts[i]);
+    void *parts[] = {run->state, run->finished, run->length, run->data, run->posted, run};
+    for (int i = 0; i < 6; i++) free(parts[i]);
 }
 
 int tc_run_new(tc_comm *comm, tc_program *program, tc_run **run) {
@@ -92,6 +101,7 @@ int tc_run_new(tc_comm *comm, tc_program *program, tc_run **run) {
     all = (r->state = calloc(messages, 1)) && all;
     all = (r->finished = calloc(messages, sizeof *r->finished)) && all;
     all = (r->length = calloc(messages, sizeof *r->length)) && all;
+    all = (r->data = calloc(messages, sizeof *r->data)) && all;
     all = (r->posted = calloc(messages, sizeof *r->posted)) && all;
     if (!all) {
         run_delete(r);

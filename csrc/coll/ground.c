@@ -1,4 +1,4 @@
-/* The ground of the other files: how refusals and failures are noted, and how many blocks an operand has. */
+/* The ground of the other files: how refusals, failures and ends are noted, and how many blocks an operand has. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -23,4 +23,16 @@ int run_failed(tc_run *run, int status, uint64_t found, uint64_t needed) {
     run->failure.found = found;
     run->failure.needed = needed;
     return status;
+}
+
+int message_failed(tc_run *run, const step *s, uint32_t message, int status, int code, uint64_t found) {
+    uint32_t turn = message - run->program->message[s - run->program->steps];
+    run->failure = (tc_failure){.peer = (uint32_t)s->peer, .message = (uint32_t)s->message + turn, .code = code};
+    return run_failed(run, status, found, (uint64_t)run->length[message]);
+}
+
+void message_over(tc_run *run, uint32_t message) {
+    run->state[message] = DONE;
+    run->pending--;
+    run->under_way -= (uint64_t)run->length[message];
 }

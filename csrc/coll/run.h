@@ -9,12 +9,22 @@
 
 typedef void (*kernel)(const void *landing, void *target, size_t n);
 
+/* How the messages of a communicator go to and come from a peer: one table of functions for all peers of its kind.
+ * A message has `length` bytes at `data`. Whoever finds it complete calls message_over. */
+typedef struct port {
+    int (*send)(tc_run *run, const step *s, uint32_t message);    /* begin to send; its bytes stay as they are */
+    int (*receive)(tc_run *run, const step *s, uint32_t message); /* be ready for it */
+    /* TC_OK: it has come, or its bytes may be overwritten · TC_AGAIN · errors. Not asked again after TC_OK. */
+    int (*test)(tc_run *run, const step *s, uint32_t message);
+} port;
+
 struct tc_comm {
     tc_mpi mpi;
     intptr_t handle;
     uint32_t rank, size;
     atomic_uint holders; /* whoever opened it, and runs */
     int32_t *ranks; /* in MPI's communicator, of every member */
+    const port **ports; /* that lead to every member */
     int32_t first_tag;
     uint64_t tags, calls;
     tc_run *active; /* runs under way, driven by everybody who waits */
@@ -61,8 +71,9 @@ struct tc_run {
     int status;
     place at;
     unsigned char *state; /* of each message */
-    uint32_t *finished;   /* of each message: chunks that have come or gone */
+    uint32_t *finished;   /* of each message: parts that have come or gone, as its port counts them */
     int64_t *length;      /* of each message: bytes */
+    char **data;          /* of each message: where it lies, or will */
     char *requests;
     uint32_t *posted; /* since the last fence, in order */
     uint32_t nposted, pending; /* messages posted; not complete */
@@ -79,6 +90,10 @@ struct tc_run {
 /* --- ground.c ----------------------------------------------------------------------------------------------------- */
 /* Note which step failed and the bytes that it found and needed; return the status. */
 int run_failed(tc_run *run, int status, uint64_t found, uint64_t needed);
+/* The same, of a step's message; `code`: MPI's. */
+int message_failed(tc_run *run, const step *s, uint32_t message, int status, int code, uint64_t found);
+/* Note that a message has come, or that its bytes may be overwritten. */
+void message_over(tc_run *run, uint32_t message);
 
 /* --- sizes.c ------------------------------------------------------------------------------------------------------ */
 /* Return the memory of a step's message in its lander's region. */
@@ -90,7 +105,10 @@ void sizes_free(tc_run *run);
 int memory_take(tc_run *run);
 void memory_give(tc_run *run);
 
-/* --- messages.c: over MPI ------------------------------------------------------------------------------------------ */
+/* --- port_mpi.c ---------------------------------------------------------------------------------------------------- */
+extern const port mpi_port; /* to any peer, over the MPI library's own messages */
+
+/* --- messages.c ---------------------------------------------------------------------------------------------------- */
 int message_post(tc_run *run, const step *s, uint32_t message);
 /* TC_OK: it has come, or may be overwritten · TC_AGAIN · errors. */
 int message_test(tc_run *run, uint32_t message);

@@ -51,7 +51,7 @@ static int copy_landing(tc_run *run, const step *s, uint32_t message) {
         segment to = range_of(run, (uint32_t)s->first, (uint32_t)k, run->at.turn);
         if (to.bytes == 0) continue;
         if (!fits(run, message, to.bytes)) return uneven(run, run->length[message], to.bytes);
-        memcpy(to.at, landing_of(run, message) + run->at.offset, (size_t)to.bytes);
+        memcpy(to.at, run->data[message] + run->at.offset, (size_t)to.bytes);
         run->at.offset += (uint64_t)to.bytes;
     }
     return TC_OK;
@@ -95,7 +95,7 @@ static int reduce(tc_run *run, const step *s, uint32_t message) {
         segment target = range_of(run, (uint32_t)s->first, run->at.part, run->at.turn);
         if (target.bytes == 0) continue;
         if (!fits(run, message, target.bytes)) return uneven(run, run->length[message], target.bytes);
-        segment landed = {landing_of(run, message) + run->at.offset, target.bytes};
+        segment landed = {run->data[message] + run->at.offset, target.bytes};
         int status = combine(run, target, landed, s->flags & BEFORE);
         if (status != TC_OK) return status;
         run->at.offset += (uint64_t)target.bytes;
