@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-__all__ = ["allgather", "alltoall", "bcast"]
+__all__ = ["allgather", "alltoall", "bcast", "gather"]
 
 T = TypeVar("T")
 
@@ -39,6 +39,23 @@ def allgather(comm: MPI.Comm, value: T) -> list[T]:
     comm.Allgather(np.array([len(data)], np.int64), sizes)
     everything = np.empty(int(sizes.sum()), np.uint8)
     comm.Allgatherv(data, [everything, sizes.tolist()])
+    ends = np.cumsum(sizes)
+    return [pickle.loads(everything[end - size : end].tobytes()) for size, end in zip(sizes, ends, strict=True)]
+
+
+def gather(comm: MPI.Comm, value: T) -> list[T] | None:
+    """Return the values of all ranks, by rank, on rank 0; None elsewhere. Collective; needs values that can be
+    pickled.
+    """
+    data = np.frombuffer(pickle.dumps(value), np.uint8)
+    at_root = comm.Get_rank() == 0
+    sizes = np.empty(comm.Get_size(), np.int64) if at_root else None
+    comm.Gather(np.array([len(data)], np.int64), sizes)
+    if sizes is None:
+        comm.Gatherv(data, None)
+        return None
+    everything = np.empty(int(sizes.sum()), np.uint8)
+    comm.Gatherv(data, [everything, sizes.tolist()])
     ends = np.cumsum(sizes)
     return [pickle.loads(everything[end - size : end].tobytes()) for size, end in zip(sizes, ends, strict=True)]
 

@@ -126,6 +126,13 @@ class Network:
     def address(self, host: int, nic: int = 0) -> str:
         return f"{_SUBNET}.{nic}.{host + 1}"
 
+    def add_card(self, host: int, name: str, mac: int) -> None:
+        """Give a host a network card that leads nowhere, for what its address says."""
+        address = ":".join(f"{mac:012x}"[i : i + 2] for i in range(0, 12, 2))
+        port = f"h{host}{name}"
+        line = f"link add name {name} address {address} type veth peer name {port} netns {self.switch}"
+        namespaces.run(["ip", "-n", self.namespace(host), "-batch", "-"], [line])
+
     @property
     def interfaces(self) -> list[str]:
         return [f"e{nic}" for nic in range(len(self.links))]

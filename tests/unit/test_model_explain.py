@@ -15,7 +15,7 @@ from topocomm.model.machine_files import dumps_machine
 from topocomm.model.sweep import sweep
 from topocomm.topology import Topology, dragonfly, dumps_placement, fat_tree, groups_of, reorder_ranks, two_level
 
-KEYS = ["collective", "bytes", "ranks", "levels", "bound", "candidates", "chosen"]
+KEYS = ["collective", "bytes", "ranks", "levels", "bound", "candidates", "chosen", "sources"]
 CANDIDATE = [
     "algorithm",
     "rounds",

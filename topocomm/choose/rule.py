@@ -80,12 +80,15 @@ class Decision:
     root: int = field(default=0, compare=False)
     chooser: Chooser | None = field(default=None, repr=False, compare=False)
     """What decided, with the topology and machine it knows."""
+    sources: tuple[str, ...] = field(default=(), compare=False)
+    """What says where the ranks sit, then why other sources do not; empty where nobody was asked."""
 
     def __str__(self) -> str:
         how = f"{self.algorithm} on engine {self.engine}, reordering {self.reordering}"
         what = "the MPI library's own" if self.algorithm == NATIVE else how
         size = "any size" if self.nbytes is None else f"{self.nbytes} bytes"
-        return f"{self.collective}, {size}: {what}; {self.why}"
+        by = f"; levels from {self.sources[0]}" if self.sources else ""
+        return f"{self.collective}, {size}: {what}; {self.why}{by}"
 
     @cached_property
     def figures(self) -> Explanation:
@@ -112,7 +115,7 @@ class Decision:
 
     def document(self) -> dict[str, Any]:
         """What ``python -m topocomm explain --json`` prints."""
-        return self.figures.document(self.chosen)
+        return {**self.figures.document(self.chosen), "sources": list(self.sources)}
 
 
 def size_classes(collective: str, chooser: Chooser, commutative: bool = True) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from topocomm.choose.modelled import Chooser
@@ -32,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
         check_picture(args.plot)
     topology = reorder_ranks(placement_of(args.placement, args.hosts), args.order)
     chooser = Chooser(topology, machine_of(args.machine, topology))
-    decision = decision_of(args.collective, args.bytes, chooser, args.root)
+    decision = replace(
+        decision_of(args.collective, args.bytes, chooser, args.root), sources=(f"file {args.placement}",)
+    )
     found, choice = decision.figures, decision.chosen
     if args.json != "-":
         print("\n".join(table(found, choice, args.order)))

@@ -122,10 +122,12 @@ def _placement(topology: str | None) -> dict[str, str]:
     nodes = provenance.count_nodes(world)
     comm = Comm(world, topology=topology)
     how = MEASURED if topology == MEASURED else f"from {topology}" if topology else "discovered"
-    return {
+    facts = {
         "ranks": f"{world.size} on {nodes} node{'s' if nodes != 1 else ''}",
         "topology": f"{comm.machine_topology.describe()} ({how})",
     }
+    sources = comm.machine_sources
+    return facts | {f"source {k}": line for k, line in enumerate(sources, 1)} if topology is None else facts
 
 
 def _placement_file(name: str) -> dict[str, str]:

@@ -122,6 +122,14 @@ class Comm(MPI.Intracomm, metaclass=Named):
         return self._live.topology
 
     @property
+    def machine_sources(self) -> tuple[str, ...]:
+        """What says where the ranks sit: the source that placed the nodes, then a line for every one that did not.
+
+        Empty where a single node was discovered, for which no source is asked.
+        """
+        return self._live.origin.lines
+
+    @property
     def decisions(self) -> tuple[Decision, ...]:
         """What has been decided so far, in order: one entry for every new kind of call."""
         return self._live.decisions

@@ -39,6 +39,8 @@ class Origin:
     """Of the communicator that was wrapped: where it is the same, the same label means the same place."""
     by_node: Placement | None
     """What placed the ranks by their nodes, and so places others, too."""
+    lines: tuple[str, ...] = ()
+    """What said it, for people, and a line for every source that was left aside."""
 
 
 def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | None) -> Settings:
@@ -64,27 +66,33 @@ def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tup
     kinds = sorted({found[:2] for found in everyone})
     if len(kinds) > 1:
         raise TopologyError(f"ranks give different topologies: {kinds[:4]}; all must give the same")
-    found, placement = _found(comm, told, settings)
-    return found, Origin(everyone[0][2], placement if placement is not None and placement.nodes is not None else None)
+    found, placement, lines = _found(comm, told, settings)
+    by_node = placement if placement is not None and placement.nodes is not None else None
+    if settings.trace and comm.Get_rank() == 0:
+        print(*(f"topocomm: topology: {line}" for line in lines), sep="\n", end="\n" if lines else "", file=sys.stderr)
+    return found, Origin(everyone[0][2], by_node, lines)
 
 
-def _found(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tuple[Topology, Placement | None]:
-    """The topology, and the placement that says it if one does."""
+def _found(
+    comm: MPI.Intracomm, told: TopologyLike, settings: Settings
+) -> tuple[Topology, Placement | None, tuple[str, ...]]:
+    """The topology, the placement that says it if one does, and what it is from."""
     if isinstance(told, Topology):
         if told.size != comm.Get_size():
             raise TopologyError(f"topology is for {told.size} ranks, the communicator has {comm.Get_size()}")
-        return told, None
+        return told, None, ("given by the program",)
     if isinstance(told, Placement):
-        return placed(comm, told), told
+        return placed(comm, told), told, (f"placement {told.source}, given by the program",)
     if told is not None and not isinstance(told, (str, os.PathLike)):
         raise TypeError(f"topology must be a Topology, a Placement or a path, found {type(told).__name__}")
     path = told if told is not None else settings.topology_file
     if path is None:
-        return discover(comm), None
+        found = discover(comm, settings.sources)
+        return found.topology, None, found.lines
     if path == MEASURED:
-        return _measured(comm, settings), None
+        return _measured(comm, settings), None, (MEASURED,)
     placement = site_of(comm, str(path))
-    return placed(comm, placement), placement
+    return placed(comm, placement), placement, (f"file {path}",)
 
 
 def joined(

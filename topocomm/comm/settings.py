@@ -4,13 +4,15 @@
 ``TOPOCOMM_<COLLECTIVE>``      algorithm of a collective: ``TOPOCOMM_ALLREDUCE=rabenseifner``, ``…=native``
 ``TOPOCOMM_ENGINE``            engine of all collectives: ``c`` (default), ``python``
 ``TOPOCOMM_TOPOLOGY``          placement file that describes the machine or the job, or ``measured``: probe it
+``TOPOCOMM_DISCOVER``          sources asked where nodes sit: ``off``, or names, the best first: ``slurm,slingshot``
 ``TOPOCOMM_MACHINE``           machine file: how fast the links of each level are
 ``TOPOCOMM_TUNING``            tuning file: what was measured
 ``TOPOCOMM_TRACE``             ``1``: rank 0 writes every new decision to standard error
 ``TOPOCOMM_CHECK``             ``first`` (default): ranks compare arguments when a call is new; ``always``: every call
 =============================  ====================================================================================
 
-The environment of rank 0 counts, for all ranks.
+The environment of rank 0 counts, for all ranks; but ``TOPOCOMM_PLACE``, where a process sits, is each process's own
+(:mod:`topocomm.topology.live.sources.place`).
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ from topocomm.algorithms.table import TABLE, find, parse_name
 from topocomm.choose.rule import NATIVE
 from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.engines import ENGINES
-from topocomm.errors import AlgorithmError, Error
+from topocomm.errors import AlgorithmError, Error, TopologyError
+from topocomm.topology.live.sources import named_sources
 
 __all__ = ["Settings", "environment", "make_settings"]
 
-_WORDS = ("ENGINE", "TOPOLOGY", "MACHINE", "TUNING", "TRACE", "CHECK")
+_WORDS = ("ENGINE", "TOPOLOGY", "DISCOVER", "PLACE", "MACHINE", "TUNING", "TRACE", "CHECK")
 Algorithms = str | Mapping[str, str] | None
 
 
@@ -39,6 +42,8 @@ class Settings:
     named_by: dict[str, str] = field(default_factory=dict)
     engine: str = ENGINES[0]
     topology_file: str | None = None
+    sources: tuple[str, ...] | None = None
+    """What is asked where nodes sit, the best first; None: all that need not be asked for."""
     machine_file: str | None = None
     tuning_file: str | None = None
     trace: bool = False
@@ -55,6 +60,15 @@ def _engine(name: str, by: str) -> str:
     if name not in ENGINES:
         raise AlgorithmError(f"unknown engine {name!r} ({by}); this build has {', '.join(ENGINES)}")
     return name
+
+
+def _sources(words: str | None) -> tuple[str, ...] | None:
+    if words is None:
+        return None
+    try:
+        return named_sources(words)
+    except TopologyError as e:
+        raise TopologyError(f"TOPOCOMM_DISCOVER={words}: {e}") from None
 
 
 def _one_name(name: str) -> dict[str, str]:
@@ -109,6 +123,7 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
         named_by,
         _engine(engine or env.get("TOPOCOMM_ENGINE") or ENGINES[0], "argument" if engine else "environment"),
         env.get("TOPOCOMM_TOPOLOGY") or None,
+        _sources(env.get("TOPOCOMM_DISCOVER") or None),
         env.get("TOPOCOMM_MACHINE") or None,
         env.get("TOPOCOMM_TUNING") or None,
         env.get("TOPOCOMM_TRACE", "0") not in ("", "0"),

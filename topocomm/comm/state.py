@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 from mpi4py import MPI
@@ -199,7 +200,8 @@ class Runtime:
         blocks = self.size if find_collective(collective).counts_block else 1
         if nbytes < 0 or not 0 <= root < self.size:
             raise AlgorithmError(f"{nbytes} bytes, root {root}: needs bytes ≥ 0 and a root of 0..{self.size - 1}")
-        return self.kinds.explain(Call(collective, -(-nbytes // blocks), 1, root, algorithm, traits))
+        decision = self.kinds.explain(Call(collective, -(-nbytes // blocks), 1, root, algorithm, traits))
+        return replace(decision, sources=self.origin.lines)
 
     def note_uncovered(self, call: str) -> None:
         """Note, once, a call that is mpi4py's own."""

@@ -55,15 +55,18 @@ class Placement:
             return Topology(self.levels, self.ranks)
         rows = []
         for rank, host in enumerate(hosts):
-            node, row = self._place_of(host, rank)
+            node, row = self.place_of(host, rank)
             rows.append((*row, node))
         return Topology((*self.levels, "node"), rows)
 
-    def _place_of(self, host: str, rank: int) -> tuple[str, tuple[str, ...]]:
-        """Find a node and its places under the name that it has, or one of which either is the other's beginning."""
-        assert self.nodes is not None
+    def place_of(self, host: str, rank: int) -> tuple[str, tuple[str, ...]]:
+        """Find a node, on which ``rank`` runs, and its places, under the name that it has, or one of which either is
+        the other's beginning.
+
+        Raises TopologyError if a by-node placement lacks it, has several that may be it, or places ranks.
+        """
         for name in (host, *_shorter(host)):
-            if name in self.nodes:
+            if self.nodes is not None and name in self.nodes:
                 return name, self.nodes[name]
         longer = self._longer.get(host, [])
         if len(longer) > 1:
@@ -75,7 +78,7 @@ class Placement:
             raise TopologyError(
                 f"{self.source} does not place node {host!r}, on which rank {rank} runs; add it under 'nodes'"
             )
-        return longer[0], self.nodes[longer[0]]
+        return longer[0], (self.nodes or {})[longer[0]]
 
     @cached_property
     def _longer(self) -> dict[str, list[str]]:
