@@ -38,7 +38,7 @@ def entry(nbytes=65536, collective="allreduce", measured="2026-01-31T23:59:59Z",
 
 
 def best(tuning, nbytes, signature=HERE, commutative=True, library=MPI, collective="allreduce"):
-    found = tuning.best(collective, nbytes, signature, commutative, library)
+    found = tuning.best(collective, nbytes, signature, commutative, library, "python")
     return found and found[0]
 
 
@@ -47,7 +47,7 @@ def best(tuning, nbytes, signature=HERE, commutative=True, library=MPI, collecti
 
 def test_the_fastest_is_chosen_and_the_reason_says_by_how_much():
     tuning = Tuning((entry(ring=(1.0, 9, 0.1), rabenseifner=(1.5, 9, 0.1)),), "t.json")
-    assert tuning.best("allreduce", 65536, HERE, True, MPI) == (
+    assert tuning.best("allreduce", 65536, HERE, True, MPI, "python") == (
         "ring",
         "measured at 65536 bytes (t.json): 1000.00 ms, native 2000.00 ms",
     )
@@ -102,7 +102,7 @@ def test_another_topology_library_class_or_collective_is_never_used():
 
 def test_a_tuning_that_was_asked_can_still_be_sent():
     tuning = Tuning((entry(),))
-    tuning.best("allreduce", 1, HERE, True, MPI)
+    tuning.best("allreduce", 1, HERE, True, MPI, "python")
     assert pickle.loads(pickle.dumps(tuning)) == tuning
 
 
@@ -183,7 +183,7 @@ DROP = object()
         (("entries", 1, "signature"), "0123", "'signature' must be 16 hexadecimal digits", True),
         (("entries", 1, "type_class"), "plain", "'type_class' must be one of commutative, ordered", False),
         (("entries", 1, "library"), None, "'library' must be printable text, found None", True),
-        (("entries", 1, "engine"), "shm", "'engine' must be one of python, found 'shm'", True),
+        (("entries", 1, "engine"), "shm", "'engine' must be one of c, python, found 'shm'", True),
         (("entries", 1, "measured"), "yesterday", "'measured' must be a time as 2026-01-31T23:59:59Z", True),
         (("entries", 1, "algorithms"), [], "'algorithms' must be an object", True),
         (("entries", 1, "algorithms", "native"), DROP, "'algorithms' has no 'native'", True),

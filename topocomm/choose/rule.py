@@ -125,7 +125,8 @@ def size_classes(collective: str, chooser: Chooser, commutative: bool = True) ->
     """
     cuts = {TINY + 1, WHOLE, LARGE, *CLASSES}
     if chooser.tuning is not None:
-        cuts |= chooser.tuning.cuts(collective, chooser.topology.signature, commutative, chooser.library)
+        place = chooser.topology.signature, commutative, chooser.library, chooser.engine
+        cuts |= chooser.tuning.cuts(collective, *place)
     return tuple(sorted(cut for cut in cuts if cut > TINY))
 
 

@@ -106,7 +106,7 @@ class Tuning:
         return table
 
     def nearest(
-        self, collective: str, nbytes: int, signature: str, commutative: bool, library: str, engine: str = "python"
+        self, collective: str, nbytes: int, signature: str, commutative: bool, library: str, engine: str
     ) -> Entry | None:
         """The entry of the nearest measured size on a log scale, the smaller of two equally near; within a factor 2."""
         key = collective, class_of(collective, commutative), signature, library, engine
@@ -114,7 +114,7 @@ class Tuning:
         return min(near, key=lambda e: _ratio(e.nbytes, nbytes), default=None)
 
     def best(
-        self, collective: str, nbytes: int, signature: str, commutative: bool, library: str, engine: str = "python"
+        self, collective: str, nbytes: int, signature: str, commutative: bool, library: str, engine: str
     ) -> tuple[str, str] | None:
         """The measured algorithm for ``nbytes`` bytes of the whole vector, and why; None if nothing near was measured.
 
@@ -134,9 +134,7 @@ class Tuning:
         median, second = min(others)
         return NATIVE, f"{measured}: {own}, best of the others {second} {_amount(median)}"
 
-    def cuts(
-        self, collective: str, signature: str, commutative: bool, library: str, engine: str = "python"
-    ) -> set[int]:
+    def cuts(self, collective: str, signature: str, commutative: bool, library: str, engine: str) -> set[int]:
         """The sizes in bytes from which on :meth:`nearest` may find another entry than one byte below."""
         key = collective, class_of(collective, commutative), signature, library, engine
         sizes = [e.nbytes for e in self._by_key.get(key, ())]
