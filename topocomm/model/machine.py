@@ -38,7 +38,12 @@ EAGER = 4096.0
 networks: 4 KiB to 256 KiB)."""
 LATENCY = 0.25e-6
 """Seconds of one link outside the node, if nobody says otherwise."""
-_INNER = {"socket": (40e9, 0.1e-6), "numa": (25e9, 0.05e-6), "core": (20e9, 0.05e-6)}
+_INNER = {
+    "socket": (40e9, 0.1e-6),
+    "numa": (25e9, 0.05e-6),
+    "cache": (25e9, 0.05e-6),
+    "core": (20e9, 0.05e-6),
+}
 """Bytes/s and seconds of links inside a node, if nobody says otherwise."""
 
 
@@ -169,7 +174,7 @@ def default_machine(topology: Topology) -> Machine:
 
     A node sends and receives 100 Gbit/s. A place around nodes sends half of what its nodes can (2:1 taper), counted
     for the largest such place of the placement. Links outside the node take 0.25 µs, each message 0.5 µs of its
-    sender; sockets move 40 GB/s, NUMA domains 25 GB/s, cores 20 GB/s, each rank 10 GB/s.
+    sender; sockets move 40 GB/s, NUMA domains and caches 25 GB/s, cores 20 GB/s, each rank 10 GB/s.
     """
     known = topology.levels
     inner = known.index("node") if "node" in known else len([n for n in known if n not in _INNER])
@@ -192,7 +197,7 @@ def default_machine(topology: Topology) -> Machine:
 
 
 def complete(machine: Machine, topology: Topology) -> Machine:
-    """The machine with what is assumed for sockets, NUMA domains and cores that the topology has and it lacks."""
+    """The machine with what is assumed for levels inside the node that the topology has and it lacks."""
     known = {level.name for level in machine.levels}
     missing = [name for name in topology.levels if name in _INNER and name not in known]
     if any(name not in _INNER and name not in known for name in topology.levels):

@@ -15,14 +15,13 @@ from topocomm.errors import TopologyError
 from topocomm.topology.documents import read_text
 from topocomm.topology.files import Placement
 from topocomm.topology.live.choosing import Answers, Choice, Who, ask, choose
-from topocomm.topology.live.cores import ANY, own_place
+from topocomm.topology.live.inside import Domain, inner_levels, own_place
 from topocomm.topology.live.sources import Host, named_sources
 from topocomm.topology.topology import Topology
 
 __all__ = ["Discovered", "discover", "placed", "site_of", "text_of"]
 
 T = TypeVar("T")
-_INSIDE = ("socket", "core")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class _Card:
     """What one rank knows of itself."""
 
     who: Who
-    inside: tuple[str, ...]
+    inside: tuple[Domain, ...]
     answers: Answers
 
 
@@ -56,10 +55,10 @@ class _Found:
 def discover(comm: MPI.Intracomm, sources: Sequence[str] | None = None) -> Discovered:
     """Find the node of every rank, its place inside the node, and that of the node in the machine. Collective.
 
-    A node is a set of ranks that can share memory and have one processor name. Sockets and cores are what the
-    affinity mask of each process allows; a level that no rank can tell is left out. Outer levels are those of the
-    best of ``sources`` that places all nodes (None: of those that need not be asked for). Rank 0 gathers what the
-    ranks know, reads what one rank can read for all, chooses, and broadcasts.
+    A node is a set of ranks that can share memory and have one processor name. Sockets, NUMA domains, last-level
+    caches and cores are what the affinity mask of each process allows (:mod:`topocomm.topology.live.inside`). Outer
+    levels are those of the best of ``sources`` that places all nodes (None: of those that need not be asked for). Rank
+    0 gathers what the ranks know, reads what one rank can read for all, chooses, and broadcasts.
     """
     sources = named_sources(None) if sources is None else sources
     host = Host(MPI.Get_processor_name())
@@ -93,11 +92,9 @@ def _found(cards: Sequence[_Card], sources: Sequence[str], host: Host) -> _Found
     levels = [*(placed.levels if placed else ()), "node"]
     columns = [_column([row[k] for row in placed.rows], node) for k in range(len(placed.levels))] if placed else []
     columns.append(([f"{name}#{leader}" for name, leader in number], node))
-    for k, level in enumerate(_INSIDE):
-        column = [card.inside[k] for card in cards]
-        if any(label != ANY for label in column):
-            levels.append(level)
-            columns.append(_column(column, np.arange(len(cards))))
+    for level, labels in inner_levels(node, [card.inside for card in cards]):
+        levels.append(level)
+        columns.append(_column(labels, np.arange(len(cards))))
     return _Found(tuple(levels), columns, choice.lines)
 
 
