@@ -277,7 +277,11 @@ def test_a_topology_is_chosen_by_name(tmp_path):
     assert read_site(path).nodes == {"n1": ("2.0", "b1"), "n2": ("2.1", "b3")}
     assert read_site(path, name="first").nodes == {"n1": ("a",), "n2": ("a",)}
     assert read_site(f"{path}#third").nodes == {"n1": ("r",), "n2": ("r",)}
-    for name, reason in (("none", "is flat"), ("cube", "is torus3d"), ("x", "has no topology 'x'; it has 'first'")):
+    for name, reason in (
+        ("none", "is flat"),
+        ("cube", "no torus has nodes"),
+        ("x", "has no topology 'x'; it has 'first'"),
+    ):
         with pytest.raises(TopologyError, match=reason):
             read_site(path, name=name)
     path.write_text(SHOWN)
@@ -320,3 +324,61 @@ def test_every_dialect_says_the_same():
     right = Topology(("switch2", "switch", "node"), [["top", "l1", 1], ["top", "l1", 2], ["top", "l2", 3]])
     for text in (conf, shown, yaml, addr):
         assert parse_site(text, "f").topology(["n1", "n2", "n3"]) == right
+
+
+# -- tori -----------------------------------------------------------------------------------------------------------
+
+TORUS = """- topology: pods
+  torus3d:
+    toruses:
+      - name: pod1
+        dims: {x: 2, y: 2, z: 2}
+        nodes: n[1-8]
+        placements: [{dims: {x: 2, y: 1, z: 1}}]
+      - name: pod2
+        dims: {x: 4, y: 2, z: 1}
+        regions:
+          - {anchor: {x: 2, y: 0, z: 0}, dims: {x: 2, y: 2, z: 1}, nodes: "m[1-4]"}
+          - {anchor: {x: 0, y: 1, z: 0}, dims: {x: 2, y: 1, z: 1}, nodes: "m[5-6]"}
+"""
+
+
+def test_a_torus_is_planes_and_lines():
+    found = parse_site(TORUS, "f")
+    assert found.levels == ("torus", "z", "y")
+    rows = {name: "/".join(row) for name, row in found.nodes.items()}
+    assert [rows[f"n{k}"] for k in (1, 2, 3, 5, 8)] == ["pod1/0/0", "pod1/0/0", "pod1/0/1", "pod1/1/0", "pod1/1/1"]
+    assert [rows[f"m{k}"] for k in (1, 2, 3, 5)] == ["pod2/0/0", "pod2/0/0", "pod2/0/1", "pod2/0/1"]
+
+
+def test_a_node_of_a_torus_says_the_same_as_the_file():
+    line = "SLURM_TOPOLOGY_ADDR=pod1:{}:{}:{}.n{}\nSLURM_TOPOLOGY_ADDR_PATTERN=torus:x:y:z.node\n"
+    said = "".join(line.format(k % 2, k // 2 % 2, k // 4, k + 1) for k in range(8))
+    found, filed = parse_site(said, "f"), parse_site(TORUS, "f")
+    assert found.levels == filed.levels
+    assert found.nodes == {name: row for name, row in filed.nodes.items() if name[0] == "n"}
+    shown = "TorusName=pod1 Dims=2x2x2 Nodes=n[1-8]\n  TorusName=pod1 PlacementDims=2x1x1(2) Anchors=4\n"
+    assert parse_site(shown, "f").nodes["n3"] == ("pod1",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("n[1-8]", "n[1-7]", "line 6: 2 x 2 x 2 places, but 7 hosts"),
+        ("x: 2, y: 2, z: 2", "x: 2, y: 2", "line 5: needs x, y and z"),
+        ("x: 2, y: 2, z: 2", "x: 2, y: 2, z: -2", "line 5: needs x, y and z"),
+        ("x: 2, y: 2, z: 2", "x: 99999, y: 99999, z: 99999", "needs 1 to 1000000"),
+        ("name: pod2", "name: pod1", "line 8: torus 'pod1' is defined twice"),
+        ("anchor: {x: 2, y: 0", "anchor: {x: 3, y: 0", "line 11: a region reaches out of torus 'pod2'"),
+        ("m[5-6]", "m[1-2]", "line 12: node 'm1' is placed twice"),
+        ("anchor: {x: 0, y: 1", "anchor: {x: 2, y: 1", "line 12: 'm5' and 'm3' are both at (2, 1, 0)"),
+        ("        nodes: n[1-8]\n", "", "line 4: a torus needs name, dims, and either nodes or regions"),
+        ("toruses:", "rings:", "needs 'toruses'"),
+        ("n[1-8]", "n[1-", "line 6: "),
+    ],
+)
+def test_malformed_tori_are_refused(old, new, reason):
+    assert old in TORUS
+    with pytest.raises(TopologyError) as e:
+        parse_site(TORUS.replace(old, new), "f")
+    assert reason in str(e.value)

@@ -68,12 +68,12 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             "XML of lstopo: sockets, dies, groups, NUMA nodes, cores", hwloc.looks, lambda t, s, o: hwloc.parse(t, s)
         ),
         "slurm_topology": Format(
-            "Slurm's topology.conf, or what 'scontrol show topology' prints: tree, block or ring",
+            "Slurm's topology.conf, or what 'scontrol show topology' prints: tree, block, ring or torus",
             slurm_topology.looks,
             lambda t, s, o: slurm_topology.parse(t, s, o.folder),
         ),
         "slurm_yaml": Format(
-            "Slurm's topology.yaml: tree, block or ring",
+            "Slurm's topology.yaml: tree, block, ring or torus",
             slurm_yaml.looks,
             lambda t, s, o: slurm_yaml.parse(t, s, o.name),
         ),

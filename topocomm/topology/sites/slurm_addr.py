@@ -7,7 +7,8 @@
 The address names the switches from the top down and then the node, between dots; the pattern says which is which. A
 tier that a branch lacks is empty, and the one below stands for it, as in :mod:`topocomm.topology.sites.slurm_tree`.
 ``leaf[1-2]`` stands for several switches of one tier: one place, if no other node hangs at some of them only. Of a ring
-or torus (``ring:position``) the name before the colon counts.
+(``ring:position``) the name before the colon counts; a torus (``torus:x:y:z``) has the levels of
+:mod:`topocomm.topology.sites.slurm_torus`.
 
 Where names hold dots themselves, dots alone do not part the address. Then the node's own name must be known: from
 SLURMD_NODENAME, from SLURM_JOB_NODELIST, from ``node386:`` before each line, or as a host of the job; and the switches'
@@ -26,12 +27,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from topocomm.errors import TopologyError
 from topocomm.topology.files import Placement
 from topocomm.topology.sites import hostlist
+from topocomm.topology.sites.slurm_torus import LEVELS
 from topocomm.topology.sites.slurm_tree import without_gaps
 from topocomm.topology.sites.text import Nodes, add_node, fail, lines
 
 __all__ = ["looks", "parse", "parse_environment"]
 
 _ADDR, _PATTERN = "SLURM_TOPOLOGY_ADDR", "SLURM_TOPOLOGY_ADDR_PATTERN"
+_TORUS = "torus:x:y:z"
 _NODES = ("SLURMD_NODENAME", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
 _LINE = re.compile(rf"(?:([\w.-]+):\s*)?(?:export\s+|declare\s+-x\s+)?({_ADDR}|{_PATTERN}|{'|'.join(_NODES)})=(.*)")
 
@@ -96,13 +99,23 @@ def _placement(addresses: list[tuple[int, str]], pattern: str, own: set[str], so
     for number, address in addresses:
         tiers, node = _parted(address, pattern, own, source, number)
         kinds = zip(pattern.split("."), tiers, strict=False)
-        row = [name.partition(":")[0] if ":" in kind else name for kind, name in kinds]
+        row = [label for kind, name in kinds for label in _labels(kind, name, source, number)]
         for places, name in zip(shared, row, strict=True):
             for switch in _listed(name, source, number):
                 if places.setdefault(switch, name) != name:
                     fail(source, f"{switch!r} is in {name!r} and in {places[switch]!r}: these are not places", number)
         add_node(nodes, node, without_gaps(row, node), source, number)
     return Placement(levels, None, nodes, source)
+
+
+def _labels(kind: str, name: str, source: str, line: int) -> list[str]:
+    """The labels of one tier: one, but of a torus its name and two coordinates."""
+    if kind == _TORUS:
+        torus, *at = name.split(":")
+        if not torus or len(at) != 3 or not all(re.fullmatch("[0-9]{1,5}", number) for number in at):
+            fail(source, f"{name!r} is not a torus and its coordinates, {_TORUS}", line)
+        return [torus, at[2], at[1]]
+    return [name.partition(":")[0] if ":" in kind else name]
 
 
 def _parted(address: str, pattern: str, own: set[str], source: str, line: int) -> tuple[list[str], str]:
@@ -140,7 +153,7 @@ def _levels(pattern: str, source: str) -> tuple[str, ...]:
     kinds = pattern.split(".")
     if kinds[-1] != "node" or "node" in kinds[:-1] or not all(kinds):
         fail(source, f"the pattern {pattern!r} must be levels between dots, and end with 'node'")
-    kinds = [kind.partition(":")[0] or kind for kind in kinds]
+    kinds = [level for kind in kinds for level in (LEVELS if kind == _TORUS else (kind.partition(":")[0] or kind,))]
     levels: list[str] = []
     for i, kind in enumerate(kinds[:-1]):
         tier = kinds[i:-1].count(kind)

@@ -1,4 +1,4 @@
-"""Slurm's ``topology.conf``, and what ``scontrol show topology`` prints: switches of a tree, blocks, or rings.
+"""Slurm's ``topology.conf``, and what ``scontrol show topology`` prints: switches of a tree, blocks, rings, or tori.
 
     SwitchName=s0 Nodes=tux[0-3]         BlockName=b1 Nodes=node[1-4]         RingName=r0 Nodes=node[1-8]
     SwitchName=s1 Nodes=tux[4-7]         BlockName=b2 Nodes=node[5-8]         RingName=r1 Nodes=node[9-16]
@@ -6,7 +6,8 @@
 
 Lines are read as in :mod:`topocomm.topology.sites.slurm_conf`. A tree gives one level for each tier
 (:mod:`~topocomm.topology.sites.slurm_tree`), blocks one for each size (:mod:`~topocomm.topology.sites.slurm_blocks`),
-rings the level ``ring``. Source: topology.conf(5) and scontrol(1), slurm.schedmd.com.
+rings the level ``ring``; tori, which stand in no topology.conf, but are shown without coordinates, the level ``torus``.
+Source: topology.conf(5) and scontrol(1), slurm.schedmd.com.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from topocomm.topology.sites.text import Nodes, add_node, fail
 
 __all__ = ["looks", "parse", "parse_entries"]
 
-_FIRST = re.compile(r"(?im)^[ \t]*(SwitchName|BlockName|BlockSizes|AggregatedBlock|RingName)[ \t]*=")
+_FIRST = re.compile(r"(?im)^[ \t]*(SwitchName|BlockName|BlockSizes|AggregatedBlock|RingName|TorusName)[ \t]*=")
 _INCLUDE = re.compile(r"(?i)(?:[ \t]*(?:#.*)?\n)*[ \t]*include[ \t]+\S+[ \t]*(?:#.*)?(?:\n|$)")
 _KINDS = {
     "switch": (("SwitchName",), ("Switches", "Nodes", "LinkSpeed", "Level")),
     "block": (("BlockName", "BlockSizes", "AggregatedBlock"), ("Nodes", "LinkSpeed", "BlockSize", "BlockIndex")),
     "ring": (("RingName",), ("Nodes", "RingSize")),
+    "torus": (("TorusName",), ("Nodes", "Dims", "PlacementDims", "Anchors")),
 }
 """By kind of line: the keys of which it has one, and its other keys."""
 _KEYS = tuple(dict.fromkeys(key for kind in _KINDS.values() for keys in kind for key in keys))
@@ -36,7 +38,7 @@ _KEYS = tuple(dict.fromkeys(key for kind in _KINDS.values() for keys in kind for
 def looks(text: str) -> str | None:
     """Tell why this cannot be a topology.conf; None if it may be one."""
     found = _FIRST.search(text) or _INCLUDE.match(text)
-    return None if found else "no line begins with SwitchName=, BlockName= or RingName="
+    return None if found else "no line begins with SwitchName=, BlockName=, RingName= or TorusName="
 
 
 def parse(text: str, source: str = "topology.conf", folder: Path | None = None) -> Placement:
@@ -54,7 +56,7 @@ def parse_entries(found: list[Entry], source: str) -> Placement:
     kinds = {_kind(entry) for entry in found}
     if len(kinds) > 1:
         fail(source, f"mixes {' and '.join(sorted(kinds))} lines; Slurm takes one kind")
-    reader = {"switch": tree, "block": blocks, "ring": _rings}[kinds.pop()]
+    reader = {"switch": tree, "block": blocks, "ring": _rings, "torus": _tori}[kinds.pop()]
     return reader(found, source)
 
 
@@ -66,7 +68,7 @@ def _kind(entry: Entry) -> str:
             if alien := sorted(present - {key.lower() for key in (*first, *others)}):
                 entry.fail(f"{alien[0]} does not belong on the line of a {kind}")
             return kind
-    entry.fail("a line without SwitchName, BlockName, BlockSizes or RingName")
+    entry.fail("a line without SwitchName, BlockName, BlockSizes, RingName or TorusName")
 
 
 def _rings(found: list[Entry], source: str) -> Placement:
@@ -82,3 +84,14 @@ def _rings(found: list[Entry], source: str) -> Placement:
     if not nodes:
         fail(source, "places no node: no ring has Nodes")
     return Placement(("ring",), None, nodes, source)
+
+
+def _tori(found: list[Entry], source: str) -> Placement:
+    """Tori as scontrol shows them: their hosts, but not where each is; and a line for every shape of a job, without."""
+    nodes: Nodes = {}
+    for entry in found:
+        for host in entry.names("nodes"):
+            add_node(nodes, host, (entry.values["torusname"],), entry.source, entry.line)
+    if not nodes:
+        fail(source, "places no node: no torus has Nodes")
+    return Placement(("torus",), None, nodes, source)

@@ -1,4 +1,4 @@
-"""Slurm's ``topology.yaml`` (Slurm 25.05 and later): several named topologies, each a tree of switches or blocks.
+"""Slurm's ``topology.yaml`` (Slurm 25.05 and later): several named topologies, each a tree, blocks, rings or tori.
 
     - topology: fabric
       cluster_default: true
@@ -9,8 +9,8 @@
           - {switch: s1, nodes: "tux[4-7]"}
 
 A name chooses one; else the first with ``cluster_default: true`` is taken, else the first. Levels are those of
-``topology.conf``; see :mod:`topocomm.topology.sites.slurm_topology`. A torus is refused: it has no levels. Needs
-PyYAML. Source: topology.yaml(5), slurm.schedmd.com.
+``topology.conf``; see :mod:`topocomm.topology.sites.slurm_topology`, and for tori
+:mod:`topocomm.topology.sites.slurm_torus`. Needs PyYAML. Source: topology.yaml(5), slurm.schedmd.com.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from typing import Any
 
 from topocomm.errors import TopologyError
 from topocomm.topology.files import Placement
+from topocomm.topology.sites import hostlist
 from topocomm.topology.sites.slurm_conf import Entry
 from topocomm.topology.sites.slurm_topology import parse_entries
+from topocomm.topology.sites.slurm_torus import Region, Torus, tori
 from topocomm.topology.sites.text import fail
 
 __all__ = ["looks", "parse"]
@@ -80,6 +82,8 @@ def _chosen(topology: dict[str, Any], name: str, source: str) -> Placement:
     kinds = [kind for kind in _KINDS if kind in topology and not (kind == "flat" and _is_no(topology[kind]))]
     if len(kinds) != 1:
         fail(source, f"topology {name!r} needs one of {', '.join(_KINDS)}, found {' and '.join(kinds) or 'none'}")
+    if kinds[0] == "torus3d":
+        return tori(_toruses(topology["torus3d"], source), source)
     if kinds[0] not in _LISTS:
         fail(source, f"topology {name!r} is {kinds[0]}: it places no node at any level; choose another by its name")
     return parse_entries(_lines(kinds[0], topology[kinds[0]], source), source)
@@ -155,6 +159,50 @@ def _entries(node: Any, names: dict[str, str], source: str) -> list[Entry]:
         values = {names[key]: _text(value, source) for key, value in keys.items()}
         entries.append(Entry(source, _line(item), values))
     return entries
+
+
+def _toruses(node: Any, source: str) -> list[Torus]:
+    """Read the list of tori; how jobs may lie in them (``placements``) is read over."""
+    keys = _mapping(node, source)
+    if "toruses" not in keys:
+        fail(source, "a torus3d topology needs 'toruses'", _line(node))
+    return [_torus(item, source) for item in _sequence(keys["toruses"], source)]
+
+
+def _torus(node: Any, source: str) -> Torus:
+    keys = _mapping(node, source)
+    if not {"name", "dims"} <= keys.keys() or ("nodes" in keys) == ("regions" in keys):
+        fail(source, "a torus needs name, dims, and either nodes or regions", _line(node))
+    dims = _triple(keys["dims"], source)
+    if "regions" in keys:
+        regions = [_region(item, source) for item in _sequence(keys["regions"], source)]
+    else:
+        regions = [Region((0, 0, 0), dims, _hosts(keys["nodes"], source), _line(keys["nodes"]))]
+    return Torus(_scalar(keys["name"], source), dims, regions, _line(node))
+
+
+def _region(node: Any, source: str) -> Region:
+    keys = _mapping(node, source)
+    if keys.keys() != {"anchor", "dims", "nodes"}:
+        fail(source, "a region needs anchor, dims and nodes", _line(node))
+    hosts = _hosts(keys["nodes"], source)
+    return Region(_triple(keys["anchor"], source), _triple(keys["dims"], source), hosts, _line(node))
+
+
+def _triple(node: Any, source: str) -> tuple[int, int, int]:
+    keys = _mapping(node, source)
+    values = [_scalar(keys[axis], source) for axis in "xyz" if axis in keys]
+    if len(keys) != 3 or len(values) != 3 or not all(re.fullmatch(r"[0-9]{1,5}", value) for value in values):
+        fail(source, "needs x, y and z, whole numbers of at most five digits", _line(node))
+    x, y, z = map(int, values)
+    return x, y, z
+
+
+def _hosts(node: Any, source: str) -> list[str]:
+    try:
+        return hostlist.expand_slurm(_text(node, source))
+    except TopologyError as e:
+        fail(source, str(e), _line(node))
 
 
 def _text(node: Any, source: str) -> str:
