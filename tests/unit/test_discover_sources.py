@@ -1,13 +1,17 @@
 """Sources of places: recorded nodes, mixtures and lies, and what is refused."""
 
 import os
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 from recordings import FOLDER, choice_of, chosen, hosts_of, places, recorded
 
 from topocomm.errors import TopologyError
-from topocomm.topology.live.sources import SOURCES, named_sources
+from topocomm.topology.live.sources import SOURCES, Host, named_sources
 
 RECORDINGS = {
     "slurm_tree": ("slurm", ("switch2", "switch"), ["core/s0", "core/s0", "core/s4"]),
@@ -18,6 +22,7 @@ RECORDINGS = {
         ("cabinet", "chassis", "slot", "board"),
         ["x3000/c0/s17/b1", "x3000/c0/s17/b2", "x3000/c1/s1/b0"],
     ),
+    "kubernetes": ("kubernetes", ("zone", "block", "subblock"), ["eu-1a/b7/s1", "eu-1a/b7/s2", "eu-1b/b7/s1"]),
     "place": ("place", ("group", "switch"), ["g0/s1", "g0/s1", "g1/s1"]),
 }
 
@@ -50,6 +55,7 @@ def test_nothing_says_anything(tmp_path):
         "not slurm: SLURM_TOPOLOGY_ADDR is not set on any node; no topology.conf or topology.yaml",
         "not slingshot: no card hsn0 on any node",
         "not xname: no /etc/cray/xname and no xname as host name on any node",
+        "not kubernetes: no label of TOPOCOMM_LABELS names a place on any node",
     )
 
 
@@ -171,6 +177,18 @@ LIES = {
     "an empty place": ("[a]\nTOPOCOMM_PLACE=0//1\n[b]\nTOPOCOMM_PLACE=0/0/0\n", "place", "'' is no name of a place"),
     "half named": ("[a]\nTOPOCOMM_PLACE=rack=1/2\n[b]\nTOPOCOMM_PLACE=1/2\n", "place", "some levels have a name"),
     "node again": ("[a]\nTOPOCOMM_PLACE=node=1\n[b]\nTOPOCOMM_PLACE=node=2\n", "place", "calls a level 'node'"),
+    "labels differ": (
+        "[a]\nTOPOCOMM_LABELS=topology.kubernetes.io/zone=z\n[b]\nTOPOCOMM_LABELS=topology.kubernetes.io/region=r\n",
+        "kubernetes",
+        "names zone on node 'a' (rank 0), region on node 'b' (rank 1)",
+    ),
+    "an empty label": (
+        "[a]\nTOPOCOMM_LABELS=topology.kubernetes.io/zone=\n[b]\nTOPOCOMM_LABELS=topology.kubernetes.io/zone=z\n",
+        "kubernetes",
+        "'' is no name of a place",
+    ),
+    "other labels": ("[a]\nTOPOCOMM_LABELS=a=b,c=d\n[b]\n", "kubernetes", "names a place on any node"),
+    "many labels": ("[a]\nTOPOCOMM_LABELS=" + "a=b," * 600 + "\n[b]\n", "kubernetes", "more than 512 labels (rank 0)"),
     "deep": ("[a]\nTOPOCOMM_PLACE=" + "/".join("0" * 40) + "\n[b]\nTOPOCOMM_PLACE=0\n", "place", "has 40 levels"),
 }
 
@@ -305,6 +323,90 @@ def test_binary_files_are_left_aside(tmp_path):
     hosts = hosts_of(recorded("[a]\n/etc/cray/xname: -\n[b]\n"), tmp_path)
     (hosts[0].root / "etc/cray/xname").write_bytes(b"\xff\x00")
     assert "is not UTF-8 text: byte 0 (rank 0)" in one(choice_of(hosts), "xname")
+
+
+# -- Google Cloud ---------------------------------------------------------------------------------------------------
+
+REPLY = b"HTTP/1.0 200 OK\r\nMetadata-Flavor: Google\r\n\r\n"
+
+
+@pytest.fixture
+def answering():
+    """A server on the loopback interface that says these bytes, piece by piece, to everybody, one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        asked = []
+
+        def serve(replies, pause=0.0):
+            for pieces in replies:
+                link = server.accept()[0]
+                with link, suppress(OSError):
+                    asked.append(link.recv(4096))
+                    for piece in pieces:
+                        link.sendall(piece)
+                        time.sleep(pause)
+
+        def start(*replies, pause=0.0):
+            pool.submit(serve, replies, pause)
+            return {"GCE_METADATA_HOST": f"127.0.0.1:{server.getsockname()[1]}"}, asked
+
+        yield start
+
+
+def test_the_metadata_server_is_asked_once_a_node(answering, tmp_path):
+    environment, asked = answering([REPLY, b"/c1/r", b"1/h1"], [REPLY + b"/c1/r2/h1\n"])
+    nodes = recorded("[a] 2\n[b]\n")
+    for node in nodes:
+        node.environment |= environment
+    choice = choice_of(hosts_of(nodes, tmp_path), "gcp,xname")
+    assert (choice.placed.levels, places(choice)) == (("cluster", "rack", "host"), ["c1/r1/h1", "c1/r2/h1"])
+    assert len(asked) == 2
+    assert asked[0].startswith(b"GET /computeMetadata/v1/instance/attributes/physical_host HTTP/1.0\r\n")
+    assert b"\r\nMetadata-Flavor: Google\r\n" in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (REPLY.replace(b"Google", b"Other") + b"/c/r/h", "is not Google's"),
+        (b"", "is not Google's"),
+        (b"\xff\r\n\r\n", "is not Google's"),
+        (REPLY.replace(b"200", b"404"), "has no physical_host (status '404')"),
+        (REPLY, "physical_host is empty on any node"),
+        (REPLY + b"x" * 9000, "more than 8192 bytes (rank 0)"),
+        (REPLY + b"/a/b/c/d", "is '/a/b/c/d', not /CLUSTER/RACK/HOST"),
+        (REPLY + b"/a//c", "'' is no name of a place"),
+        (REPLY + b"/a/\x07/c", "is no name of a place"),
+    ],
+)
+def test_other_answers_are_left_aside(answering, tmp_path, reply, reason):
+    environment, _ = answering([reply], [reply])
+    choice = choice_of([Host(name, environment, tmp_path) for name in "ab"], "gcp")
+    assert choice.placed is None
+    assert reason in one(choice, "gcp")
+
+
+def test_a_server_that_does_not_end_is_left_aside(answering, tmp_path, monkeypatch):
+    monkeypatch.setattr("topocomm.topology.live.sources.gcp._SECONDS", 0.2)
+    drops, _ = answering([REPLY, *[b"x"] * 40], pause=0.02)
+    assert "timed out (rank 0)" in one(choice_of([Host("a", drops, tmp_path)] * 2, "gcp"), "gcp")
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:1", "does not answer"),
+        ("127.0.0.1:x", "needs 1 to 65535"),
+        ("127.0.0.1:99999999", "needs 1 to 65535"),
+    ],
+)
+def test_no_server(tmp_path, address, reason):
+    host = Host("a", {"GCE_METADATA_HOST": address}, tmp_path)
+    assert reason in one(choice_of([host], "gcp"), "gcp")
+
+
+def test_google_cloud_is_asked_by_name_only(tmp_path):
+    assert "gcp" not in named_sources(None)
+    assert not any("gcp" in line for line in chosen("[a]\n[b]\n[*]\nGCE_METADATA_HOST=127.0.0.1:1\n", tmp_path).lines)
 
 
 # -- asking ---------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@
 ``TOPOCOMM_CHECK``             ``first`` (default): ranks compare arguments when a call is new; ``always``: every call
 =============================  ====================================================================================
 
-The environment of rank 0 counts, for all ranks; but ``TOPOCOMM_PLACE``, where a process sits, is each process's own
-(:mod:`topocomm.topology.live.sources.place`).
+The environment of rank 0 counts, for all ranks; but ``TOPOCOMM_PLACE`` and ``TOPOCOMM_LABELS``, where a process sits,
+are each process's own (:mod:`topocomm.topology.live.sources`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from topocomm.topology.live.sources import named_sources
 
 __all__ = ["Settings", "environment", "make_settings"]
 
-_WORDS = ("ENGINE", "TOPOLOGY", "DISCOVER", "PLACE", "MACHINE", "TUNING", "TRACE", "CHECK")
+_WORDS = ("ENGINE", "TOPOLOGY", "DISCOVER", "PLACE", "LABELS", "MACHINE", "TUNING", "TRACE", "CHECK")
 Algorithms = str | Mapping[str, str] | None
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from topocomm.errors import TopologyError
+from topocomm.topology.live.sources.gcp import GCP
 from topocomm.topology.live.sources.host import Host, Node, Placed, Source
+from topocomm.topology.live.sources.kubernetes import KUBERNETES
 from topocomm.topology.live.sources.place import PLACE
 from topocomm.topology.live.sources.slingshot import SLINGSHOT
 from topocomm.topology.live.sources.slurm import SLURM
@@ -20,7 +22,14 @@ __all__ = ["OFF", "SOURCES", "Host", "Node", "Placed", "Source", "named_sources"
 
 OFF = "off"
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {"place": PLACE, "slurm": SLURM, "slingshot": SLINGSHOT, "xname": CRAY_XNAME}
+    {
+        "place": PLACE,
+        "slurm": SLURM,
+        "slingshot": SLINGSHOT,
+        "xname": CRAY_XNAME,
+        "kubernetes": KUBERNETES,
+        "gcp": GCP,
+    }
 )
 """Name → source, the best first."""
 
