@@ -19,7 +19,8 @@ from typing import Any
 
 from bench.record import keep
 from topocomm.algorithms import make_schedule
-from topocomm.choose.rule import RULES
+from topocomm.algorithms.table import fallback
+from topocomm.collectives import COLLECTIVES
 from topocomm.plan.bind import bind
 from topocomm.schedule.blocks import block_cuts
 from topocomm.topology import Topology, dragonfly, groups_of, reorder_ranks, two_level
@@ -99,7 +100,8 @@ def programs(repeats: int) -> list[dict[str, Any]]:
     print("| ranks | collective | algorithm | steps | program ms | size ms |")
     print("|--:|---|---|--:|--:|--:|")
     for ranks in PROGRAM_RANKS:
-        for collective, algorithm in (*RULES.items(), ("allreduce", "ring"), ("allgather", "ring")):
+        defaults = [(name, fallback(name)) for name in COLLECTIVES if name != "barrier"]
+        for collective, algorithm in (*defaults, ("allreduce", "ring"), ("allgather", "ring")):
             figures = measure_program(collective, algorithm, ranks, repeats)
             rows.append(figures)
             print(f"| {' | '.join(str(v) for v in figures.values())} |", flush=True)

@@ -15,9 +15,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from topocomm.algorithms import bine, circulant, direct, rabenseifner
+from topocomm.algorithms import circulant, direct
 from topocomm.algorithms.folding import Fold
+from topocomm.algorithms.recursive_halving import NEAR_FIRST
+from topocomm.algorithms.rivals import bine
 from topocomm.arrays import IntArray
+from topocomm.schedule import expand
 from topocomm.schedule.compose import Flat
 
 __all__ = ["ALGORITHMS", "COLLECTIVES", "least_busiest", "traffic"]
@@ -44,7 +47,7 @@ def composed(flat: Flat) -> Callable[[IntArray], Pairs]:
         sizes = np.bincount(group)
         out = np.zeros((len(sizes), len(sizes)), np.int64)
         for here in range(len(sizes)):
-            for rnd in flat(len(sizes), here):
+            for rnd in expand(flat.rounds(len(sizes), here)):
                 for s in rnd.sends:
                     out[here, s.peer] += sizes[np.asarray(s.slots)].sum()
         return out, int(sizes.sum())
@@ -117,7 +120,7 @@ def bine_trees(group: IntArray) -> Pairs:
 ALGORITHMS: Mapping[str, Callable[[IntArray], Pairs]] = MappingProxyType(
     {
         "direct": direct_exchange,
-        "halving or circulant": composed(rabenseifner.reduce_scatter),
+        "halving or circulant": composed(NEAR_FIRST),
         "near-first Rabenseifner": near_first,
         "Bine": bine_trees,
         "far-first halving": far_first,

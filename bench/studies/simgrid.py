@@ -35,10 +35,10 @@ from typing import Any
 from bench.studies.simgrid_replay import REPLAY, level, zone
 from bench.studies.simgrid_report import report
 from topocomm.algorithms import TABLE, make_schedule
-from topocomm.choose.modelled import K_TREES_UP_TO
+from topocomm.algorithms.k_trees import UP_TO
+from topocomm.algorithms.leveled import promising
 from topocomm.model import Level, Machine, Network, Transfers, schedule_time, time_bound, transfers
 from topocomm.model.export import simgrid_options, simgrid_platform, simgrid_trace
-from topocomm.model.leveled import promising
 from topocomm.topology import Topology, dragonfly, fat_tree, reorder_ranks, torus
 
 SELECTORS = ("ompi", "mpich", "mvapich2", "impi")
@@ -147,9 +147,10 @@ class Study:
     def model(self, collective: str, nbytes: int) -> dict[str, float]:
         """Modelled seconds of all candidates, the fastest first."""
         names = candidates(collective, self.topology)
-        names = [n for n in names if not n.startswith("k_trees") or nbytes <= K_TREES_UP_TO]
+        names = [n for n in names if not n.startswith("k_trees") or nbytes <= UP_TO]
         if "leveled" in TABLE[collective]:
-            names += promising(collective, self.network, nbytes)
+            price = partial(schedule_time, network=self.network, nbytes=nbytes)
+            names += [f"leveled:{option}" for option in promising(collective, self.topology, price)]
         times = {n: schedule_time(self.listed(collective, n), self.network, nbytes) for n in names}
         close = [n for n in names if times[n] <= NEAR * min(times.values())]
         if len(close) > 1:  # again, event by event or nearly so

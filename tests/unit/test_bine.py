@@ -2,7 +2,7 @@
 
 import pytest
 
-from topocomm.algorithms import bine
+from topocomm.algorithms.rivals import bine
 from topocomm.algorithms.table import TABLE, make_schedule
 from topocomm.schedule.verify import verify
 from topocomm.topology import Topology

@@ -149,7 +149,7 @@ def wrong_rounds(p, r):
 
 def test_verify_reports_a_wrong_algorithm_and_exits_with_1(capsys, monkeypatch):
     entries = dict(TABLE["allgather"])
-    entries["textbook_ring"] = replace(entries["textbook_ring"], build=textbook_allgather(wrong_rounds))
+    entries["textbook_ring"] = replace(entries["textbook_ring"], form=textbook_allgather(wrong_rounds))
     for module in (table, verify_command):
         monkeypatch.setattr(module, "TABLE", MappingProxyType({**TABLE, "allgather": MappingProxyType(entries)}))
     assert call(verify_command, "allgather", "-p", "2:4", "--random", "0", "-j", "1") == 1

@@ -192,7 +192,7 @@ def test_a_leaf_sends_from_the_send_buffer():
     assert [len(slots) for slots in program.layout] == [1, 0, 0]
 
 
-def pending_a_ring_is_two_loops_and_needs_no_packing():
+def test_a_ring_is_two_loops_and_needs_no_packing():
     for p in (8, 1000):
         program = bind(make_schedule("allreduce", "ring", Topology.flat(p)), 3)
         codes = program.steps[:, 0].tolist()

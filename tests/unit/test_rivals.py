@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from topocomm import ScheduleError, Topology
-from topocomm.algorithms import bine, make_schedule, multilane, pat, recexch, sparbit, swing
-from topocomm.algorithms.forms import radices_of
+from topocomm.algorithms import make_schedule
+from topocomm.algorithms.bruck import radices_of
+from topocomm.algorithms.rivals import bine, multilane, pat, recexch, sparbit, swing
 from topocomm.model import Traffic, list_messages
 from topocomm.schedule import Combine, RankSchedule, Schedule, exchange
 from topocomm.schedule.verify import verify
@@ -74,8 +75,8 @@ def test_recursive_exchange_counts_what_it_sends_in_any_radix():
         for radix in (2, 3, 5, 40):
             schedule = make_schedule("reduce_scatter", f"textbook_recexch:radix={radix}", Topology.flat(p))
             sent = np.zeros(p, np.int64)
-            for source, _, blocks in recexch.exchanges(p, radix):
-                np.add.at(sent, source, blocks)
+            for row in recexch.exchanges(p, radix):
+                np.add.at(sent, row.source, row.blocks)
             assert (list_messages(schedule).sent() == sent).all()
 
 

@@ -27,14 +27,19 @@ from functools import lru_cache
 
 import numpy as np
 
+from topocomm.algorithms.counting import lg, share
+from topocomm.algorithms.entry import Algorithm
+from topocomm.algorithms.forms import composed
 from topocomm.arrays import IntArray
 from topocomm.schedule import Combine, Recv, Round, Send, shift_slots
+from topocomm.schedule.compose import Flat
+from topocomm.schedule.reorder import WAYS
 
-__all__ = ["decompose", "reduce_scatter", "skips"]
+__all__ = ["CIRCULANT", "ENTRIES", "decompose", "reduce_scatter", "skips"]
 
 
 def skips(p: int) -> tuple[int, ...]:
-    """The skips for p ranks, ascending: ⌈p/2⌉, halved and rounded up, down to 1. Empty for p = 1."""
+    """Return the skips for p ranks, ascending: ⌈p/2⌉, halved and rounded up, down to 1. Empty for p = 1."""
     out = []
     while p > 1:
         p = (p + 1) // 2
@@ -44,7 +49,7 @@ def skips(p: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def decompose(p: int) -> tuple[tuple[int, IntArray, IntArray], ...]:
-    """For every skip s, ascending: (s, offsets o with min D(o) = s, the same minus s). Total p − 1 offsets."""
+    """Return for every skip s, ascending: (s, offsets o with min D(o) = s, these minus s); p − 1 offsets in all."""
     rest = np.arange(p, dtype=np.int64)
     smallest = np.zeros(p, np.int64)
     for s in reversed(skips(p)):
@@ -59,7 +64,7 @@ def decompose(p: int) -> tuple[tuple[int, IntArray, IntArray], ...]:
 
 
 def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's rounds over p ranks; slot x holds the block whose home is rank x."""
+    """Make rank r's rounds over p ranks; slot x holds the block whose home is rank x."""
     return tuple(
         Round(
             (Send((r + s) % p, shift_slots(leave, r, p)),),
@@ -67,3 +72,11 @@ def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
         )
         for s, leave, arrive in decompose(p)
     )
+
+
+CIRCULANT = Flat(reduce_scatter)
+
+ENTRIES = (
+    Algorithm("circulant", "reduce_scatter", "near first with half of the vector; circulant on every level",
+              composed(CIRCULANT), lg, share, ways=WAYS),
+)  # fmt: skip

@@ -29,17 +29,19 @@ place of b ranks carry the same, n (1 − b / p) / (G − 1), the least possible
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
 
-from topocomm.algorithms import rabenseifner
-from topocomm.algorithms.forms import Options
+from topocomm.algorithms.counting import one_round, share, twice, widest
+from topocomm.algorithms.entry import Algorithm, Case, Form
+from topocomm.algorithms.forms import RankRounds, all_slots, backwards, by_virtual_rank
+from topocomm.algorithms.options import Options
+from topocomm.algorithms.pairwise import MOST_PRICED
+from topocomm.algorithms.recursive_halving import NEAR_FIRST
 from topocomm.arrays import IntArray
 from topocomm.schedule import (
     Combine,
-    RankSchedule,
+    Item,
     Recv,
     Round,
     Schedule,
@@ -47,24 +49,27 @@ from topocomm.schedule import (
     Slots,
     compact,
     refine,
-    relabel,
     reorder,
     reverse_rounds,
 )
+from topocomm.schedule.bulk import Row, in_step, join_rows
 from topocomm.schedule.compose import reduce_scatter_rounds
+from topocomm.schedule.composed import composed_reduce_scatter
 from topocomm.schedule.layout import Layout, near_first_layout
+from topocomm.schedule.reorder import WAYS
+from topocomm.schedule.transfers import Transfers, chain
 from topocomm.topology import Topology
 
-__all__ = ["allgather", "allreduce", "allreduce_pieces", "collectors", "loads", "pieces", "reduce_scatter", "shares"]
+__all__ = ["ENTRIES", "allreduce_pieces", "collectors", "loads", "pieces", "shares"]
 
 _FINE = 256
 """Slots that a pair of places carries at least, about, so that whole slots do not unbalance the pairs."""
-
-Rounds: TypeAlias = Callable[[int], tuple[Round, ...]]
+_MOST_AT_ONCE = 1 << 19
+"""Messages in one round beyond which it is not priced: the time of more at once takes long to find."""
 
 
 def shares(sizes: IntArray) -> IntArray:
-    """How many slots of place a (row) place c (column) collects, for places that are home to so many slots.
+    """Count the slots of place a (row) that place c (column) collects; place a is home to ``sizes[a]`` slots.
 
     The wanted shares are rounded so that rows are exact and columns at most about one slot off.
     """
@@ -85,14 +90,14 @@ def shares(sizes: IntArray) -> IntArray:
 
 
 def loads(share: IntArray) -> IntArray:
-    """Slots from place a (row) to place b (column) in the allgather."""
+    """Count the slots from place a (row) to place b (column) in the allgather."""
     out: IntArray = share.sum(0)[:, None] + share - share.T
     np.fill_diagonal(out, 0)
     return out
 
 
 def collectors(home: IntArray) -> IntArray:
-    """The place that collects each slot, given the place of its home; each place's share is spread evenly."""
+    """Find the place that collects each slot, given the place of its home; each place's share is spread evenly."""
     out = home.copy()
     for place, row in enumerate(shares(np.bincount(home))):
         who = np.repeat(np.arange(len(row)), row)
@@ -102,15 +107,15 @@ def collectors(home: IntArray) -> IntArray:
 
 
 def pieces(sizes: IntArray) -> int:
-    """Into how many slots a reduce-scatter or allgather cuts each block, so that a pair of places carries enough of
-    them; 1 where places are alike, because there whole blocks do."""
+    """Count the slots into which a reduce-scatter or allgather cuts each block, so that a pair of places carries enough
+    of them; 1 where places are of one size, because there whole blocks do."""
     places, p = len(sizes), int(sizes.sum())
     return 1 if (sizes == sizes[0]).all() or places < 3 else max(1, -(-_FINE * (places - 1) // p))
 
 
 def allreduce_pieces(sizes: IntArray) -> int:
-    """Into how many slots an allreduce cuts each rank's share of the vector, so that G places collect alike and every
-    rank has its part in it."""
+    """Count the slots into which an allreduce cuts each rank's share of the vector, so that all places collect the same
+    and every rank has its share in it."""
     places, p = len(sizes), int(sizes.sum())
     least = -(-places * int(sizes.max()) // p)
     exact = places // math.gcd(p, places)
@@ -118,7 +123,7 @@ def allreduce_pieces(sizes: IntArray) -> int:
 
 
 def _inside(layout: Layout, v: int, k: int) -> tuple[Round, ...]:
-    rounds = reduce_scatter_rounds(layout, rabenseifner.reduce_scatter, v, outermost=1)
+    rounds = reduce_scatter_rounds(layout, NEAR_FIRST, v, outermost=1)
     return tuple(
         Round(
             tuple(Send(s.peer, refine(s.slots, k)) for s in rnd.sends),
@@ -129,7 +134,7 @@ def _inside(layout: Layout, v: int, k: int) -> tuple[Round, ...]:
 
 
 def _between(layout: Layout, v: int, k: int, home: IntArray, collector: IntArray) -> tuple[Round, ...]:
-    """Virtual rank v's exchange between the outermost places: to the collectors, and on to the homes."""
+    """Make virtual rank v's exchange between the outermost places: to the collectors, and on to the homes."""
     here = int(layout.places[1][v])
     mine = np.arange(k * layout.start[1][v], k * layout.stop[1][v])
     homes, via = home[mine], collector[mine]
@@ -151,7 +156,7 @@ def _between(layout: Layout, v: int, k: int, home: IntArray, collector: IntArray
 
 
 def _by_owner(layout: Layout, place: int, slots: IntArray, k: int) -> list[tuple[int, Slots]]:
-    """Part ``slots`` (ascending) by the virtual rank that owns them in ``place``."""
+    """Split ``slots`` (ascending) by the virtual rank that owns them in ``place``."""
     if len(slots) == 0:
         return []
     owners = layout.owners(1, place, slots // k)
@@ -161,50 +166,110 @@ def _by_owner(layout: Layout, place: int, slots: IntArray, k: int) -> list[tuple
     return [(int(owners[h]), compact(part)) for h, part in zip(heads, np.split(slots, heads[1:]), strict=True)]
 
 
-def _rounds(layout: Layout, k: int, home: IntArray, collector: IntArray) -> Rounds:
+def _rounds(layout: Layout, k: int, home: IntArray, collector: IntArray) -> RankRounds:
     def rounds(v: int) -> tuple[Round, ...]:
         return _inside(layout, v, k) + _between(layout, v, k, home, collector) if layout.depth else ()
 
     return rounds
 
 
-def _by_blocks(topology: Topology) -> tuple[Layout, int, Rounds]:
-    """The layout, the slots of a block, and the rounds of a reduce-scatter."""
-    layout = near_first_layout(topology)
+def _homes(layout: Layout) -> tuple[int, IntArray]:
+    """Find the slots of a block, and the outermost place that is home to each slot, of a reduce-scatter."""
     place = layout.places[min(1, layout.depth)]
     k = pieces(np.bincount(place))
-    home = np.repeat(place[layout.by_slot[0]], k)
-    return layout, k, _rounds(layout, k, home, collectors(home))
+    return k, np.repeat(place[layout.by_slot[0]], k)
 
 
-def reduce_scatter(topology: Topology, root: int, options: Options) -> Schedule:
-    """Near first inside the outermost places, then direct between them."""
-    layout, k, rounds = _by_blocks(topology)
-    way = reorder.resolve(options.way, layout.home[topology.virtual])
-    part = reorder.reduce_scatter(topology, layout.home, rounds, way, k)
-    return Schedule(topology.size, k * topology.size, part, reordering=way, pieces=k)
-
-
-def allgather(topology: Topology, root: int, options: Options) -> Schedule:
-    """The reduce-scatter reversed."""
-    layout, k, rounds = _by_blocks(topology)
-    way = reorder.resolve(options.way, layout.home[topology.virtual])
-    part = reorder.allgather(topology, layout.home, lambda v: reverse_rounds(rounds(v)), way, k)
-    return Schedule(topology.size, k * topology.size, part, reordering=way, pieces=k)
-
-
-def allreduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """Every outermost place collects the same share of the vector, whatever its size."""
+def _reduce_scatter(topology: Topology, root: int, options: Options) -> Schedule:
+    """Reduce near first inside the outermost places, then exchange directly between them."""
     layout = near_first_layout(topology)
+    k, home = _homes(layout)
+    rounds = _rounds(layout, k, home, collectors(home))
+    return reorder.reduce_scatter(topology, layout.home, rounds, options.way, k)
+
+
+def _collectors_of_all(layout: Layout) -> tuple[int, IntArray]:
+    """Find the slots of a rank's share, and the place that collects each slot, of an allreduce: an equal part each."""
     sizes = np.diff(layout.first[min(1, layout.depth)])
     k = allreduce_pieces(sizes)
-    nslots = k * topology.size
-    collector = np.arange(nslots, dtype=np.int64) % len(sizes)
-    rounds = _rounds(layout, k, collector, collector)
+    return k, np.arange(k * layout.size, dtype=np.int64) % len(sizes)
 
-    def part(r: int) -> RankSchedule:
-        there = rounds(int(topology.virtual[r]))
-        body = relabel(there + reverse_rounds(there), topology.order, None)
-        return RankSchedule(range(nslots), body, range(nslots))
 
-    return Schedule(topology.size, nslots, part)
+def _allreduce(topology: Topology, root: int, options: Options) -> Schedule:
+    layout = near_first_layout(topology)
+    k, collector = _collectors_of_all(layout)
+    there = _rounds(layout, k, collector, collector)
+
+    def rounds(v: int) -> tuple[Item, ...]:
+        forth = there(v)
+        return forth + reverse_rounds(forth)
+
+    return all_slots(topology, k * topology.size, by_virtual_rank(topology, rounds))
+
+
+# -- all messages at once ------------------------------------------------------------------------------------------
+
+
+def _reduce_scatter_bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    layout = near_first_layout(topology)
+    k, home = _homes(layout)
+    return _messages(layout, k, home, collectors(home)).relabelled(topology.order)
+
+
+def _allreduce_bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    layout = near_first_layout(topology)
+    k, collector = _collectors_of_all(layout)
+    there = _messages(layout, k, collector, collector)
+    return chain(there, there.reversed()).relabelled(topology.order)
+
+
+def _messages(layout: Layout, k: int, home: IntArray, collector: IntArray) -> Transfers:
+    p = layout.size
+    inside = composed_reduce_scatter(layout, NEAR_FIRST, outermost=1).scaled(k * p)
+    if layout.depth == 0:
+        return inside
+    places, block = len(layout.first[1]) - 1, np.arange(k * p) // k
+    owner = np.array([layout.owners(1, place, np.arange(p)) for place in range(places)])
+    at_collector = owner[collector, block]
+    rows = []
+    for place in range(places):
+        away = (collector != place) & (home != place)
+        rows.append(_counted(p, owner[place, block[away]], at_collector[away], 0))
+    on = collector != home
+    rows.append(_counted(p, at_collector[on], owner[home[on], block[on]], 1))
+    return chain(inside, _in_turn(join_rows(p, k * p, rows), layout.places[1], places))
+
+
+def _counted(p: int, source: IntArray, target: IntArray, number: int) -> Row:
+    """Make one message for each pair of ranks, with the slots between them."""
+    keys, blocks = np.unique(source * p + target, return_counts=True)
+    return Row(keys // p, keys % p, number, blocks)
+
+
+def _in_turn(t: Transfers, place: IntArray, places: int) -> Transfers:
+    """Put the messages in the order in which a rank sends them: to the next place first."""
+    turn = np.lexsort((t.target, (place[t.target] - place[t.source]) % places, t.source, t.send_round))
+    return in_step(t.size, t.vector, t.source[turn], t.target[turn], t.send_round[turn], t.blocks[turn])
+
+
+def _trials(case: Case) -> list[str]:
+    outermost = int(case.topology.nesting[min(1, len(case.topology.nesting) - 1)][-1]) + 1
+    return [] if case.topology.size * outermost > MOST_PRICED else [""]
+
+
+def _too_many(topology: Topology) -> str:
+    at_once = topology.size * (max(widest(topology)[:1], default=1) - 1)
+    return f"more than {_MOST_AT_ONCE} messages at once" if at_once > _MOST_AT_ONCE else ""
+
+
+_FORM = Form(_reduce_scatter, _reduce_scatter_bulk)
+_SUMMARY = "between the outermost places direct: every pair of them carries the same"
+
+ENTRIES = (
+    Algorithm("direct", "allgather", _SUMMARY,
+              backwards(_FORM), one_round, share, ways=WAYS, trials=_trials, too_many=_too_many),
+    Algorithm("direct", "allreduce", _SUMMARY,
+              Form(_allreduce, _allreduce_bulk), lambda p: 2 * one_round(p), twice, trials=_trials, too_many=_too_many),
+    Algorithm("direct", "reduce_scatter", _SUMMARY,
+              _FORM, one_round, share, ways=WAYS, trials=_trials, too_many=_too_many),
+)  # fmt: skip

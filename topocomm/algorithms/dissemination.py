@@ -18,15 +18,43 @@ places' leaders, and releases down the same trees.
 
 from __future__ import annotations
 
-from topocomm.schedule import Recv, Round, Send
+import numpy as np
 
-__all__ = ["barrier"]
+from topocomm.algorithms.counting import lg, no_bytes
+from topocomm.algorithms.entry import Algorithm, Form
+from topocomm.algorithms.forms import NONE, all_slots
+from topocomm.algorithms.leaders import among_leaders
+from topocomm.algorithms.options import Options
+from topocomm.schedule import Recv, Round, Schedule, Send
+from topocomm.schedule.bulk import Row, join_rows
+from topocomm.schedule.transfers import Transfers
+from topocomm.topology import Topology
+
+__all__ = ["ENTRIES"]
 
 
-def barrier(p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's rounds; messages carry no slots."""
+def _rank_rounds(p: int, r: int) -> tuple[Round, ...]:
     rounds, step = [], 1
     while step < p:
-        rounds.append(Round((Send((r + step) % p, range(0)),), (Recv((r - step) % p, range(0)),)))
+        rounds.append(Round((Send((r + step) % p, NONE),), (Recv((r - step) % p, NONE),)))
         step *= 2
     return tuple(rounds)
+
+
+def _textbook(topology: Topology, root: int, options: Options) -> Schedule:
+    p = topology.size
+    return all_slots(topology, 0, lambda r: _rank_rounds(p, r))
+
+
+def _textbook_bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    p = topology.size
+    r = np.arange(p, dtype=np.int64)
+    return join_rows(p, 0, [Row(r, (r + (1 << i)) % p, i, r * 0) for i in range(lg(p))])
+
+
+ENTRIES = (
+    Algorithm("dissemination", "barrier", "dissemination among the leaders of places",
+              among_leaders(_rank_rounds, 0), lg, no_bytes),
+    Algorithm("textbook_dissemination", "barrier", "dissemination in the order of ranks",
+              Form(_textbook, _textbook_bulk), lg, no_bytes),
+)  # fmt: skip

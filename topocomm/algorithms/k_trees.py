@@ -28,26 +28,38 @@ j has its turn in tree i at (i + j) mod k: so everybody has about one message to
 from __future__ import annotations
 
 from functools import lru_cache
+from math import log2, sqrt
 
 import numpy as np
 
-from topocomm.algorithms.forms import Options
-from topocomm.algorithms.rooted import chain_order
-from topocomm.algorithms.two_trees import Forest, along
+from topocomm.algorithms.counting import whole_vector
+from topocomm.algorithms.entry import Algorithm, Case, Form
+from topocomm.algorithms.forms import backwards, chain_order
+from topocomm.algorithms.options import Options
+from topocomm.algorithms.two_trees import Forest, along, along_bulk
 from topocomm.arrays import IntArray
 from topocomm.schedule import Schedule
 from topocomm.schedule.reorder import inverse
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology, in_label_order
 
-__all__ = ["SEGMENTS", "TREES", "forest", "reduce", "rounds"]
+__all__ = ["ENTRIES", "TREES", "UP_TO", "forest"]
 
 SEGMENTS = 4
+"""Segments of each tree if none are asked for."""
 TREES = 8
+"""Trees if no radix is asked for."""
+UP_TO = 1 << 24
+"""Bytes beyond which two_trees was faster in SimGrid (64 MiB: by a tenth), although the model says otherwise."""
+_MOST_TRIED = 512
+"""Ranks beyond which it is no candidate: slow to price."""
+_MOST_SEGMENTS = 5
+"""log2 of the most segments tried: each has as many messages as there are trees."""
 
 
 class _Tree:
-    """A tree that takes one rank after the other: ``parent`` and ``depth`` (0: not yet inside) of every rank, and how
-    many children each of the ``givers`` may still have."""
+    """A tree that takes one rank after the other: ``parent`` and ``depth`` (0: not yet inside) of every rank, and the
+    number of children that each of the ``givers`` may still have."""
 
     def __init__(self, nesting: IntArray, givers: IntArray, spare: IntArray) -> None:
         size = nesting.shape[1]
@@ -72,7 +84,7 @@ class _Tree:
 
 
 def _lanes(size: int, k: int) -> IntArray:
-    """The lane of every rank; -1: the root."""
+    """Find the lane of every rank; -1: the root."""
     left, total = np.arange(size), np.zeros(size, np.int64)
     while left.any():
         total, left = total + left % k, left // max(k, 2)
@@ -84,8 +96,8 @@ def _lanes(size: int, k: int) -> IntArray:
 
 
 def _children(lane: IntArray, k: int) -> IntArray:
-    """How many children every rank may have in each tree: k in its lane, but ranks of lanes that could serve more than
-    all ranks lend some to lanes that could not serve all."""
+    """Count the children that every rank may have in each tree: k in its lane, but ranks of lanes that could serve more
+    than all ranks lend some to lanes that could not serve all."""
     spare = np.where(lane == np.arange(k)[:, None], k, 0)
     missing = len(lane) - 2 - spare.sum(axis=1)
     for tree in np.flatnonzero(missing > 0).tolist():
@@ -99,8 +111,8 @@ def _children(lane: IntArray, k: int) -> IntArray:
     return spare
 
 
-def _way(nesting: IntArray, ranks: IntArray, tree: int) -> IntArray:
-    """The ranks of a lane in the order in which they are reached: one of each outer place before those inside it.
+def _order(nesting: IntArray, ranks: IntArray, tree: int) -> IntArray:
+    """Put the ranks of a lane in the order in which they are reached: one of each outer place before those inside it.
 
     In each place the tree's number says which of the places inside comes first (three times the number, so that lanes
     next to each other enter far apart and by different links); but the root's outermost place comes first.
@@ -122,7 +134,7 @@ def _way(nesting: IntArray, ranks: IntArray, tree: int) -> IntArray:
 
 
 def forest(topology: Topology, root: int, most: int = TREES) -> Forest:
-    """The trees of a topology, rooted at ``root``: ``most`` of them, fewer if there are fewer other ranks."""
+    """Make the trees of a topology, rooted at ``root``: ``most`` of them, fewer if there are fewer other ranks."""
     topology, k = in_label_order(topology), max(1, min(most, topology.size - 1))
     chain = chain_order(topology, root)  # ranks are counted along it, the root is 0
     nesting = np.stack([places[topology.virtual[chain]] for places in topology.nesting])
@@ -132,7 +144,7 @@ def forest(topology: Topology, root: int, most: int = TREES) -> Forest:
         givers = np.flatnonzero(spare)
         tree = _Tree(nesting, givers, spare[givers])
         trees.append(tree)
-        members, lenders = _way(nesting, np.flatnonzero(lane == i), i), givers[lane[givers] != i]
+        members, lenders = _order(nesting, np.flatnonzero(lane == i), i), givers[lane[givers] != i]
         deepest = _levels(len(members), k)
         for rank in [*members.tolist(), *lenders.tolist()]:
             tree.add(rank, deepest)
@@ -145,21 +157,25 @@ def forest(topology: Topology, root: int, most: int = TREES) -> Forest:
 
 
 def _levels(members: int, k: int) -> int:
-    """The levels of so many ranks with k children each."""
+    """Count the levels of a tree of ``members`` ranks with k children each."""
     levels, room = 1, 1
     while room < members:
         levels, room = levels + 1, room * k + 1
     return levels
 
 
-def reduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """Up all trees to the root, ``options.segments`` segments a tree; ``options.radix``: how many trees."""
+def _reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Go up all trees to the root, ``options.segments`` segments a tree; ``options.radix``: the number of trees."""
     return along(forest(topology, root, *options.radix), root, options.segments or SEGMENTS)
 
 
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    return along_bulk(forest(topology, root, *options.radix), root, options.segments or SEGMENTS)
+
+
 @lru_cache
-def rounds(p: int) -> int:
-    """The largest number of rounds of a rank on p equals: S, and what lies between its depths in different trees."""
+def _rounds(p: int) -> int:
+    """Return the most rounds of a rank on p equals: S, and what lies between its depths in different trees."""
     if p == 1:
         return 0
     trees = forest(Topology.flat(p), 0)
@@ -167,3 +183,28 @@ def rounds(p: int) -> int:
     for tree, above in enumerate(trees.parent[:, 1:]):
         last[tree, np.unique(above)] += 1  # these hand on what came in the round before
     return SEGMENTS + int((last.max(axis=0) - trees.depth.min(axis=0))[1:].max())
+
+
+def _trials(case: Case) -> list[str]:
+    """Try the segments that go down the trees soonest, as a power of two.
+
+    (S + D - 1) (α + n / S β) is least at S² = (D - 1) n β / α; but the overheads of a round's k messages must pass
+    within n / S β.
+    """
+    p = case.topology.size
+    if p > _MOST_TRIED or case.nbytes > UP_TO:
+        return []
+    whole = case.nbytes / case.speed
+    levels = 1 + log2(max(p, 2)) / log2(TREES)
+    best = min(sqrt(levels * whole / (case.receiving + case.latency)), whole / (TREES * case.receiving))
+    return [f"segments={int(2 ** min(max(round(log2(max(best, 1.0))), 0), _MOST_SEGMENTS))}"]
+
+
+_REDUCE = Form(_reduce, _bulk)
+
+ENTRIES = (
+    Algorithm("k_trees", "bcast", "medium and large vectors: k-th parts in segments down k short trees",
+              backwards(_REDUCE), _rounds, whole_vector, radix=True, segments=True, trials=_trials),
+    Algorithm("k_trees", "reduce", "medium and large vectors: k-th parts in segments up k short trees",
+              _REDUCE, _rounds, whole_vector, radix=True, segments=True, trials=_trials),
+)  # fmt: skip

@@ -24,37 +24,73 @@ and a sender of eager messages need not wait between them. A receiver that is sl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
-from topocomm.schedule import Combine, Recv, Round, Send, Slots
+from topocomm.algorithms.counting import whole_vector
+from topocomm.algorithms.entry import Algorithm, Case, Form
+from topocomm.algorithms.forms import WHOLE, at_root, backwards, by_virtual_rank
+from topocomm.algorithms.options import Options
+from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
+from topocomm.schedule.bulk import tree_up
+from topocomm.schedule.layout import near_first_layout
+from topocomm.schedule.transfers import Transfers
 from topocomm.schedule.tree import Tree
+from topocomm.topology import Topology
 
-__all__ = ["RADIX", "children_of_root", "reduce", "rounds"]
+__all__ = ["ENTRIES", "RADIX", "TRIED"]
 
 RADIX = 4
-"""If nobody says otherwise."""
+"""The radix if none is asked for."""
+TRIED = (3, 4, 8)
+"""Radices that the model tries; binomial trees are a candidate of their own."""
 
 
-def _weights(p: int, radix: int) -> Iterator[int]:
+def _weights(p: int) -> Iterator[int]:
     weight = 1
     while weight < p:
         yield weight
-        weight *= radix
+        weight *= RADIX
 
 
-def rounds(p: int, radix: int = RADIX) -> int:
-    """Rounds of the root among p equals."""
-    return sum(1 for _ in _weights(p, radix))
+def _rounds(p: int) -> int:
+    return sum(1 for _ in _weights(p))
 
 
-def children_of_root(p: int, radix: int = RADIX) -> int:
-    """How many send to the root among p equals."""
-    return sum(min(radix - 1, -(-p // weight) - 1) for weight in _weights(p, radix))
+def _to_each_child(p: int) -> Fraction:
+    return Fraction(sum(min(RADIX - 1, -(-p // weight) - 1) for weight in _weights(p)))
 
 
-def reduce(tree: Tree, r: int, slots: Slots = range(1)) -> tuple[Round, ...]:
-    """Rank r's rounds; the vector is ``slots`` on every rank."""
-    out = [Round((), tuple(Recv(c, slots, Combine.AFTER) for c, _ in family)) for family in tree.families(r)]
-    parent = tree.parent(r)
+def _tree(topology: Topology, root: int, options: Options) -> Tree:
+    return Tree(near_first_layout(topology), int(topology.virtual[root]), radices=options.radix or (RADIX,))
+
+
+def _rank_rounds(tree: Tree, v: int) -> tuple[Round, ...]:
+    out = [Round((), tuple(Recv(c, WHOLE, Combine.AFTER) for c, _ in family)) for family in tree.families(v)]
+    parent = tree.parent(v)
     if parent is not None:
-        out.append(Round((Send(parent, slots),)))
+        out.append(Round((Send(parent, WHOLE),)))
     return tuple(out)
+
+
+def _reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    tree = _tree(topology, root, options)
+    rounds = by_virtual_rank(topology, lambda v: _rank_rounds(tree, v))
+    return Schedule(topology.size, 1, lambda r: RankSchedule(WHOLE, rounds(r), at_root(WHOLE, r, root)), root)
+
+
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    return tree_up(_tree(topology, root, options), True).relabelled(topology.order)
+
+
+def _trials(case: Case) -> list[str]:
+    return [f"radix={k}" for k in TRIED]
+
+
+_REDUCE = Form(_reduce, _bulk)
+
+ENTRIES = (
+    Algorithm("knomial", "bcast", "small vectors: a k-nomial tree over places, a radix of its own on every level",
+              backwards(_REDUCE), _rounds, _to_each_child, radix=True, radices=True, trials=_trials),
+    Algorithm("knomial", "reduce", "small vectors: a k-nomial tree over places, a radix of its own on every level",
+              _REDUCE, _rounds, whole_vector, whole=True, radix=True, radices=True, trials=_trials),
+)  # fmt: skip

@@ -21,22 +21,77 @@ on to the next, the root's own places first.
 
 from __future__ import annotations
 
-from topocomm.schedule import Combine, Recv, Round, Send
+import numpy as np
 
-__all__ = ["SEGMENTS", "reduce"]
+from topocomm.algorithms.counting import whole_vector
+from topocomm.algorithms.entry import Algorithm, Case, Form
+from topocomm.algorithms.forms import at_root, backwards, chain_order, one
+from topocomm.algorithms.options import Options
+from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send, relabel
+from topocomm.schedule.reorder import inverse
+from topocomm.schedule.transfers import Transfers
+from topocomm.topology import Topology
+
+__all__ = ["ENTRIES", "SEGMENTS"]
 
 SEGMENTS = 32
+_MOST_TRIED, _MOST_LISTED = 2 * SEGMENTS, 512
+"""Ranks beyond which it is no candidate (segments too few for the chain), and not priced at all: an event a message."""
 
 
-def reduce(p: int, r: int, segments: int = SEGMENTS) -> tuple[Round, ...]:
-    """The rounds of the rank at position r of the chain whose head, position 0, is the root; slot k is segment k."""
+def _rank_rounds(p: int, r: int) -> tuple[Round, ...]:
+    """Make the rounds at position r of the chain whose head, position 0, is the root; slot k is segment k."""
     first, last = r == 0, r == p - 1
     if p == 1:
         return ()
     rounds = []
-    for k in range(segments + (not first and not last)):
+    for k in range(SEGMENTS + (not first and not last)):
         give = k - (not last)  # what came in the round before goes on
-        sends = (Send(r - 1, range(give, give + 1)),) if not first and give >= 0 else ()
-        recvs = (Recv(r + 1, range(k, k + 1), Combine.AFTER),) if not last and k < segments else ()
+        sends = (Send(r - 1, one(give)),) if not first and give >= 0 else ()
+        recvs = (Recv(r + 1, one(k), Combine.AFTER),) if not last and k < SEGMENTS else ()
         rounds.append(Round(sends, recvs))
     return tuple(rounds)
+
+
+def _reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    p, chain = topology.size, chain_order(topology, root)
+    position, everything = inverse(chain), range(SEGMENTS)
+
+    def part(r: int) -> RankSchedule:
+        body = relabel(_rank_rounds(p, int(position[r])), chain, None)
+        return RankSchedule(everything, body, at_root(everything, r, root))
+
+    return Schedule(p, SEGMENTS, part, root)
+
+
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    """List that position q of the chain hands segment k to q − 1 in the round after it came."""
+    p = topology.size
+    q = np.repeat(np.arange(1, p, dtype=np.int64), SEGMENTS)
+    k = np.tile(np.arange(SEGMENTS, dtype=np.int64), max(p - 1, 0))
+    ones = np.ones_like(q)
+    up = Transfers(p, SEGMENTS, q, q - 1, k + (q < p - 1), k, ones, ones)
+    return up.relabelled(chain_order(topology, root))
+
+
+def _rounds(p: int) -> int:
+    """Return the rounds of a rank in the middle of the chain."""
+    return SEGMENTS * min(p - 1, 1) + (p > 2)
+
+
+def _trials(case: Case) -> list[str]:
+    return [] if case.topology.size > _MOST_TRIED else [""]
+
+
+def _too_many(topology: Topology) -> str:
+    return f"more than {_MOST_LISTED} ranks" if topology.size > _MOST_LISTED else ""
+
+
+_REDUCE = Form(_reduce, _bulk)
+
+ENTRIES = (
+    Algorithm("pipeline", "bcast", "very large vectors: segments along a chain over places",
+              backwards(_REDUCE), _rounds, whole_vector, trials=_trials, too_many=_too_many),
+    Algorithm("pipeline", "reduce", "very large vectors: segments along a chain over places",
+              _REDUCE, _rounds, whole_vector, trials=_trials, too_many=_too_many),
+)  # fmt: skip

@@ -24,25 +24,39 @@ more rounds, each with a whole vector.
 
 from __future__ import annotations
 
-from topocomm.algorithms import circulant, recursive_halving
+from fractions import Fraction
+
+from topocomm.algorithms.binomial import gather_rounds, then_gather, then_gather_bulk
+from topocomm.algorithms.counting import floor_lg, folds, lg, share, subtree, twice
+from topocomm.algorithms.entry import Algorithm, Form
 from topocomm.algorithms.folding import Fold
-from topocomm.schedule import Combine, Recv, Round, Send, reverse_rounds
+from topocomm.algorithms.forms import all_slots, at_root, composed, rank_order, there_and_back
+from topocomm.algorithms.options import Options
+from topocomm.algorithms.recursive_halving import NEAR_FIRST, far_first
+from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send, reverse_rounds
+from topocomm.schedule.bulk import tree_up
+from topocomm.schedule.compose import reduce_scatter_rounds
+from topocomm.schedule.composed import composed_reduce_scatter
+from topocomm.schedule.layout import near_first_layout
+from topocomm.schedule.transfers import Transfers, chain, list_transfers
+from topocomm.schedule.tree import Tree
+from topocomm.topology import Topology
 
-__all__ = ["reduce_scatter", "textbook_allreduce", "textbook_slots"]
+__all__ = ["ENTRIES", "REDUCE"]
 
 
-def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's near-first reduce-scatter rounds for any p; slot x holds the block whose home is rank x."""
-    return circulant.reduce_scatter(p, r) if p & (p - 1) else recursive_halving.reduce_scatter(p, r)
+def _reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    layout = near_first_layout(topology)
+    return then_gather(layout, topology, root, lambda v: reduce_scatter_rounds(layout, NEAR_FIRST, v))
 
 
-def textbook_slots(p: int) -> int:
-    """The number of blocks into which the textbook form cuts the vector: the power of two below p."""
-    return Fold(p).q
+def _reduce_bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    layout = near_first_layout(topology)
+    return then_gather_bulk(layout, topology, root, composed_reduce_scatter(layout, NEAR_FIRST))
 
 
-def textbook_allreduce(p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's rounds for any p; slots are the blocks of the new ranks in bit-reversed order."""
+def _textbook_rounds(p: int, r: int) -> tuple[Round, ...]:
+    """Make rank r's rounds of the textbook allreduce; slots are the blocks of new ranks in bit-reversed order."""
     fold = Fold(p)
     vector = range(fold.q)
     new = fold.new_rank(r)
@@ -65,3 +79,41 @@ def textbook_allreduce(p: int, r: int) -> tuple[Round, ...]:
     if fold.absorbs(r):
         rounds.append(Round((Send(r - 1, vector),)))
     return tuple(rounds)
+
+
+def _textbook_allreduce(topology: Topology, root: int, options: Options) -> Schedule:
+    p = topology.size
+    return all_slots(topology, Fold(p).q, lambda r: _textbook_rounds(p, r), in_order=True)
+
+
+def _textbook_reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    """Halve far first, then gather up the binomial tree, in the order of ranks."""
+    p = topology.size
+    tree = Tree(near_first_layout(rank_order(topology)), root)
+
+    def part(r: int) -> RankSchedule:
+        return RankSchedule(range(p), far_first(p, r) + gather_rounds(tree, r), at_root(range(p), r, root))
+
+    return Schedule(p, p, part, root)
+
+
+def _textbook_reduce_bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    p = topology.size
+    halving = Schedule(p, p, lambda r: RankSchedule(range(p), far_first(p, r), range(r, r + 1)))
+    return chain(list_transfers(halving), tree_up(Tree(near_first_layout(rank_order(topology)), root), False))
+
+
+REDUCE = Form(_reduce, _reduce_bulk)
+
+ENTRIES = (
+    Algorithm("rabenseifner", "allreduce", "near-first reduce-scatter composed over levels, and back",
+              there_and_back(composed(NEAR_FIRST)), lambda p: 2 * lg(p), twice, fallback=True),
+    Algorithm("textbook_rabenseifner", "allreduce", "halving r ^ 1, r ^ 2, … and back; folds other p",
+              Form(_textbook_allreduce), lambda p: 2 * floor_lg(p) + 2 * folds(p),
+              lambda p: 2 * share(1 << floor_lg(p)) + folds(p), in_order=True),
+    Algorithm("rabenseifner", "reduce", "large vectors: near-first reduce-scatter, then gather over places",
+              REDUCE, lambda p: 2 * lg(p), lambda p: share(p) + subtree(p), fallback=True),
+    Algorithm("textbook_rabenseifner", "reduce", "far-first halving, then gather, in the order of ranks",
+              Form(_textbook_reduce, _textbook_reduce_bulk), lambda p: floor_lg(p) + 2 * folds(p) + lg(p),
+              lambda p: max(share(p), Fraction(folds(p))) + subtree(p)),
+)  # fmt: skip

@@ -10,8 +10,9 @@ rank first and therefore sends the half of the vector to it.
 
 In bit-reversed slots (the layout of near-first composition) every near-first message is one contiguous run.
 
-    Requires     p a power of two (the textbook form folds other p to the next lower power); commutative operation
-    Rounds       lg p, and 2 more where it folds
+    Requires     a commutative operation; other p than powers of two are circulant near first (file circulant), and
+                 the textbook form folds them to the next lower power
+    Rounds       ⌈lg p⌉, and where it folds ⌊lg p⌋ + 2
     Bytes sent   n (p - 1) / p per rank; n = bytes of the whole vector
     Cost         lg p α + n (p - 1) / p (β + γ)
     Memory       the vector, and the largest message received
@@ -23,14 +24,27 @@ In bit-reversed slots (the layout of near-first composition) every near-first me
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import numpy as np
+
+from topocomm.algorithms import circulant
+from topocomm.algorithms.counting import floor_lg, folds, lg, share
+from topocomm.algorithms.entry import Algorithm
 from topocomm.algorithms.folding import Fold
+from topocomm.algorithms.forms import composed, textbook_reduce_scatter
+from topocomm.arrays import IntArray
 from topocomm.schedule import Combine, Recv, Round, Send, exchange
+from topocomm.schedule.compose import Flat, around
+from topocomm.schedule.reorder import WAYS
 
-__all__ = ["reduce_scatter", "textbook_reduce_scatter"]
+__all__ = ["ENTRIES", "NEAR_FIRST", "far_first", "near_first"]
 
 
-def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's near-first rounds for p a power of two; slot x holds the block whose home is rank x."""
+def near_first(p: int, r: int) -> tuple[Round, ...]:
+    """Make rank r's near-first rounds for any p; slot x holds the block whose home is rank x."""
+    if p & (p - 1):
+        return circulant.reduce_scatter(p, r)
     rounds, bit = [], 1
     while bit < p:
         there, here = (r ^ bit) % (2 * bit), r % (2 * bit)
@@ -39,8 +53,15 @@ def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
     return tuple(rounds)
 
 
-def textbook_reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's far-first rounds for any p; slot x holds the block whose home is rank x.
+def _turn(m: int, numbers: IntArray, child: IntArray) -> IntArray:
+    return around(m, numbers, child) if m & (m - 1) else np.bitwise_xor(numbers, child)
+
+
+NEAR_FIRST = Flat(near_first, _turn)
+
+
+def far_first(p: int, r: int) -> tuple[Round, ...]:
+    """Make rank r's far-first rounds for any p; slot x holds the block whose home is rank x.
 
     Other p than powers of two fold: of the first 2 (p − q) ranks (q the power of two below p) each even one gives
     its vector to the odd one after it, and gets its block back at the end.
@@ -61,3 +82,12 @@ def textbook_reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
     if fold.absorbs(r):
         rounds.append(Round((Send(r - 1, range(r - 1, r)),)))
     return tuple(rounds)
+
+
+ENTRIES = (
+    Algorithm("recursive_halving", "reduce_scatter", "near first with half of the vector; or circulant",
+              composed(NEAR_FIRST), lg, share, ways=WAYS, fallback=True),
+    Algorithm("textbook_recursive_halving", "reduce_scatter", "half of the vector to the farthest rank; folds other p",
+              textbook_reduce_scatter(far_first), lambda p: floor_lg(p) + 2 * folds(p),
+              lambda p: max(share(p), Fraction(folds(p)))),
+)  # fmt: skip

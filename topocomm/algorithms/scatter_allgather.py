@@ -20,13 +20,42 @@ gathers around a ring.
 
 from __future__ import annotations
 
-from topocomm.algorithms import binomial, ring
-from topocomm.schedule import Round, reverse_rounds
+from topocomm.algorithms.binomial import gather_rounds
+from topocomm.algorithms.counting import lg, twice
+from topocomm.algorithms.entry import Algorithm, Form
+from topocomm.algorithms.forms import at_root, backwards, rank_order
+from topocomm.algorithms.options import Options
+from topocomm.algorithms.rabenseifner import REDUCE
+from topocomm.algorithms.ring import reduce_scatter, ring_transfers
+from topocomm.schedule import RankSchedule, Schedule, reverse_rounds
+from topocomm.schedule.bulk import tree_up
+from topocomm.schedule.layout import near_first_layout
+from topocomm.schedule.transfers import Transfers, chain
 from topocomm.schedule.tree import Tree
+from topocomm.topology import Topology
 
-__all__ = ["textbook_bcast"]
+__all__ = ["ENTRIES"]
 
 
-def textbook_bcast(tree: Tree, p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's rounds; slot x holds the block that the scatter leaves at rank x."""
-    return reverse_rounds(binomial.gather(tree, r)) + reverse_rounds(ring.reduce_scatter(p, r))
+def _textbook(topology: Topology, root: int, options: Options) -> Schedule:
+    """Scatter down the binomial tree, then gather around a ring; slot x holds the block that is left at rank x."""
+    p, tree = topology.size, Tree(near_first_layout(rank_order(topology)), root)
+
+    def part(r: int) -> RankSchedule:
+        rounds = reverse_rounds(gather_rounds(tree, r)) + reverse_rounds(reduce_scatter(p, r))
+        return RankSchedule(at_root(range(p), r, root), rounds, range(p))
+
+    return Schedule(p, p, part, root)
+
+
+def _textbook_bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    tree = Tree(near_first_layout(rank_order(topology)), root)
+    return chain(tree_up(tree, False).reversed(), ring_transfers(topology.size).reversed())
+
+
+ENTRIES = (
+    Algorithm("scatter_allgather", "bcast", "large vectors: scatter over places, then the near-last allgather",
+              backwards(REDUCE), lambda p: 2 * lg(p), twice, fallback=True),
+    Algorithm("textbook_scatter_allgather", "bcast", "scatter in the order of ranks, then a ring",
+              Form(_textbook, _textbook_bulk), lambda p: lg(p) + p - 1, twice),
+)  # fmt: skip

@@ -21,19 +21,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from topocomm.algorithms import pairwise
-from topocomm.algorithms.forms import Options
+from topocomm.algorithms.counting import share
+from topocomm.algorithms.entry import Algorithm, Case, Form
+from topocomm.algorithms.options import Options
+from topocomm.algorithms.pairwise import swap_blocks
+from topocomm.algorithms.scattered import WINDOW, rounds_in_windows, windows
 from topocomm.arrays import IntArray
-from topocomm.schedule import RankSchedule, Schedule, relabel
+from topocomm.schedule import Schedule
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology
 
-__all__ = ["alltoall", "circle"]
+__all__ = ["ENTRIES", "circle"]
 
+_MOST_TRIED, _MOST_LISTED = 128, 256
+"""Ranks beyond which it is no candidate, and not priced at all: no two of its messages cost the same."""
 _MULTIPLIER, _INCREMENT = 6364136223846793005, 1442695040888963407
 
 
 def circle(p: int) -> IntArray:
-    """The numbers 0 … p − 1, shuffled (Fisher and Yates), the same for everybody."""
+    """Shuffle the numbers 0 … p − 1 (Fisher and Yates), identically for everybody."""
     out = np.arange(p, dtype=np.int64)
     dice = 1
     for i in range(p - 1, 0, -1):
@@ -43,16 +49,23 @@ def circle(p: int) -> IntArray:
     return out
 
 
-def alltoall(topology: Topology, root: int, options: Options) -> Schedule:
-    """Around the shuffled circle of ranks in topology order, many at a time."""
-    p = topology.size
-    ranks = topology.order[circle(p)]
-    place = np.empty(p, np.int64)
-    place[ranks] = np.arange(p)
-    slots = np.concatenate((ranks, p + ranks))
+def _build(topology: Topology, root: int, options: Options) -> Schedule:
+    return swap_blocks(topology.order[circle(topology.size)], WINDOW)
 
-    def part(r: int) -> RankSchedule:
-        rounds = pairwise.scattered(pairwise.alltoall(p, int(place[r])))
-        return RankSchedule(range(p), relabel(rounds, ranks, slots), range(p, 2 * p))
 
-    return Schedule(p, 2 * p, part)
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    return windows(topology.size).relabelled(topology.order[circle(topology.size)])
+
+
+def _trials(case: Case) -> list[str]:
+    return [] if case.topology.size > _MOST_TRIED else [""]
+
+
+def _too_many(topology: Topology) -> str:
+    return f"more than {_MOST_LISTED} ranks" if topology.size > _MOST_LISTED else ""
+
+
+ENTRIES = (
+    Algorithm("shuffled", "alltoall", "every block straight to its destination, in no order, 32 at a time",
+              Form(_build, _bulk), rounds_in_windows, share, trials=_trials, too_many=_too_many),
+)  # fmt: skip

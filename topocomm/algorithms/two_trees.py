@@ -29,25 +29,35 @@ segments.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import log2, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
-from topocomm.algorithms.forms import Options
-from topocomm.algorithms.rooted import chain_order
+from topocomm.algorithms.counting import whole_vector
+from topocomm.algorithms.entry import Algorithm, Case, Form
+from topocomm.algorithms.forms import at_root, backwards, chain_order, one
+from topocomm.algorithms.options import Options
 from topocomm.arrays import IntArray
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
+from topocomm.schedule.bulk import in_step
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology, in_label_order
 
-__all__ = ["SEGMENTS", "Forest", "along", "forest", "in_order_parents", "reduce", "rounds"]
+__all__ = ["ENTRIES", "SEGMENTS", "Forest", "along", "along_bulk"]
 
 SEGMENTS = 32
+"""Segments of each half if none are asked for."""
 TREES = (0, 1)
+_MOST_TRIED = 1024
+"""Ranks beyond which it is no candidate: slow to price."""
+_MOST_SEGMENTS = 7
+"""log2 of the most segments tried."""
 
 
 @lru_cache(maxsize=64)
-def in_order_parents(h: int) -> tuple[tuple[int, ...], ...]:
-    """The parent of each of h nodes in either tree; -1: the root above them."""
+def _in_order_parents(h: int) -> tuple[tuple[int, ...], ...]:
+    """Find the parent of each of h nodes in either tree; -1: the root above them."""
     parent = [-1] * h
     todo = [(0, h, -1)]
     while todo:
@@ -72,13 +82,13 @@ class Forest(NamedTuple):
 
     @property
     def deepest(self) -> int:
-        """The largest depth of both."""
+        """The largest depth in any tree."""
         return int(self.depth.max())
 
 
 def _places(topology: Topology, root: int) -> list[IntArray]:
-    """The ranks of every innermost place, the head first, the root's own place at the front; all alone if there are no
-    places to part."""
+    """Split the ranks into innermost places, the head first, the root's own place at the front; without places inside
+    the machine, into places of one rank."""
     chain = chain_order(topology, root)
     inner = topology.nesting[-2] if len(topology.nesting) > 2 else np.arange(topology.size)
     column = inner[topology.virtual[chain]]
@@ -88,18 +98,18 @@ def _places(topology: Topology, root: int) -> list[IntArray]:
     return [np.roll(parts[0], -int(np.flatnonzero(parts[0] == root)[0])), *turned[1:]]
 
 
-def forest(topology: Topology, root: int) -> Forest:
-    """The two trees of a topology, rooted at ``root``."""
+def _forest(topology: Topology, root: int) -> Forest:
+    """Make the two trees of a topology, rooted at ``root``."""
     places, p = _places(topology, root), topology.size
     parent, depth = np.full((2, p), -1), np.zeros((2, p), np.int64)
     load = np.zeros(p, np.int64)
     for members in places:
-        for tree, above in enumerate(in_order_parents(len(members) - 1)):
+        for tree, above in enumerate(_in_order_parents(len(members) - 1)):
             parent[tree, members[1:]] = [members[x + 1] for x in above]
     for tree in TREES:
         inside = parent[tree][parent[tree] >= 0]
         load += np.bincount(inside, minlength=p)
-    between = in_order_parents(len(places) - 1)
+    between = _in_order_parents(len(places) - 1)
     for tree in TREES:
         done = [False] * len(places)
         done[0] = True
@@ -130,13 +140,8 @@ def _deepen(parent: IntArray, depth: IntArray, members: IntArray) -> None:
             depth[below] = depth[parent[below]] + 1
 
 
-def reduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """Up both trees to the root, ``options.segments`` segments a half."""
-    return along(forest(in_label_order(topology), root), root, options.segments or SEGMENTS)
-
-
 def along(trees: Forest, root: int, segments: int) -> Schedule:
-    """Up k trees to the root, ``segments`` segments a tree; slot s k + i is segment s of tree i."""
+    """Make the reduce up k trees to the root, ``segments`` segments a tree; slot s k + i is segment s of tree i."""
     k, size = trees.parent.shape
     everything, deepest = range(k * segments), trees.deepest
     turns = (np.arange(k)[:, None] + trees.lane) % k
@@ -153,17 +158,63 @@ def along(trees: Forest, root: int, segments: int) -> Schedule:
         sends: list[list[Send]] = [[] for _ in range(segments + deepest)]
         recvs: list[list[Recv]] = [[] for _ in range(segments + deepest)]
         for s in range(segments):
-            slots = [range(s * k + tree, s * k + tree + 1) for tree in range(k)]
+            slots = [one(s * k + tree) for tree in range(k)]
             for tree, above, first in upwards[r]:
                 sends[s + first].append(Send(above, slots[tree]))
             for tree, child, first in downwards[r]:
                 recvs[s + first].append(Recv(child, slots[tree], Combine.AFTER))
         body = tuple(Round(tuple(x), tuple(y)) for x, y in zip(sends, recvs, strict=True) if x or y)
-        return RankSchedule(everything, body, everything if r == root else range(0))
+        return RankSchedule(everything, body, at_root(everything, r, root))
 
     return Schedule(size, k * segments, part, root)
 
 
-def rounds(p: int) -> int:
-    """The largest number of rounds of a rank on p equals: its segments as a leaf of one tree and inside the other."""
+def along_bulk(trees: Forest, root: int, segments: int) -> Transfers:
+    """List the messages of :func:`along`, in its rounds and turns."""
+    k, size = trees.parent.shape
+    tree, r = (a.ravel() for a in np.indices((k, size)))
+    turn = (tree + trees.lane[r]) % k
+    order = np.lexsort((r, tree, turn))
+    tree, r = tree[order], r[order]
+    tree, r = tree[r != root], r[r != root]
+    segment = np.repeat(np.arange(segments, dtype=np.int64), len(r))
+    label = segment + np.tile(trees.deepest - trees.depth[tree, r], segments)
+    source, target = np.tile(r, segments), np.tile(trees.parent[tree, r], segments)
+    return in_step(size, k * segments, source, target, label, np.ones_like(label))
+
+
+def _reduce(topology: Topology, root: int, options: Options) -> Schedule:
+    return along(_forest(in_label_order(topology), root), root, options.segments or SEGMENTS)
+
+
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    return along_bulk(_forest(in_label_order(topology), root), root, options.segments or SEGMENTS)
+
+
+def _rounds(p: int) -> int:
+    """Return the most rounds of a rank on p equals: its segments as a leaf of one tree and inside the other."""
     return 0 if p == 1 else SEGMENTS + (p - 1).bit_length() - 1
+
+
+def _trials(case: Case) -> list[str]:
+    """Try the segments of half a vector that go down two trees soonest, as a power of two.
+
+    With S of them in rounds of a message up and one down, (S + 2 lg p) (α + n / 2 S β) is least at
+    S² = lg p · n β / α.
+    """
+    p = case.topology.size
+    if p > _MOST_TRIED:
+        return []
+    alpha = 2 * case.sending + case.latency
+    best = sqrt(max(p - 1, 1).bit_length() * case.nbytes / case.speed / alpha)
+    return [f"segments={int(2 ** min(max(round(log2(max(best, 1.0))), 0), _MOST_SEGMENTS))}"]
+
+
+_REDUCE = Form(_reduce, _bulk)
+
+ENTRIES = (
+    Algorithm("two_trees", "bcast", "large vectors: halves in segments down two in-order trees",
+              backwards(_REDUCE), _rounds, whole_vector, segments=True, trials=_trials),
+    Algorithm("two_trees", "reduce", "large vectors: halves in segments up two in-order trees",
+              _REDUCE, _rounds, whole_vector, segments=True, trials=_trials),
+)  # fmt: skip

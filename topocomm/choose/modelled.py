@@ -16,19 +16,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isqrt, log2, sqrt
+from math import isqrt
 from types import MappingProxyType
 
-from topocomm.algorithms.k_trees import TREES
-from topocomm.algorithms.pipeline import SEGMENTS
-from topocomm.algorithms.table import TABLE
+from topocomm.algorithms import TABLE, transfers
+from topocomm.algorithms.entry import Case
 from topocomm.choose.measured import Tuning
 from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
 from topocomm.engines.costs import COSTS
-from topocomm.model.bulk import transfers
 from topocomm.model.explain import candidates_of
-from topocomm.model.leveled import MOST_MESSAGES, promising
 from topocomm.model.machine import Machine, complete, default_machine
 from topocomm.model.network import Network
 from topocomm.model.optimum import time_bound
@@ -36,12 +33,12 @@ from topocomm.model.time import schedule_time
 from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology, in_label_order
 
-__all__ = ["CLASSES", "K_TREES_UP_TO", "LIBRARY", "MOST_RANKS", "Choice", "Chooser", "ModelCache", "rounded"]
+__all__ = ["CLASSES", "LIBRARY", "MOST_RANKS", "Choice", "Chooser", "ModelCache", "rounded"]
 
 TIE = 0.02
-"""Where the MPI library at its best is ahead by no more than this part, ours is taken: it seldom is at its best."""
+"""Part of the time by which the MPI library at its best may be ahead of ours, as it seldom is at its best."""
 MOST_RANKS = 2048
-"""Beyond, modelling would take longer than calls may."""
+"""Ranks beyond which modelling would take longer than calls may."""
 
 LIBRARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -57,7 +54,7 @@ LIBRARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "barrier": ("dissemination", "textbook_dissemination"),
     }
 )
-"""What MPI libraries have, by the names of the table. Small vectors they move node by node: the forms with leaders."""
+"""Algorithms of MPI libraries by the names of the table. Small vectors go node by node: the forms with leaders."""
 
 ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -67,7 +64,7 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "reduce_scatter_block": ("binomial",),
     }
 )
-"""The same for operations that are not commutative."""
+"""Algorithms of MPI libraries for operations that are not commutative."""
 
 WHOLE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -75,25 +72,15 @@ WHOLE: Mapping[str, tuple[str, ...]] = MappingProxyType(
         **{c: LIBRARY[c] for c in ("reduce_scatter", "reduce_scatter_block")},
     }
 )
-"""The same for operations that need whole vectors: MPI libraries cut them only where every rank keeps a part anyway."""
+"""Algorithms of MPI libraries for operations that need whole vectors.
 
-RADICES = (3, 4, 8)
-"""Of k-nomial trees; binomial ones are a candidate of their own."""
-_MOST = {"pipeline": 2 * SEGMENTS, "shuffled": 128, "two_trees": 1024, "k_trees": 512}
-"""Candidates left out beyond so many ranks: never the fastest (segments too few for the chain), or slow to model."""
-OVERLAPPED, _MOST_OVERLAPPED = 1 << 20, 256
-"""From so many bytes on an allreduce may be worth segments that are on different levels at a time; up to so many ranks
-that is quick to model."""
-MOST_SEGMENTS = 7
-"""log2 of the most segments tried."""
-MOST_SEGMENTS_OF_K_TREES = 5
-"""The same for k trees, which have more messages a segment."""
-K_TREES_UP_TO = 1 << 24
-"""Bytes beyond which two_trees was faster in SimGrid (64 MiB: by a tenth), although the model says otherwise."""
+MPI libraries cut them only where every rank keeps a part anyway.
+"""
+
 _MOST_TOPOLOGIES = 16
-"""Of so many topologies is remembered what was worked out."""
+"""Topologies for which results are cached, at most."""
 _MOST_KEPT = 1 << 17
-"""Of so many messages (some 100 bytes each) is it remembered who sends them."""
+"""Messages that are cached for one topology, at most; some 100 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +102,7 @@ class Choice:
 
     @property
     def why(self) -> str:
-        """One sentence."""
+        """Reasons for the choice, in one sentence."""
         ours, theirs = f"{self.seconds * 1e6:.4g} us", f"{self.library_seconds * 1e6:.4g} us"
         ratio = self.seconds / self.library_seconds if self.library_seconds else 1.0
         best = f"an MPI library at its best ({self.library}, {theirs})"
@@ -240,7 +227,7 @@ class Chooser:
         plain, ours_on = self._network(0.0), self._interpreted(collective)
         bound = time_bound(collective, plain, nbytes).seconds
         library = (ORDERED if ordered else WHOLE if whole else LIBRARY)[collective]
-        library = tuple(n for n in library if self._can(collective, n))
+        library = tuple(n for n in library if TABLE[collective][n].can_run(self.topology.size))
         theirs = {name: self._seconds(collective, name, nbytes, plain) for name in library}
         best = min(theirs, key=theirs.__getitem__)
         ours = {
@@ -250,68 +237,42 @@ class Chooser:
         fastest = min(ours, key=ours.__getitem__)
         return Choice(fastest, ours[fastest], best, theirs[best], bound, self.machine.source)
 
-    def _can(self, collective: str, name: str) -> bool:
-        return not (TABLE[collective][name].power_of_two and self.topology.size & (self.topology.size - 1))
-
-    def _candidates(self, collective: str, nbytes: int, ordered: bool, whole: bool) -> list[str]:
-        """Ours: what follows the topology, or what keeps the order of operands in the order of ranks."""
-        p, entries = self.topology.size, TABLE[collective]
-        able = [n for n in candidates_of(collective, self.topology)[0] if entries[n].whole or not whole]
+    def _candidates(self, collective: str, nbytes: int, ordered: bool, whole: bool = False) -> list[str]:
+        """List ours: what follows the topology, or what keeps the order of operands in the order of ranks."""
+        able = [TABLE[collective][name] for name in candidates_of(collective, self.topology)[0]]
+        able = [entry for entry in able if entry.whole or not whole]
         if ordered:
             in_place = self.topology.is_sorted or collective.startswith("reduce_scatter")
-            return [n for n in able if entries[n].in_order and (in_place or n.startswith("textbook_"))]
-        able = [n for n in able if not n.startswith("textbook_") and p <= _MOST.get(n, p)]
-        outer = len(self.topology.nesting) > 1 and int(self.topology.nesting[1][-1]) + 1
-        if p * outer > MOST_MESSAGES and collective != "alltoall":
-            able = [n for n in able if n not in ("direct", "pairwise")]
-        if "leveled" in able:
-            able.remove("leveled")
-            patterns = promising(collective, self._interpreted(collective), nbytes, 2)
-            able += patterns
-            if collective == "allreduce" and nbytes >= OVERLAPPED and p <= _MOST_OVERLAPPED:
-                able.append(f"{patterns[0]},segments=4")
-        if "knomial" in able:
-            able.remove("knomial")
-            able += [f"knomial:radix={k}" for k in RADICES]
-        if "two_trees" in able:
-            able.remove("two_trees")
-            able.append(f"two_trees:segments={self._segments(nbytes)}")
-        if "k_trees" in able:
-            able.remove("k_trees")
-            added = self.costs.reduced if COLLECTIVES[collective].reduces else self.costs.message
-            if nbytes <= K_TREES_UP_TO:
-                able.append(f"k_trees:segments={self._segments_of_k_trees(nbytes, added)}")
-        return able
+            return [entry.name for entry in able if entry.in_order and (in_place or entry.baseline)]
+        case = self._case(collective, nbytes)
+        ours = ((entry, option) for entry in able if not entry.baseline for option in entry.trials(case))
+        return [f"{entry.name}:{option}" if option else entry.name for entry, option in ours]
 
-    def _segments(self, nbytes: int) -> int:
-        """Segments of half a vector that go down two trees soonest, as a power of two.
-
-        With S of them in rounds of a message up and one down, (S + 2 lg p) (α + n / 2 S β) is least at
-        S² = lg p · n β / α.
-        """
-        alpha = 2 * (self.machine.overhead + self.costs.message) + self._latency()
-        best = sqrt(max(self.topology.size - 1, 1).bit_length() * nbytes / self._speed() / alpha)
-        return int(2 ** min(max(round(log2(max(best, 1.0))), 0), MOST_SEGMENTS))
-
-    def _segments_of_k_trees(self, nbytes: int, added: float) -> int:
-        """The same for k trees: (S + D - 1) (α + n / S β) is least at S² = (D - 1) n β / α; but the overheads of a
-        round's k messages must pass within n / S β."""
-        once, whole = self.machine.overhead + added, nbytes / self._speed()
-        levels = 1 + log2(max(self.topology.size, 2)) / log2(TREES)
-        best = min(sqrt(levels * whole / (once + self._latency())), whole / (TREES * once))
-        return int(2 ** min(max(round(log2(max(best, 1.0))), 0), MOST_SEGMENTS_OF_K_TREES))
+    def _case(self, collective: str, nbytes: int) -> Case:
+        added = self.costs.reduced if COLLECTIVES[collective].reduces else self.costs.message
+        network = self._interpreted(collective)
+        return Case(
+            collective,
+            self.topology,
+            nbytes,
+            sending=self.machine.overhead + self.costs.message,
+            receiving=self.machine.overhead + added,
+            latency=self._latency(),
+            speed=self._speed(),
+            seconds=lambda messages: schedule_time(messages, network, nbytes),
+        )
 
     def _latency(self) -> float:
-        """Seconds of the longest way, about."""
+        """Estimate the seconds of latency on the longest route."""
         levels = self.machine.levels or (self.machine.rank,)
         return 2 * (levels[0].latency + levels[-1].latency)
 
     def _speed(self) -> float:
-        """Bytes/s that a rank can send, about."""
+        """Estimate the bytes a second that a rank can send."""
         return min(level.up for level in (*self.machine.levels[-1:], self.machine.rank))
 
     def _interpreted(self, collective: str) -> Network:
-        """The network with what the interpreter adds to every message of ours."""
+        """Return the network with what the engine adds to every message of ours."""
         receiving = self.costs.reduced - self.costs.message if COLLECTIVES[collective].reduces else 0.0
         return self._network(self.costs.message, receiving)
 
@@ -326,7 +287,7 @@ class Chooser:
         return schedule_time(self._messages(collective, name), network, nbytes)
 
     def _messages(self, collective: str, name: str) -> Transfers:
-        """The messages of an algorithm: the same for every size."""
+        """List the messages of an algorithm, once for all sizes."""
         known, what = self._known, (collective, name)
         listed = known.messages.get(what)
         if listed is None:

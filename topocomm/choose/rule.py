@@ -12,7 +12,7 @@ The automatic rule, in this order:
 4. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
    library at its best among them (:mod:`topocomm.choose.modelled`).
 5. More ranks than can be modelled in a moment: ``native`` for small vectors, for large ones the algorithm with the
-   fewest bytes between places (:data:`RULES`).
+   fewest bytes between places (:func:`topocomm.algorithms.table.fallback`).
 
 An operation of the program's own gets whole vectors unless it is declared elementwise: only algorithms that never cut
 come into question. From :data:`WHOLE` bytes on an allreduce or reduce is then not left to the MPI library either,
@@ -23,15 +23,14 @@ All sizes of one class (:func:`size_classes`) are decided alike, so that ranks n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from types import MappingProxyType
 from typing import Any
 
-from topocomm.algorithms.table import find
+from topocomm.algorithms.table import check_ranks, check_whole, fallback, find
 from topocomm.choose.measured import Tuning
 from topocomm.choose.modelled import CLASSES, MOST_RANKS, Chooser
+from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError
 from topocomm.model.explain import Explanation, explain
@@ -48,22 +47,7 @@ MPICH never does in an allreduce or reduce; Open MPI 5 does for some number of r
 """
 
 LARGE = 1 << 18
-RULES: Mapping[str, str] = MappingProxyType(
-    {
-        "allreduce": "rabenseifner",
-        "allgather": "recursive_doubling",
-        "reduce_scatter": "recursive_halving",
-        "reduce_scatter_block": "recursive_halving",
-        "alltoall": "scattered",
-        "bcast": "scatter_allgather",
-        "reduce": "rabenseifner",
-        "gather": "binomial",
-        "scatter": "binomial",
-    }
-)
-"""Where nothing is modelled: fewest bytes between places from :data:`LARGE` bytes of the vector on, else native."""
-WHOLE_RULES: Mapping[str, str] = MappingProxyType({"allreduce": "recursive_doubling", "reduce": "binomial"})
-"""The same for vectors that must not be cut, from :data:`WHOLE` bytes on."""
+"""Bytes of the vector from which on an algorithm is taken where nothing is modelled; below, ``native``."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +140,8 @@ def _measured(collective: str, nbytes: int, chooser: Chooser, commutative: bool,
 
 
 def _library_may_cut(collective: str, nbytes: int) -> bool:
-    return collective in WHOLE_RULES and nbytes >= WHOLE
+    facts = COLLECTIVES[collective]
+    return facts.reduces and not facts.blocks and nbytes >= WHOLE
 
 
 def decide(
@@ -185,9 +170,9 @@ def decide(
         return decision(NATIVE, NATIVE, f"named by {named_by}")
     if named is not None:
         algorithm = find(collective, named)[0]
-        algorithm.check(topology.size)
+        check_ranks(algorithm, topology.size)
         if whole:
-            algorithm.check_whole()
+            check_whole(algorithm)
         return decision(named, engine, f"named by {named_by}")
     reason = "automatic" + ("" if commutative else ", not commutative") + (", whole vectors" if whole else "")
     tiny = nbytes <= TINY or collective == "barrier"
@@ -232,10 +217,10 @@ def _without_measurement(
     if topology.size > MOST_RANKS:
         reason = f"more than {MOST_RANKS} ranks are not modelled"
         if whole and commutative and _library_may_cut(collective, nbytes):
-            return WHOLE_RULES[collective], f"{reason}; never cuts vectors"
+            return fallback(collective, whole=True), f"{reason}; never cuts vectors"
         if nbytes < LARGE or not commutative or whole:
             return NATIVE, reason
-        return RULES[collective], f"{reason}; fewest bytes between {int(topology.nesting[1][-1]) + 1} places"
+        return fallback(collective), f"{reason}; fewest bytes between {int(topology.nesting[1][-1]) + 1} places"
     choice = chooser.choose(collective, nbytes, ordered=not commutative, whole=whole)
     if whole and not choice.is_ours and _library_may_cut(collective, nbytes):
         return choice.algorithm, f"{choice.why}; the MPI library may cut vectors"

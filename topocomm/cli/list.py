@@ -42,7 +42,7 @@ def describe(algorithm: Algorithm, ranks: list[int]) -> dict[str, Any]:
     """Describe an algorithm: rounds, and the vectors one rank sends at most, on flat topologies of ``ranks``.
 
     None where it cannot run."""
-    able = [p for p in ranks if not (algorithm.power_of_two and p & (p - 1))]
+    able = [p for p in ranks if algorithm.can_run(p)]
     return {
         "collective": algorithm.collective,
         "algorithm": algorithm.name,

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from topocomm.algorithms import TABLE, Algorithm, find, make_schedule
-from topocomm.algorithms.forms import Options
+from topocomm.algorithms.options import Options
 from topocomm.cli.progress import Progress
 from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.errors import AlgorithmError, ProgramError, ScheduleError
@@ -170,7 +170,7 @@ def _fit(algorithm: Algorithm, p: int) -> int:
 
 def _can_run(task: Task) -> bool:
     algorithm = find(task.collective, task.algorithm)[0]
-    return not (algorithm.power_of_two and task.size & (task.size - 1))
+    return algorithm.can_run(task.size)
 
 
 def _roots(task: Task) -> list[int]:

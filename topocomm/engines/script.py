@@ -331,7 +331,13 @@ class _Script:
         columns = [self._column(inner, op.times, landing) for inner in op.body]
         for place in landing.values():
             self.room.give(place)
-        return [step for turn in zip(*columns, strict=True) for step in turn if step]
+        steps = [step for turn in zip(*columns, strict=True) for step in turn if step]
+        for code, *rest in steps:
+            if code in (SEND, RECV):
+                self.under_way.add((code == SEND, rest[0], rest[1]))
+            elif code == WAIT:
+                self.under_way.discard((rest[2], rest[0], rest[1]))
+        return steps
 
     def _spans(self, op: _Op, times: int) -> tuple[list[int], list[int], list[int]]:
         """Return first byte, end and bytes of a step's run in every turn."""

@@ -1,7 +1,7 @@
 """Models: what a schedule costs on a machine, and what no schedule can do better. Knows no MPI."""
 
+from topocomm.algorithms import transfers
 from topocomm.model.bounds import bytes_across, bytes_between
-from topocomm.model.bulk import transfers
 from topocomm.model.machine import Level, Machine, default_machine
 from topocomm.model.machine_files import dumps_machine, parse_machine, read_machine
 from topocomm.model.network import Network

@@ -1,4 +1,4 @@
-"""What every algorithm of a collective costs under a placement on a machine, and how far that is from the least.
+"""Price every algorithm of a collective under a placement on a machine, and compare with the least possible.
 
 Figures of one candidate: rounds, time, bytes between the places of every level, and the link that is in use longest.
 Each stands beside its bound: :mod:`topocomm.model.bounds` for bytes, :mod:`topocomm.model.optimum` for time.
@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from topocomm.algorithms import TABLE
-from topocomm.arrays import IntArray
+from topocomm.algorithms import TABLE, transfers
 from topocomm.collectives import find_collective
 from topocomm.errors import AlgorithmError
 from topocomm.model.bounds import bytes_between
-from topocomm.model.bulk import transfers
 from topocomm.model.machine import Machine, default_machine
 from topocomm.model.network import FloatArray, Network
 from topocomm.model.optimum import Optimum, time_bound
@@ -26,15 +24,6 @@ from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology
 
 __all__ = ["Candidate", "Explanation", "candidates_of", "explain", "pair_loads", "price"]
-
-MOST = 1 << 23
-"""Algorithms with more messages than this are left out: listing them would take minutes."""
-MOST_AT_ONCE = 1 << 19
-"""So are those that send more than this in one round: the time of so many at once takes long to find."""
-MOST_SHUFFLED = 256
-"""So is an exchange in no order among more ranks than this: no two of its messages are alike."""
-MOST_IN_A_CHAIN = 512
-"""And a chain of more ranks: an event for every message, and never the fastest with 32 segments."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,7 @@ class Candidate:
     time_over_bound: float | None
 
     def row(self) -> dict[str, Any]:
-        """As JSON shows it."""
+        """Return the figures as JSON shows them."""
         return {
             "algorithm": self.algorithm,
             "rounds": self.rounds,
@@ -84,7 +73,7 @@ class Explanation:
         return self.candidates[0]
 
     def document(self, chosen: dict[str, Any]) -> dict[str, Any]:
-        """The JSON document; ``chosen`` is the decision, which the model does not take."""
+        """Make the JSON document; ``chosen`` is the decision, which the model does not take."""
         return {
             "collective": self.collective,
             "bytes": self.nbytes,
@@ -101,7 +90,7 @@ class Explanation:
 
 
 def _plain(value: float | None, digits: int) -> float | int | None:
-    """Rounded for people; whole numbers as such."""
+    """Round for people; whole numbers become integers."""
     if value is None:
         return None
     rounded = round(value, digits)
@@ -113,35 +102,26 @@ def _ratio(value: float, bound: float) -> float | None:
 
 
 def candidates_of(collective: str, topology: Topology) -> tuple[list[str], dict[str, str]]:
-    """The algorithms that can be priced here, and those that cannot with the reason. AlgorithmError if unknown."""
+    """List the algorithms that can be priced here, and those that cannot with the reason.
+
+    Raises AlgorithmError for an unknown collective.
+    """
     find_collective(collective)
     names, left_out = [], {}
-    widest = [int(np.bincount(outer[_starts(inner)]).max()) for outer, inner in zip(
-        topology.nesting, topology.nesting[1:], strict=False)]  # fmt: skip
     for name, algorithm in TABLE[collective].items():
-        if algorithm.power_of_two and topology.size & (topology.size - 1):
+        if not algorithm.can_run(topology.size):
             left_out[name] = f"needs {algorithm.requires}"
-        elif name == "shuffled" and topology.size > MOST_SHUFFLED:
-            left_out[name] = f"more than {MOST_SHUFFLED} ranks"
-        elif name == "pipeline" and topology.size > MOST_IN_A_CHAIN:
-            left_out[name] = f"more than {MOST_IN_A_CHAIN} ranks"
-        elif name == "pairwise" and collective != "alltoall" and topology.size * sum(widest) > MOST:
-            left_out[name] = f"more than {MOST} messages"
-        elif name == "direct" and topology.size * (widest[0] - 1 if widest else 0) > MOST_AT_ONCE:
-            left_out[name] = f"more than {MOST_AT_ONCE} messages at once"
+        elif reason := algorithm.too_many(topology):
+            left_out[name] = reason
         else:
             names.append(name)
     return names, left_out
 
 
-def _starts(places: IntArray) -> IntArray:
-    return np.flatnonzero(np.diff(places, prepend=-1))
-
-
 def price(
     collective: str, name: str, network: Network, nbytes: int, bound: Optimum, least: dict[str, float], root: int = 0
 ) -> Candidate:
-    """The figures of one algorithm. Raises AlgorithmError if it is unknown or cannot run here."""
+    """Work out the figures of one algorithm. Raises AlgorithmError if it is unknown or cannot run here."""
     listed = transfers(collective, name, network.topology, root)
     loads = link_loads(listed, network, nbytes)
     traffic = Traffic(listed.as_messages(), network.topology)
@@ -181,7 +161,7 @@ def explain(
 
 
 def pair_loads(listed: Transfers, topology: Topology, nbytes: int) -> FloatArray:
-    """Bytes from every place of the outermost level to every other: a matrix."""
+    """Sum up the bytes from every place of the outermost level to every other: a matrix."""
     column = topology.places[:, 0] if topology.levels else np.arange(topology.size)
     places = int(column.max()) + 1
     keys = column[listed.source] * places + column[listed.target]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from topocomm.algorithms import transfers
 from topocomm.errors import AlgorithmError
-from topocomm.model.bulk import transfers
 from topocomm.model.machine import Machine
 from topocomm.model.network import Network
 from topocomm.model.optimum import time_bound

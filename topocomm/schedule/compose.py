@@ -9,22 +9,40 @@ innermost level out, so that most data travels between the nearest ranks; gather
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from topocomm.arrays import IntArray
 from topocomm.schedule.layout import Layout
-from topocomm.schedule.rounds import Combine, Recv, Round, Send, Slots, compact
+from topocomm.schedule.rounds import Combine, Item, Recv, Round, Send, Slots, compact, expand
 
-__all__ = ["Flat", "by_owner", "merge_stage", "reduce_scatter_rounds"]
+__all__ = ["Flat", "FlatRounds", "around", "by_owner", "merge_stage", "reduce_scatter_rounds"]
 
-Flat: TypeAlias = Callable[[int, int], tuple[Round, ...]]
-"""``flat(m, c)``: the rounds of child c in a reduce-scatter over m children whose slots are the children themselves."""
+FlatRounds: TypeAlias = Callable[[int, int], tuple[Item, ...]]
+"""``rounds(m, c)``: the rounds of rank c among m equals; slot x holds the block of rank x."""
+
+
+def around(m: int, numbers: IntArray, child: IntArray) -> IntArray:
+    """Turn the numbers of ranks that child 0 deals with into those that ``child`` does, around the circle of m."""
+    return np.asarray((numbers + child) % m, np.int64)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A reduce-scatter over m equals that can be composed over places.
+
+    ``rounds(m, c)`` are the rounds of child c, whose slots are the children that the blocks are for. All children do
+    the same: ``turn(m, numbers, c)`` gives for the children that child 0 deals with those that child c does.
+    """
+
+    rounds: FlatRounds
+    turn: Callable[[int, IntArray, IntArray], IntArray] = around
 
 
 def _members(mask: IntArray, homes: Slots, size: int) -> IntArray:
-    """Those entries of ``mask`` (home child of each owned slot) that are in ``homes``, as positions."""
+    """Find the positions in ``mask`` (home child of each owned slot) of the children in ``homes``."""
     wanted = np.zeros(size, bool)
     if isinstance(homes, range):
         wanted[homes.start : homes.stop : homes.step] = True
@@ -34,7 +52,7 @@ def _members(mask: IntArray, homes: Slots, size: int) -> IntArray:
 
 
 def by_owner(layout: Layout, d: int, place: int, slots: IntArray) -> list[tuple[int, Slots]]:
-    """Part ``slots`` (ascending) by the rank that owns them in ``place``: (virtual rank, its slots)."""
+    """Split ``slots`` (ascending) by the rank that owns them in ``place``: (virtual rank, its slots)."""
     if len(slots) == 0:
         return []
     owners = layout.owners(d, place, slots)
@@ -44,7 +62,7 @@ def by_owner(layout: Layout, d: int, place: int, slots: IntArray) -> list[tuple[
 
 
 def merge_stage(layout: Layout, flat: Flat, v: int, d: int) -> list[Round]:
-    """Virtual rank v's rounds while the places of depth d + 1 inside v's place of depth d reduce among each other."""
+    """Make virtual rank v's rounds while the places of depth d + 1 inside v's place of depth d reduce together."""
     place, child = int(layout.places[d][v]), int(layout.places[d + 1][v])
     children = layout.children(d, place)
     if len(children) == 1:
@@ -52,7 +70,7 @@ def merge_stage(layout: Layout, flat: Flat, v: int, d: int) -> list[Round]:
     mine = np.arange(layout.start[d + 1][v], layout.stop[d + 1][v])
     home = layout.places[d + 1][layout.owners(d, place, mine)] - children.start
     rounds = []
-    for flat_round in flat(len(children), child - children.start):
+    for flat_round in expand(flat.rounds(len(children), child - children.start)):
         sends = [
             Send(owner, slots)
             for s in flat_round.sends
@@ -72,7 +90,7 @@ def merge_stage(layout: Layout, flat: Flat, v: int, d: int) -> list[Round]:
 
 
 def reduce_scatter_rounds(layout: Layout, flat: Flat, v: int, outermost: int = 0) -> tuple[Round, ...]:
-    """Virtual rank v's rounds of a reduce-scatter from everybody owning everything up to depth ``outermost``.
+    """Make virtual rank v's rounds of a reduce-scatter from the innermost level out to depth ``outermost``.
 
     Peers are virtual ranks, slots are home slots of the layout. Reversed, it is an allgather.
     """

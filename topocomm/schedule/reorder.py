@@ -17,16 +17,26 @@ from typing import TypeAlias
 import numpy as np
 
 from topocomm.arrays import IntArray
-from topocomm.schedule.rounds import RankSchedule, Recv, Round, Send, Slots, compact, refine, relabel, reverse_rounds
+from topocomm.schedule.rounds import (
+    Item,
+    RankSchedule,
+    Recv,
+    Round,
+    Schedule,
+    Send,
+    Slots,
+    compact,
+    refine,
+    relabel,
+)
 from topocomm.topology import Topology
 
-__all__ = ["WAYS", "allgather", "inverse", "is_identity", "reduce_scatter", "resolve"]
+__all__ = ["WAYS", "inverse", "is_identity", "reduce_scatter", "resolve"]
 
 WAYS = ("none", "local", "exchange", "direct")
 
-Rounds: TypeAlias = Callable[[int], tuple[Round, ...]]
+Rounds: TypeAlias = Callable[[int], tuple[Item, ...]]
 """The rounds of a virtual rank: peers virtual ranks, slots those of the algorithm."""
-Part: TypeAlias = Callable[[int], RankSchedule]
 
 
 def is_identity(permutation: IntArray) -> bool:
@@ -35,14 +45,14 @@ def is_identity(permutation: IntArray) -> bool:
 
 
 def inverse(permutation: IntArray) -> IntArray:
-    """The permutation that undoes the given one."""
+    """Return the permutation that undoes the given one."""
     out = np.empty_like(permutation)
     out[permutation] = np.arange(len(permutation))
     return out
 
 
 def resolve(way: str | None, permutation: IntArray) -> str:
-    """The way in which ``permutation`` is realised: ``none`` where it is the identity, else the one asked for.
+    """Return the way in which ``permutation`` is realised: ``none`` where it is the identity, else the one asked for.
 
     Unasked it is ``local``: it alone adds no bytes between places and leaves messages contiguous.
     """
@@ -53,55 +63,36 @@ def _one(slot: int, pieces: int) -> Slots:
     return refine(range(int(slot), int(slot) + 1), pieces)
 
 
-def allgather(topology: Topology, home: IntArray, rounds: Rounds, way: str, pieces: int = 1) -> Part:
-    """The parts of an allgather in which virtual rank v begins with its block in slot ``home[v]``.
+def reduce_scatter(topology: Topology, home: IntArray, rounds: Rounds, way: str | None, pieces: int = 1) -> Schedule:
+    """Make the reduce-scatter in which virtual rank v ends with the block in slot ``home[v]``.
 
-    Where blocks are cut into ``pieces``, ``home`` counts blocks and ``rounds`` slots."""
+    ``way``: how its reordering is realised (None: ``local``). Where blocks are cut into ``pieces`` slots each, ``home``
+    counts blocks and ``rounds`` has slots. Reversed in time it is an allgather.
+    """
     slot_of_rank = home[topology.virtual]
     rank_of_slot = inverse(slot_of_rank)
-    everything = range(pieces * topology.size)
+    everything, way = range(pieces * topology.size), resolve(way, slot_of_rank)
+
+    def body(r: int, slots: IntArray | None = None) -> tuple[Item, ...]:
+        return relabel(rounds(int(topology.virtual[r])), topology.order, slots)
 
     def local(r: int) -> RankSchedule:
-        body = relabel(rounds(int(topology.virtual[r])), topology.order, None)
-        return RankSchedule(_one(slot_of_rank[r], pieces), body, refine(compact(slot_of_rank), pieces))
+        return RankSchedule(refine(compact(slot_of_rank), pieces), body(r), _one(slot_of_rank[r], pieces))
 
     def direct(r: int) -> RankSchedule:
-        body = relabel(rounds(int(topology.virtual[r])), topology.order, np.asarray(refine(rank_of_slot, pieces)))
-        return RankSchedule(_one(r, pieces), body, everything)
+        return RankSchedule(everything, body(r, np.asarray(refine(rank_of_slot, pieces))), _one(r, pieces))
 
     def swapped(r: int) -> RankSchedule:
-        body = relabel(rounds(int(topology.virtual[r])), topology.order, None)
-        return RankSchedule(_one(r, pieces), _hand_out(r, slot_of_rank, rank_of_slot, pieces) + body, everything)
+        take_home = _take_home(r, slot_of_rank, rank_of_slot, pieces)
+        return RankSchedule(everything, body(r) + take_home, _one(r, pieces))
 
-    return {"none": local, "local": local, "direct": direct, "exchange": swapped}[way]
-
-
-def reduce_scatter(topology: Topology, home: IntArray, rounds: Rounds, way: str, pieces: int = 1) -> Part:
-    """The parts of a reduce-scatter in which virtual rank v ends with the block in slot ``home[v]``; pieces too."""
-    slot_of_rank = home[topology.virtual]
-    rank_of_slot = inverse(slot_of_rank)
-    everything = range(pieces * topology.size)
-
-    def local(r: int) -> RankSchedule:
-        body = relabel(rounds(int(topology.virtual[r])), topology.order, None)
-        return RankSchedule(refine(compact(slot_of_rank), pieces), body, _one(slot_of_rank[r], pieces))
-
-    def direct(r: int) -> RankSchedule:
-        body = relabel(rounds(int(topology.virtual[r])), topology.order, np.asarray(refine(rank_of_slot, pieces)))
-        return RankSchedule(everything, body, _one(r, pieces))
-
-    def swapped(r: int) -> RankSchedule:
-        body = relabel(rounds(int(topology.virtual[r])), topology.order, None)
-        take_home = reverse_rounds(_hand_out(r, slot_of_rank, rank_of_slot, pieces))
-        return RankSchedule(everything, body + take_home, _one(r, pieces))
-
-    return {"none": local, "local": local, "direct": direct, "exchange": swapped}[way]
+    part = {"none": local, "local": local, "direct": direct, "exchange": swapped}[way]
+    return Schedule(topology.size, pieces * topology.size, part, reordering=way, pieces=pieces)
 
 
-def _hand_out(r: int, slot_of_rank: IntArray, rank_of_slot: IntArray, pieces: int) -> tuple[Round, ...]:
-    """Rank r sends its own block, in natural slot r, to the rank that works in that slot, and gets the block that it
-    works for itself. Reversed it takes the finished blocks home."""
+def _take_home(r: int, slot_of_rank: IntArray, rank_of_slot: IntArray, pieces: int) -> tuple[Round, ...]:
+    """Let rank r give the block that it worked for to the rank of that slot, and get its own, into natural slot r."""
     works, worker = int(slot_of_rank[r]), int(rank_of_slot[r])
     if works == r:
         return ()
-    return (Round((Send(worker, _one(r, pieces)),), (Recv(works, _one(works, pieces)),)),)
+    return (Round((Send(works, _one(works, pieces)),), (Recv(worker, _one(r, pieces)),)),)

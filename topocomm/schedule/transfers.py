@@ -1,8 +1,8 @@
 """All messages of a schedule as flat arrays, with the round of either end: what the time model works on.
 
-:func:`list_transfers` reads any schedule, rank by rank. :func:`transfers` gives the same for the algorithms of the
-table without making every rank's part, so that tens of thousands of ranks take a second: see
-:mod:`topocomm.model.bulk`. A test compares the two for every algorithm.
+:func:`list_transfers` reads any schedule, rank by rank. Algorithms of the table list theirs for all ranks at once
+(:mod:`topocomm.schedule.bulk`), so that tens of thousands of ranks take a second. A test compares the two for every
+algorithm.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = ["Messages", "Transfers", "chain", "list_transfers", "sum_by"]
 
 
 def sum_by(index: IntArray, values: IntArray, count: int) -> IntArray:
+    """Add up ``values`` by ``index``: an array of ``count`` sums."""
     out = np.zeros(count, np.int64)
     np.add.at(out, index, values)
     return out
@@ -47,16 +48,16 @@ class Messages:
         return len(self.source)
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Messages:
-        """Only the messages that ``mask`` picks."""
+        """Return only the messages that ``mask`` picks."""
         picked = (a[mask] for a in (self.round, self.source, self.target, self.blocks, self.nbytes))
         return Messages(self.size, self.vector, *picked)
 
     def sent(self) -> IntArray:
-        """Bytes that every rank sends."""
+        """Sum up the bytes that every rank sends."""
         return sum_by(self.source, self.nbytes, self.size)
 
     def received(self) -> IntArray:
-        """Bytes that every rank receives."""
+        """Sum up the bytes that every rank receives."""
         return sum_by(self.target, self.nbytes, self.size)
 
 
@@ -106,15 +107,15 @@ class Transfers:
 
     @property
     def messages(self) -> int:
-        """How many messages the entries stand for."""
+        """The number of messages that the entries stand for."""
         return int(self.repeat.sum())
 
     def as_messages(self) -> Messages:
-        """The same for :class:`topocomm.model.traffic.Traffic`; sizes in blocks."""
+        """Return them as :class:`topocomm.model.traffic.Traffic` takes them; sizes in blocks."""
         return Messages(self.size, self.vector, self.send_round, self.source, self.target, self.blocks, self.blocks)
 
     def reversed(self) -> Transfers:
-        """Time reversed: the last round first, receivers send."""
+        """Reverse in time: the last round first, receivers send."""
         last = self.last_round
         return replace(
             self,
@@ -131,17 +132,17 @@ class Transfers:
         return int(max(self.send_round.max(initial=0), self.recv_round.max(initial=0)))
 
     def relabelled(self, ranks: IntArray) -> Transfers:
-        """The same with rank i called ``ranks[i]``."""
+        """Rename rank i to ``ranks[i]``."""
         sample = self.sample.relabelled(ranks) if self.sample else None
         return replace(self, source=ranks[self.source], target=ranks[self.target], sample=sample)
 
     def scaled(self, vector: int) -> Transfers:
-        """The same where the vector is counted as ``vector`` blocks, a multiple of before."""
+        """Count the vector as ``vector`` blocks, a multiple of before."""
         return replace(self, vector=vector, blocks=self.blocks * (vector // max(self.vector, 1)))
 
 
 def chain(*parts: Transfers) -> Transfers:
-    """One after the other, rank by rank; vectors of one block are cut to match the others."""
+    """Join lists one after the other, rank by rank; vectors of one block are cut to match the others."""
     vector = max(part.vector for part in parts)
 
     def join(a: Transfers, b: Transfers) -> Transfers:
@@ -161,7 +162,7 @@ def chain(*parts: Transfers) -> Transfers:
 
 
 def list_transfers(schedule: Schedule) -> Transfers:
-    """All messages of any schedule. Raises ScheduleError if sends and receives do not match."""
+    """List all messages of any schedule. Raises ScheduleError if sends and receives do not match."""
     sends: list[tuple[int, int, int, int]] = []
     recvs: list[tuple[int, int, int, int]] = []
     nblocks = 0

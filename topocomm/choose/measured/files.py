@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from topocomm.algorithms.table import find
+from topocomm.algorithms.table import check_ranks, find
 from topocomm.choose.measured.entries import NATIVE, Entry, Key, Timing, Tuning, class_of, merge, per_rank
 from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
@@ -103,7 +103,7 @@ def _timing(collective: str, ranks: int, ordered: bool, name: str, value: Any, w
     if name != NATIVE:
         try:
             algorithm = find(collective, name)[0]
-            algorithm.check(ranks)
+            check_ranks(algorithm, ranks)
         except AlgorithmError as e:
             raise Error(f"{where}: {e}; remove it, or tune again with this version") from None
         _need(algorithm.in_order or not ordered, where, "does not combine in the order of ranks, which 'type_class' "

@@ -9,6 +9,7 @@ from typing import Any
 from mpi4py import MPI
 
 from topocomm.algorithms import TABLE, find
+from topocomm.algorithms.table import check_ranks
 from topocomm.comm import Comm
 from topocomm.errors import AlgorithmError
 
@@ -73,7 +74,7 @@ def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool,
     algorithm = None if name == AUTO else {collective: name}
     try:
         if algorithm is not None:  # for a communicator it is a preference, which another may replace
-            find(collective, name)[0].check(world.Get_size())
+            check_ranks(find(collective, name)[0], world.Get_size())
         return Contender(name, Comm(world, algorithm=algorithm, **files))
     except AlgorithmError as error:
         if not optional:

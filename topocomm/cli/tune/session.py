@@ -11,7 +11,7 @@ from typing import Any
 from mpi4py import MPI
 
 from topocomm.algorithms import make_schedule
-from topocomm.algorithms.table import find
+from topocomm.algorithms.table import check_ranks, find
 from topocomm.choose.measured import Entry, Tuning, class_of, dumps_tuning, read_tuning
 from topocomm.choose.measured.entries import NATIVE
 from topocomm.choose.measured.files import write_text
@@ -138,7 +138,7 @@ def _candidates(options: TuneOptions, collective: str, topology: Topology) -> li
     names = []
     for name in options.names(collective):
         try:
-            find(collective, name)[0].check(topology.size)
+            check_ranks(find(collective, name)[0], topology.size)
             if options.ordered:
                 make_schedule(collective, name, topology, ordered=True)
         except AlgorithmError:

@@ -29,60 +29,42 @@ from functools import lru_cache
 
 import numpy as np
 
-from topocomm.algorithms.forms import Options
+from topocomm.algorithms.entry import Algorithm, Form
+from topocomm.algorithms.forms import backwards, textbook_reduce_scatter, there_and_back
+from topocomm.algorithms.options import Options
 from topocomm.arrays import IntArray
-from topocomm.schedule import (
-    Combine,
-    RankSchedule,
-    Recv,
-    Round,
-    Schedule,
-    Send,
-    Slots,
-    compact,
-    exchange,
-    reverse_rounds,
-)
+from topocomm.schedule import Combine, Recv, Round, Send, Slots, compact, exchange
+from topocomm.schedule.bulk import Row, join_rows
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology
 
-__all__ = [
-    "allgather",
-    "allreduce",
-    "distance",
-    "leaving",
-    "meetings",
-    "reduce_scatter",
-    "rounds",
-    "sent",
-    "sent_allgather",
-    "steps",
-]
+__all__ = ["ENTRIES", "butterfly_bulk", "distance", "leaving", "meetings", "reduce_scatter", "steps"]
 
 _MASK = 0xAAAAAAAA
 
 
 def steps(p: int) -> int:
-    """The number of steps: ⌈lg p⌉."""
+    """Return the number of steps: ⌈lg p⌉."""
     return (p - 1).bit_length()
 
 
-def rounds(p: int) -> int:
-    """The most rounds of any rank."""
+def _rounds(p: int) -> int:
+    """Return the most rounds of any rank of a reduce-scatter."""
     return steps(p - p % 2) + 2 * (p % 2) if p > 1 else 0
 
 
-def sent(p: int) -> Fraction:
-    """The most that any rank sends in a reduce-scatter, in vectors."""
+def _sent(p: int) -> Fraction:
+    """Return the most that any rank sends in a reduce-scatter, in vectors."""
     return Fraction(p - 1 + p % 2, p) if p > 1 else Fraction(0)
 
 
-def sent_allgather(p: int) -> Fraction:
-    """The most that any rank sends in an allgather, in vectors: for odd p by the rank that hands over everything."""
-    return Fraction(2 * p - 2 + steps(p - 1), p) if p % 2 and p > 1 else sent(p)
+def _sent_allgather(p: int) -> Fraction:
+    """Return the most that any rank sends in an allgather, in vectors: for odd p the one that hands over everything."""
+    return Fraction(2 * p - 2 + steps(p - 1), p) if p % 2 and p > 1 else _sent(p)
 
 
 def distance(i: int) -> int:
-    """ρ(i), the distance of step i: 1, −1, 3, −5, 11, …"""
+    """Return ρ(i), the distance of step i: 1, −1, 3, −5, 11, …"""
     return (1 - (2 << i) if i % 2 else 1 + (2 << i)) // 3
 
 
@@ -91,7 +73,7 @@ def _negabinary(x: int) -> int:
 
 
 def _nu(r: int, p: int) -> int:
-    """ν(r): where rank r stands in the tree of rank 0."""
+    """Return ν(r): where rank r stands in the tree of rank 0."""
     k = steps(p)
     words = [_negabinary(-r), _negabinary(p - r)] if r % 2 == 0 else [_negabinary(r), _negabinary(r - p)]
     fitting = [w for w in words if w < 1 << k]
@@ -99,13 +81,13 @@ def _nu(r: int, p: int) -> int:
 
 
 def _chains(step: dict[int, int]) -> bool:
-    """Whether each block, once it has moved, leaves its new place in a later step, or is at home."""
+    """Tell whether each block, once it has moved, leaves its new place in a later step, or is at home."""
     p = len(step)
     return all(c == 0 or step[(distance(i) - c) % p] > i for c, i in step.items())
 
 
 def _latest(p: int) -> dict[int, int]:
-    """The step in which a block at each distance leaves if it leaves as late as possible."""
+    """Find the step in which a block at each distance leaves if it leaves as late as possible."""
     step = {0: steps(p)}
     for i in range(steps(p) - 1, -1, -1):
         for c in list(step):
@@ -115,7 +97,7 @@ def _latest(p: int) -> dict[int, int]:
 
 @lru_cache(maxsize=64)
 def leaving(p: int) -> tuple[IntArray, ...]:
-    """For every step the distances c of the blocks that leave in it; p even. Total p − 1."""
+    """Find for every step the distances c of the blocks that leave in it; p even, p − 1 of them in all."""
     k = steps(p)
     step = {0: k} | {c: k - _nu(c, p).bit_length() for c in range(1, p)}
     if not _chains(step):
@@ -124,7 +106,7 @@ def leaving(p: int) -> tuple[IntArray, ...]:
 
 
 def meetings(p: int, r: int) -> list[tuple[int, IntArray, IntArray]]:
-    """Rank r's steps for even p: (peer, blocks sent, blocks received)."""
+    """List rank r's steps for even p: (peer, blocks sent, blocks received)."""
     out = []
     for i, away in enumerate(leaving(p)):
         sign = -1 if r % 2 else 1
@@ -134,7 +116,7 @@ def meetings(p: int, r: int) -> list[tuple[int, IntArray, IntArray]]:
 
 
 def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's rounds for any p; slot x holds the block whose home is rank x."""
+    """Make rank r's rounds for any p; slot x holds the block whose home is rank x."""
     q = p - p % 2  # the ranks that take part
     if q == 0:
         return ()
@@ -150,24 +132,46 @@ def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
     return tuple(body)
 
 
-def allgather(p: int, r: int) -> tuple[Round, ...]:
-    """The reduce-scatter reversed."""
-    return reverse_rounds(reduce_scatter(p, r))
-
-
-def allreduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """The reduce-scatter, and back."""
-    p = topology.size
-
-    def part(r: int) -> RankSchedule:
-        there = reduce_scatter(p, r)
-        return RankSchedule(range(p), there + reverse_rounds(there), range(p))
-
-    return Schedule(p, p, part)
-
-
 def _with_folded(blocks: IntArray, p: int) -> Slots:
-    """``blocks`` (ascending), and block p − 1 wherever p is odd and that of p − 2 is among them."""
+    """Add to ``blocks`` (ascending) block p − 1 wherever p is odd and that of p − 2 is among them."""
     if p % 2 and len(blocks) and blocks[-1] == p - 2:
         return compact(np.append(blocks, p - 1))
     return compact(blocks)
+
+
+def butterfly_bulk(q: int) -> list[Row]:
+    """List the steps of all ranks of an even number q of them."""
+    r = np.arange(q, dtype=np.int64)
+    sign = np.where(r % 2, -1, 1)
+    return [Row(r, (r + sign * distance(i)) % q, i, np.full(q, len(away))) for i, away in enumerate(leaving(q))]
+
+
+def _one(x: int) -> IntArray:
+    return np.array([x], np.int64)
+
+
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    """List the messages of the reduce-scatter; for odd p rank p − 2 takes part for the last one."""
+    p = topology.size
+    q = p - p % 2
+    rows = butterfly_bulk(q) if q else []
+    if p > q > 0:
+        r = np.arange(q, dtype=np.int64)
+        last = (q - 1 - r) * np.where(r % 2, -1, 1) % q  # how far block p − 2 is, with which block p − 1 travels
+        for i, away in enumerate(leaving(q)):
+            rows[i] = rows[i]._replace(blocks=rows[i].blocks + np.isin(last, away))
+        rows = [Row(_one(q), _one(q - 1), -1, _one(p)), *rows, Row(_one(q - 1), _one(q), len(rows), _one(1))]
+        rows = [row._replace(round=row.round + 1) for row in rows]
+    return join_rows(p, p, rows)
+
+
+_FORM = Form(textbook_reduce_scatter(reduce_scatter).build, _bulk)
+
+ENTRIES = (
+    Algorithm("textbook_bine", "allgather", "Bine trees (negabinary distances) in the order of ranks",
+              backwards(_FORM), _rounds, _sent_allgather),
+    Algorithm("textbook_bine", "allreduce", "Bine trees (negabinary distances) in the order of ranks, and back",
+              there_and_back(_FORM), lambda p: 2 * _rounds(p), lambda p: Fraction(p - 1, p) + _sent_allgather(p)),
+    Algorithm("textbook_bine", "reduce_scatter", "Bine trees (negabinary distances) in the order of ranks",
+              _FORM, _rounds, _sent),
+)  # fmt: skip

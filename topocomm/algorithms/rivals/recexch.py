@@ -29,14 +29,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from topocomm.algorithms.forms import Options, one
-from topocomm.arrays import IntArray
-from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send, reverse_rounds
+from topocomm.algorithms.entry import Algorithm, Form
+from topocomm.algorithms.forms import backwards, one
+from topocomm.algorithms.options import Options
+from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
+from topocomm.schedule.bulk import Row, join_rows
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology
 
-__all__ = ["allgather", "exchanges", "reduce_scatter", "rounds", "sent"]
+__all__ = ["ENTRIES", "exchanges"]
 
 RADIX = 2
+"""The radix if none is asked for."""
 
 
 class _Digits:
@@ -49,7 +53,7 @@ class _Digits:
             self.q *= radix
             self.length += 1
         w = np.arange(self.q, dtype=np.int64)
-        in_groups = (p - self.q) * radix // (radix - 1)  # so many ranks of the first are in groups
+        in_groups = (p - self.q) * radix // (radix - 1)  # the first ranks, which are in groups
         self.old = np.where((w + 1) * radix <= in_groups, (w + 1) * radix - 1, w + p - self.q)
         self.cuts = np.concatenate(([0], self.old + 1))
         self.reversed = np.zeros_like(w)
@@ -57,11 +61,11 @@ class _Digits:
             self.reversed = self.reversed * radix + w // radix**i % radix
 
     def new_rank(self, r: int) -> int:
-        """The new rank that owns the block of rank r."""
+        """Return the new rank that owns the block of rank r."""
         return int(np.searchsorted(self.cuts, r, "right")) - 1
 
     def run(self, first: int, count: int) -> range:
-        """The blocks that new ranks ``first`` … ``first + count − 1`` own."""
+        """Return the blocks that new ranks ``first`` … ``first + count − 1`` own."""
         return range(int(self.cuts[first]), int(self.cuts[first + count]))
 
 
@@ -70,8 +74,8 @@ def _digits(p: int, radix: int) -> _Digits:
     return _Digits(p, radix)
 
 
-def _reduce_scatter(p: int, r: int, radix: int) -> tuple[Round, ...]:
-    """Rank r's rounds; slot x holds the block of rank x."""
+def _rank_rounds(p: int, r: int, radix: int) -> tuple[Round, ...]:
+    """Make rank r's rounds; slot x holds the block of rank x."""
     d = _digits(p, radix)
     w = d.new_rank(r)
     mine, home = d.run(w, 1), int(d.reversed[w])
@@ -95,51 +99,57 @@ def _reduce_scatter(p: int, r: int, radix: int) -> tuple[Round, ...]:
     return tuple(body)
 
 
-def reduce_scatter(topology: Topology, root: int, options: Options) -> Schedule:
-    """In the order of ranks."""
-    p, radix = topology.size, (options.radix or (RADIX,))[0]
-    return Schedule(p, p, lambda r: RankSchedule(range(p), _reduce_scatter(p, r, radix), one(r)))
-
-
-def allgather(topology: Topology, root: int, options: Options) -> Schedule:
-    """The reduce-scatter reversed."""
-    p, radix = topology.size, (options.radix or (RADIX,))[0]
-    return Schedule(p, p, lambda r: RankSchedule(one(r), reverse_rounds(_reduce_scatter(p, r, radix)), range(p)))
-
-
-def exchanges(p: int, radix: int = RADIX) -> list[tuple[IntArray, IntArray, IntArray]]:
-    """The rounds of the reduce-scatter for all ranks at once: (senders, receivers, blocks)."""
+def exchanges(p: int, radix: int = RADIX) -> list[Row]:
+    """List the rounds of the reduce-scatter of all ranks at once."""
     d = _digits(p, radix)
     w, base = np.arange(d.q), np.zeros(d.q, np.int64)
     folded = np.setdiff1d(np.arange(p), d.old)
     takes = d.old[np.searchsorted(d.cuts, folded, "right") - 1]
-    out = [(folded, takes, np.full(len(folded), p))]
+    rows = [Row(folded, takes, 0, np.full(len(folded), p))]
     width, weight = d.q, 1
-    for _ in range(d.length):
+    for i in range(d.length):
         width //= radix
         digit = w // weight % radix
-        rows = [
-            (w + ((digit + e) % radix - digit) * weight, base + (digit + e) % radix * width) for e in range(1, radix)
-        ]
-        blocks = [d.cuts[low + width] - d.cuts[low] for _, low in rows]
-        peers = np.concatenate([peer for peer, _ in rows])
-        out.append((np.tile(d.old, radix - 1), d.old[peers], np.concatenate(blocks)))
+        other = np.arange(radix - 1) + (np.arange(radix - 1) >= digit[:, None])  # in the order in which a rank sends
+        peers = (w[:, None] + (other - digit[:, None]) * weight).ravel()
+        low = (base[:, None] + other * width).ravel()
+        rows.append(Row(np.repeat(d.old, radix - 1), d.old[peers], 1 + i, d.cuts[low + width] - d.cuts[low]))
         base, weight = base + digit * width, weight * radix
     moved = w[d.reversed != w]
     there = d.reversed[moved]
-    out.append((d.old[moved], d.old[there], d.cuts[there + 1] - d.cuts[there]))
-    return [*out, (takes, folded, np.ones_like(folded))]
+    rows.append(Row(d.old[moved], d.old[there], 1 + d.length, d.cuts[there + 1] - d.cuts[there]))
+    return [*rows, Row(takes, folded, 2 + d.length, np.ones_like(folded))]
 
 
-def rounds(p: int) -> int:
-    """The most rounds of any rank, in radix 2."""
+def _rounds(p: int) -> int:
+    """Return the most rounds of any rank, in radix 2."""
     d = _digits(p, RADIX)
     return d.length + (d.length > 1) + 2 * (p > d.q)
 
 
-def sent(p: int, back: bool = False) -> Fraction:
-    """The most that any rank sends in the reduce-scatter (``back``: in the allgather) in radix 2, in vectors."""
+def _sent(p: int, back: bool = False) -> Fraction:
+    """Return the most that any rank sends in the reduce-scatter (``back``: allgather) in radix 2, in vectors."""
     total = np.zeros(p, np.int64)
-    for source, target, blocks in exchanges(p):
-        np.add.at(total, target if back else source, blocks)
+    for row in exchanges(p):
+        np.add.at(total, row.target if back else row.source, row.blocks)
     return Fraction(int(total.max()), p)
+
+
+def _build(topology: Topology, root: int, options: Options) -> Schedule:
+    p, radix = topology.size, (options.radix or (RADIX,))[0]
+    return Schedule(p, p, lambda r: RankSchedule(range(p), _rank_rounds(p, r, radix), one(r)))
+
+
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    p = topology.size
+    return join_rows(p, p, exchanges(p, (options.radix or (RADIX,))[0]))
+
+
+_FORM = Form(_build, _bulk)
+
+ENTRIES = (
+    Algorithm("textbook_recexch", "allgather", "recursive exchange: a block to the rank reversed, then far first",
+              backwards(_FORM), _rounds, lambda p: _sent(p, True), radix=True),
+    Algorithm("textbook_recexch", "reduce_scatter", "recursive exchange, distance doubling, then to the reversed rank",
+              _FORM, _rounds, _sent, radix=True),
+)  # fmt: skip

@@ -28,17 +28,21 @@ from functools import lru_cache
 
 import numpy as np
 
-from topocomm.algorithms import sparbit
-from topocomm.algorithms.forms import Options, one
-from topocomm.schedule import RankSchedule, Schedule, reverse_rounds
+from topocomm.algorithms.counting import lg, share
+from topocomm.algorithms.entry import Algorithm, Form
+from topocomm.algorithms.forms import backwards, one
+from topocomm.algorithms.options import Options
+from topocomm.algorithms.rivals import sparbit
+from topocomm.schedule import RankSchedule, Schedule
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology
 
-__all__ = ["allgather", "reduce_scatter", "steps"]
+__all__ = ["ENTRIES", "steps"]
 
 
 @lru_cache(maxsize=64)
 def steps(p: int, aggregate: int | None = None) -> tuple[sparbit.Step, ...]:
-    """The rounds of the allgather; at most ``aggregate`` blocks a message."""
+    """List the rounds of the allgather; at most ``aggregate`` blocks a message."""
     every = sparbit.steps(p)
     near = 1
     while aggregate is not None and -(-p // near) > aggregate:
@@ -51,20 +55,28 @@ def steps(p: int, aggregate: int | None = None) -> tuple[sparbit.Step, ...]:
 
 
 def _edges(base: int, d: int) -> Iterator[tuple[int, int]]:
-    """(distance, offset) of all edges of the binomial tree at ``base``, depth first, far ones first."""
+    """Give (distance, offset) of all edges of the binomial tree at ``base``, depth first, far ones first."""
     while d:
         yield d, base
         d //= 2
         yield from _edges(base + 2 * d, d) if d else ()
 
 
-def allgather(topology: Topology, root: int, options: Options) -> Schedule:
-    """In the order of ranks; slot x holds the block of rank x."""
-    p, along = topology.size, steps(topology.size, options.aggregate)
-    return Schedule(p, p, lambda r: RankSchedule(one(r), reverse_rounds(sparbit.reduce_along(p, r, along)), range(p)))
-
-
-def reduce_scatter(topology: Topology, root: int, options: Options) -> Schedule:
-    """In the order of ranks; slot x holds the block of rank x."""
+def _build(topology: Topology, root: int, options: Options) -> Schedule:
+    """Make the reduce-scatter in the order of ranks; slot x holds the block of rank x."""
     p, along = topology.size, steps(topology.size, options.aggregate)
     return Schedule(p, p, lambda r: RankSchedule(range(p), sparbit.reduce_along(p, r, along), one(r)))
+
+
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    return sparbit.along_bulk(topology.size, steps(topology.size, options.aggregate))
+
+
+_FORM = Form(_build, _bulk)
+
+ENTRIES = (
+    Algorithm("textbook_pat", "allgather", "as Sparbit, messages of at most N blocks where aggregate=N is given",
+              backwards(_FORM), lg, share, aggregate=True),
+    Algorithm("textbook_pat", "reduce_scatter", "PAT: r - 1, r - 2, …, a binomial tree a block, near first",
+              _FORM, lg, share, aggregate=True),
+)  # fmt: skip

@@ -26,10 +26,17 @@ from functools import lru_cache
 
 import numpy as np
 
+from topocomm.algorithms.counting import lg, share
+from topocomm.algorithms.entry import Algorithm, Form
+from topocomm.algorithms.forms import backwards, textbook_reduce_scatter
+from topocomm.algorithms.options import Options
 from topocomm.arrays import IntArray
-from topocomm.schedule import Combine, Recv, Round, Send, reverse_rounds, shift_slots
+from topocomm.schedule import Combine, Recv, Round, Send, shift_slots
+from topocomm.schedule.bulk import Row, join_rows
+from topocomm.schedule.transfers import Transfers
+from topocomm.topology import Topology
 
-__all__ = ["Step", "allgather", "reduce_along", "steps"]
+__all__ = ["ENTRIES", "Step", "along_bulk", "reduce_along", "steps"]
 
 Step = tuple[int, IntArray]
 """Distance, and the offsets from their home at which blocks are passed on, ascending."""
@@ -37,13 +44,13 @@ Step = tuple[int, IntArray]
 
 @lru_cache(maxsize=64)
 def steps(p: int) -> tuple[Step, ...]:
-    """The rounds: distances halve from the largest power of two below p."""
+    """List the rounds: distances halve from the largest power of two below p."""
     distances = [1 << i for i in reversed(range((p - 1).bit_length()))]
     return tuple((d, np.arange(0, p - d, 2 * d, dtype=np.int64)) for d in distances)
 
 
 def reduce_along(p: int, r: int, gather: Iterable[Step]) -> tuple[Round, ...]:
-    """Rank r's rounds of the reduce-scatter that takes an allgather's steps backwards; slot x is the block of x."""
+    """Make rank r's rounds of the reduce-scatter that takes an allgather's steps backwards; slot x: block of x."""
     rounds = []
     for d, offsets in reversed(tuple(gather)):
         arrive = np.sort((p - offsets) % p)
@@ -53,6 +60,20 @@ def reduce_along(p: int, r: int, gather: Iterable[Step]) -> tuple[Round, ...]:
     return tuple(rounds)
 
 
-def allgather(p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's rounds; slot x holds the block of rank x."""
-    return reverse_rounds(reduce_along(p, r, steps(p)))
+def along_bulk(p: int, gather: Iterable[Step]) -> Transfers:
+    """List the messages of the reduce-scatter that takes an allgather's steps backwards."""
+    r = np.arange(p, dtype=np.int64)
+    rows = [Row(r, (r + d) % p, i, np.full(p, len(offsets))) for i, (d, offsets) in enumerate(gather)]
+    return join_rows(p, p, rows).reversed()
+
+
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    return along_bulk(topology.size, steps(topology.size))
+
+
+_BACK = textbook_reduce_scatter(lambda p, r: reduce_along(p, r, steps(p)))
+
+ENTRIES = (
+    Algorithm("textbook_sparbit", "allgather", "to r + p / 2, …, r + 2, r + 1: a binomial tree a block, far first",
+              backwards(Form(_BACK.build, _bulk)), lg, share),
+)  # fmt: skip

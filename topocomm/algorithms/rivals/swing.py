@@ -32,43 +32,47 @@ from fractions import Fraction
 
 import numpy as np
 
-from topocomm.algorithms import bine
-from topocomm.algorithms.forms import Options
+from topocomm.algorithms.entry import Algorithm, Form
+from topocomm.algorithms.forms import all_slots, there_and_back
+from topocomm.algorithms.options import Options
+from topocomm.algorithms.rivals import bine
 from topocomm.arrays import IntArray
-from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send, compact, reverse_rounds
+from topocomm.schedule import Combine, Recv, Round, Schedule, Send, compact
+from topocomm.schedule.bulk import Row, join_rows
+from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology
 
-__all__ = ["allreduce", "last_meets", "reduce_scatter", "rounds", "sent"]
+__all__ = ["ENTRIES", "reduce_scatter"]
 
 
-def rounds(p: int) -> int:
-    """The rounds of the allreduce."""
-    return 2 * bine.steps(even(p)) if p > 1 else 0
+def _rounds(p: int) -> int:
+    """Return the rounds of the allreduce."""
+    return 2 * bine.steps(_even(p)) if p > 1 else 0
 
 
-def sent(p: int) -> Fraction:
-    """The most that any rank sends, in vectors."""
+def _sent(p: int) -> Fraction:
+    """Return the most that any rank sends in the allreduce, in vectors."""
     return Fraction(2 * p - 2, p) if p % 2 == 0 or p == 1 else Fraction(2 * p - 3, p - 1)
 
 
-def even(p: int) -> int:
-    """The ranks that swing, and the blocks of the vector."""
+def _even(p: int) -> int:
+    """Return the number of ranks that swing, which is that of the blocks of the vector."""
     return p if p == 1 else p - p % 2
 
 
-def last_meets(q: int) -> IntArray:
-    """For odd p = q + 1 the step in which the last rank gives each of the q others its block."""
+def _last_meets(q: int) -> IntArray:
+    """Find for odd p = q + 1 the step in which the last rank gives each of the q others its block."""
     counts = [len(away) for away in bine.leaving(q)]
     counts[-1] += 1
     return np.repeat(np.arange(len(counts)), counts)
 
 
 def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
-    """Rank r's rounds over even(p) blocks; slot x holds the block that rank x collects."""
-    q = even(p)
+    """Make rank r's rounds over as many blocks as ranks swing; slot x holds the block that rank x collects."""
+    q = _even(p)
     if p == 1:
         return ()
-    step_of = last_meets(q) if p > q else np.full(q, -1, np.int64)
+    step_of = _last_meets(q) if p > q else np.full(q, -1, np.int64)
     if r == q:
         met = [np.flatnonzero(step_of == i).tolist() for i in range(bine.steps(q))]
         return tuple(Round(tuple(Send(x, range(x, x + 1)) for x in them)) for them in met)
@@ -81,12 +85,26 @@ def reduce_scatter(p: int, r: int) -> tuple[Round, ...]:
     return tuple(body)
 
 
-def allreduce(topology: Topology, root: int, options: Options) -> Schedule:
-    """The reduce-scatter, and back, in the order of ranks."""
-    p, vector = topology.size, range(even(topology.size))
+def _build(topology: Topology, root: int, options: Options) -> Schedule:
+    """Make the reduce-scatter alone, in the order of ranks; of odd p the last rank collects nothing."""
+    p = topology.size
+    return all_slots(topology, _even(p), lambda r: reduce_scatter(p, r))
 
-    def part(r: int) -> RankSchedule:
-        there = reduce_scatter(p, r)
-        return RankSchedule(vector, there + reverse_rounds(there), vector)
 
-    return Schedule(p, len(vector), part)
+def _bulk(topology: Topology, root: int, options: Options) -> Transfers:
+    """List the messages of the reduce-scatter; for odd p the last rank sends each other one block."""
+    p = topology.size
+    q = _even(p)
+    rows = bine.butterfly_bulk(q) if p > 1 else []
+    if p > q:
+        step_of = _last_meets(q)
+        for i in range(len(rows)):
+            met = np.flatnonzero(step_of == i)
+            rows.append(Row(np.full(len(met), q), met, i, np.ones_like(met)))
+    return join_rows(p, q, rows)
+
+
+ENTRIES = (
+    Algorithm("textbook_swing", "allreduce", "Swing: r ± 1, 1, 3, 5, 11, … to either side in turn, and back",
+              there_and_back(Form(_build, _bulk)), _rounds, _sent),
+)  # fmt: skip

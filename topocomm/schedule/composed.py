@@ -1,40 +1,29 @@
-"""The transfers of a reduce-scatter composed over levels, for all ranks at once.
+"""The bulk list of a reduce-scatter composed over levels.
 
-The same messages as :func:`topocomm.schedule.compose.reduce_scatter_rounds` gives rank by rank. Where the children of
-a place are alike, member i of a child talks to member i of another; where they are not, the vector is cut at each end
-of an owned interval and each piece is followed from owner to owner.
+It has the messages that :func:`topocomm.schedule.compose.reduce_scatter_rounds` gives rank by rank. Where the children
+of a place are of one size, member i of a child talks to member i of another; where they are not, the vector is cut at
+each end of an owned interval and each piece is followed from owner to owner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from types import MappingProxyType
 
 import numpy as np
 
-from topocomm.algorithms import circulant, leveled, pairwise, rabenseifner, recursive_halving, ring
 from topocomm.arrays import IntArray
-from topocomm.model.listing import LISTED, SAMPLE
+from topocomm.schedule.bulk import LISTED, SAMPLE
 from topocomm.schedule.compose import Flat
 from topocomm.schedule.layout import Layout
+from topocomm.schedule.rounds import expand
 from topocomm.schedule.transfers import Transfers
 
-__all__ = ["composed_reduce_scatter"]
+__all__ = ["composed_reduce_scatter", "only_stage"]
 
-_ALIKE: Mapping[Flat, Callable[[IntArray, IntArray], IntArray]] = MappingProxyType(
-    {
-        circulant.reduce_scatter: np.add,
-        leveled.direct: np.add,
-        ring.reduce_scatter: np.add,
-        pairwise.reduce_scatter: np.add,
-        recursive_halving.reduce_scatter: np.bitwise_xor,
-    }
-)
-"""Algorithms in which child c does what child 0 does with every other child c places on, or bitwise apart."""
-_STAGE = 1 << 20
-"""Round numbers of one level begin at a multiple of this."""
+_STAGE_BITS = 20
+"""Round numbers of one level begin at a multiple of two to this power."""
 
 
 @dataclass(frozen=True)
@@ -50,26 +39,24 @@ class _FlatTable:
     count: IntArray
     of_first: tuple[IntArray, ...]
     """The homes in each message of child 0."""
-    turn: Callable[[IntArray, IntArray], IntArray]
+    flat: Flat
 
     @property
     def homes(self) -> IntArray:
         """The homes in all messages; many."""
         m = int(self.child[-1]) + 1
         every = np.arange(m)[:, None]
-        return np.concatenate([np.asarray(self.turn(every, homes).ravel() % m, np.int64) for homes in self.of_first])
+        return np.concatenate([self.flat.turn(m, homes, every).ravel() for homes in self.of_first])
 
 
 @lru_cache(maxsize=32)
 def _flat_table(flat: Flat, m: int) -> _FlatTable:
-    if flat is rabenseifner.reduce_scatter:
-        flat = circulant.reduce_scatter if m & (m - 1) else recursive_halving.reduce_scatter
-    turn = _ALIKE[flat]
-    sends = [(s.peer, t, np.asarray(s.slots, np.int64)) for t, rnd in enumerate(flat(m, 0)) for s in rnd.sends]
+    rounds = expand(flat.rounds(m, 0))
+    sends = [(s.peer, t, np.asarray(s.slots, np.int64)) for t, rnd in enumerate(rounds) for s in rnd.sends]
     child = np.tile(np.arange(m, dtype=np.int64), len(sends))
     peer, number = (np.repeat(np.array([s[i] for s in sends], np.int64), m) for i in (0, 1))
     count = np.repeat(np.array([len(s[2]) for s in sends], np.int64), m)
-    return _FlatTable(child, turn(peer, child) % m, number, count, tuple(s[2] for s in sends), turn)
+    return _FlatTable(child, flat.turn(m, peer, child), number, count, tuple(s[2] for s in sends), flat)
 
 
 @dataclass(frozen=True)
@@ -87,7 +74,7 @@ def _place(layout: Layout, d: int, place: int) -> _Place:
 
 
 def _even(layout: Layout, d: int, place: _Place) -> int:
-    """The slots of one home in one member's interval if that is the same everywhere in the place, else 0."""
+    """Count the slots of one home in one member's interval if that is the same everywhere in the place, else 0."""
     sizes = {len(c) for c in place.children}
     m, g = len(place.children), len(place.children[0])
     if len(sizes) > 1:
@@ -111,7 +98,7 @@ def _even_stage(place: _Place, table: _FlatTable, width: int) -> list[IntArray]:
 
 
 def _single_stage(layout: Layout, d: int, place: _Place, table: _FlatTable) -> list[IntArray]:
-    """Children that are one rank each and own the whole vector: a message holds all slots of its homes."""
+    """List the messages of children that are one rank each and own everything: all slots of their homes."""
     members = np.concatenate(place.children)
     width = layout.stop[d][members] - layout.start[d][members]
     total = np.concatenate(([0], np.cumsum(width[table.homes])))
@@ -141,7 +128,7 @@ def _uneven_stage(layout: Layout, d: int, place: _Place, table: _FlatTable) -> l
 
 
 def _stands_for(rounds: int) -> IntArray:
-    """For how many rounds each round of a long stage stands in a sample of ``SAMPLE`` of them."""
+    """Count for each round of a long stage the rounds that it stands for in a sample of ``SAMPLE`` of them."""
     cuts = np.linspace(0, rounds, min(rounds, SAMPLE) + 1).astype(np.int64)
     out = np.zeros(rounds, np.int64)
     out[(cuts[:-1] + cuts[1:]) // 2] = np.diff(cuts)
@@ -149,12 +136,12 @@ def _stands_for(rounds: int) -> IntArray:
 
 
 def composed_reduce_scatter(layout: Layout, flat: Flat | Sequence[Flat], outermost: int = 0) -> Transfers:
-    """All messages between virtual ranks, up to depth ``outermost``; the vector has as many blocks as ranks.
+    """List all messages between virtual ranks, out to depth ``outermost``; the vector has as many blocks as ranks.
 
     ``flat`` is for all levels, or one a level, outermost first.
-    Of more than ``LISTED`` messages a sample of the rounds of each place is made, too.
+    Beyond ``LISTED`` messages a sample of the rounds of each place is made, too.
     """
-    flats = [flat] * layout.depth if callable(flat) else list(flat)
+    flats = [flat] * layout.depth if isinstance(flat, Flat) else list(flat)
     columns: list[list[IntArray]] = [[np.zeros(0, np.int64)] for _ in range(5)]
     for d in range(layout.depth - 1, outermost - 1, -1):
         for number in range(len(layout.first[d]) - 1):
@@ -169,7 +156,7 @@ def composed_reduce_scatter(layout: Layout, flat: Flat | Sequence[Flat], outermo
                 single = len(place.outer) == m
                 stage = (_single_stage if single else _uneven_stage)(layout, d, place, table)
             stage.append(_stands_for(int(table.number.max()) + 1)[stage[2]])
-            stage[2] = stage[2] + (layout.depth - 1 - d) * _STAGE
+            stage[2] = stage[2] + ((layout.depth - 1 - d) << _STAGE_BITS)
             for column, part in zip(columns, stage, strict=True):
                 column.append(part)
     source, target, label, blocks, times = (np.concatenate(c) for c in columns)
@@ -179,3 +166,17 @@ def composed_reduce_scatter(layout: Layout, flat: Flat | Sequence[Flat], outermo
         s, t, n, b, repeat = (c[some] for c in (source, target, label, blocks, times))
         sample = Transfers(p, p, s, t, n, n, b * repeat, repeat, exact=False)
     return Transfers(p, p, source, target, label, label, blocks, np.ones_like(source), sample)
+
+
+def only_stage(transfers: Transfers, stage: int) -> Transfers:
+    """Pick the messages of one level of a composed reduce-scatter (0: the innermost)."""
+    picked = transfers.send_round >> _STAGE_BITS == stage
+    return replace(
+        transfers,
+        source=transfers.source[picked],
+        target=transfers.target[picked],
+        send_round=transfers.send_round[picked],
+        recv_round=transfers.recv_round[picked],
+        blocks=transfers.blocks[picked],
+        repeat=transfers.repeat[picked],
+    )
