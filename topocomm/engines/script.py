@@ -328,7 +328,7 @@ class _Script:
         for inner in flat:
             if inner.code == RECV and inner.flags & LAND:
                 landing[inner.peer, inner.message] = self.room.take(int(max(self._spans(inner, op.times)[2])))
-        columns = [self._column(inner, op.times, landing) for inner in op.body]
+        columns = [column for inner in op.body for column in self._columns(inner, op.times, landing)]
         for place in landing.values():
             self.room.give(place)
         steps = [step for turn in zip(*columns, strict=True) for step in turn if step]
@@ -348,15 +348,21 @@ class _Script:
         low, high = self.cuts[role][at], self.cuts[role][at + length]
         return low.tolist(), high.tolist(), (high - low).tolist()
 
+    def _columns(
+        self, op: _Op, times: int, landing: dict[tuple[int, int], tuple[int, int]]
+    ) -> list[list[tuple[Any, ...]]]:
+        """Return the columns of a step: of an exchange also the wait for what comes where nothing goes."""
+        if op.code != EXCHANGE:
+            return [self._column(op, times, landing)]
+        pairs = list(zip(*(self._column(part, times, landing) for part in (op.body[1], op.body[0])), strict=True))
+        posts = [(EXCHANGE, *out[1:], *into[1:]) if out and into else out or into for out, into in pairs]
+        return [posts, [(WAIT, into[1], into[2], False) if into and not out else () for out, into in pairs]]
+
     def _column(self, op: _Op, times: int, landing: dict[tuple[int, int], tuple[int, int]]) -> list[tuple[Any, ...]]:
         """Return a step of a loop's body for every turn; empty where a message has no bytes."""
         if op.code == WAIT:
             sent = bool(op.flags & SENT)
             return [(WAIT, op.peer, number, sent) for number in range(op.message, op.message + times)]
-        if op.code == EXCHANGE:
-            r, s, _ = op.body
-            pairs = zip(self._column(s, times, landing), self._column(r, times, landing), strict=True)
-            return [(EXCHANGE, *a[1:], *b[1:]) if a and b else a or b for a, b in pairs]
         low, high, sizes = self._spans(op, times)
         assert op.single is not None
         role, numbers = op.single[0], range(op.message, op.message + times)
