@@ -14,6 +14,7 @@ import check_engines  # noqa: F401
 import check_errors  # noqa: F401
 import check_habits  # noqa: F401
 import check_kinds  # noqa: F401
+import check_known  # noqa: F401
 import check_matrix  # noqa: F401
 import check_memory  # noqa: F401
 import check_merging  # noqa: F401

@@ -12,6 +12,7 @@ import check_engines  # noqa: F401
 import check_errors  # noqa: F401
 import check_habits  # noqa: F401
 import check_kinds  # noqa: F401
+import check_known  # noqa: F401
 import check_matrix  # noqa: F401
 import check_memory  # noqa: F401
 import check_merging  # noqa: F401
@@ -31,6 +32,23 @@ def test_every_check_passes(ranks: int) -> None:
     passed = [line[3:] for line in done.stdout.splitlines() if line.startswith("ok ")]
     assert done.returncode == 0, done.stderr
     assert passed == expected(ranks)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_checks_pass_where_nothing_is_remembered(ranks: int) -> None:
+    """The Python path alone, which calls take that the recogniser does not know."""
+    names = (
+        *("every_collective_and_algorithm_agrees_with_the_library", "derived_communicators_agree_with_the_library"),
+        *("every_algorithm_gives_the_same_again", "what_mpi4py_refuses_is_refused_alike"),
+        *("errors_go_to_the_handler_of_the_communicator", "bits_are_equal_on_all_ranks"),
+    )
+    wanted = [name for name in expected(ranks) if name in names]
+    program = ["-m", "mpi4py", str(HERE / "program.py"), *wanted]
+    done = launch(ranks, program, timeout=300, env={"TOPOCOMM_MEMO": "0"})
+    passed = [line[3:] for line in done.stdout.splitlines() if line.startswith("ok ")]
+    assert done.returncode == 0, done.stderr
+    assert passed == wanted
+    assert len(wanted) > 3
 
 
 def _run(tmp_path: Path, ranks: int, text: str, env: Mapping[str, str]) -> CompletedProcess[str]:

@@ -22,7 +22,7 @@ from topocomm.arrays import Bytes
 from topocomm.comm.staging import Caller, error_of, fill, take
 from topocomm.errors import BufferError
 
-__all__ = ["EMPTY", "Buffer", "nbytes_of", "parse"]
+__all__ = ["EMPTY", "Buffer", "nbytes_of", "of_code", "parse", "size_of"]
 
 EMPTY: Bytes = np.empty(0, np.uint8)
 _OCTET = np.dtype(np.uint8)
@@ -76,12 +76,13 @@ def _of_dtype(dtype: np.dtype[Any]) -> MPI.Datatype | None:
         return _by_dtype[key]
     except KeyError:
         code = "c" if dtype.str == "|S1" else dtype.char
-        found = _of_code(code) if dtype.isnative and (dtype.kind in "biufc" or code == "c") else None
+        found = of_code(code) if dtype.isnative and (dtype.kind in "biufc" or code == "c") else None
         _by_dtype[key] = found
         return found
 
 
-def _of_code(code: str) -> MPI.Datatype | None:
+def of_code(code: str) -> MPI.Datatype | None:
+    """Return the datatype of a type code, NumPy's or a buffer's; None if there is none."""
     try:
         datatype = MPI.Datatype.fromcode({"Zf": "F", "Zd": "D", "Zg": "G"}.get(code, code))
     except (ValueError, KeyError):
@@ -92,7 +93,7 @@ def _of_code(code: str) -> MPI.Datatype | None:
 def _of_format(code: str) -> MPI.Datatype | None:
     """The datatype of a buffer's format, which may say its byte order as ``ctypes`` arrays do."""
     own = "<" if np.little_endian else ">"
-    return _of_code(code[1:] if code[:1] in ("@", "=", own) else code)
+    return of_code(code[1:] if code[:1] in ("@", "=", own) else code)
 
 
 def _on_host(obj: Any) -> bool:
@@ -152,7 +153,7 @@ def _datatype(buf: Any, code: Any) -> MPI.Datatype | None:
     if isinstance(code, MPI.Datatype):
         return None if code == MPI.DATATYPE_NULL else code
     if isinstance(code, str):
-        return _of_code(code)
+        return of_code(code)
     if isinstance(buf, np.ndarray):
         return _of_dtype(buf.dtype)
     try:
@@ -171,8 +172,8 @@ def _described(buf: Any) -> MPI.Datatype | None:
         return None
 
 
-def _size(datatype: MPI.Datatype) -> int:
-    """Bytes of an element of a datatype that is its own bytes; 0 for any other."""
+def size_of(datatype: MPI.Datatype) -> int:
+    """Return the bytes of an element of a datatype that is its own bytes; 0 for any other."""
     size = _plain_size.get(datatype.handle)
     if size is None:
         size = 0
@@ -268,7 +269,7 @@ def _in_memory(
     memory = _bytes_of(buf, writable) if datatype is not None else None
     if datatype is None or memory is None:
         return None
-    itemsize = _size(datatype)
+    itemsize = size_of(datatype)
     extent = itemsize or int(datatype.Get_extent()[1])
     if extent <= 0:
         return None
@@ -370,16 +371,16 @@ def _through_library(
     datatype = _datatype(buf, code)
     if operand and datatype is None:
         raise BufferError(f"{name} does not say the type of its elements; give it as [buffer, MPI datatype]")
-    if operand and datatype is not None and not _size(datatype) and _is_foreign(datatype):
+    if operand and datatype is not None and not size_of(datatype) and _is_foreign(datatype):
         return Buffer(EMPTY, int(count or 0), datatype, int(datatype.Get_size()), foreign=True)
     data = take(caller, whole)
     put_back = lambda data: fill(caller, whole, data)  # noqa: E731
     if not operand or datatype is None:
         return Buffer(data, _count(len(data), 1, blocks, name), MPI.BYTE, 1, put_back)
     found = _count(len(data), max(int(datatype.Get_size()), 1), blocks, name)
-    if not _size(datatype):
+    if not size_of(datatype):
         return _spread(data, found, datatype, caller.comm, put_back)
-    return Buffer(data, found, datatype, _size(datatype), put_back)
+    return Buffer(data, found, datatype, size_of(datatype), put_back)
 
 
 def _spread(

@@ -15,13 +15,16 @@ from topocomm.choose.rule import NATIVE, Decision
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm import given, pickling, readers
 from topocomm.comm import settings as config
+from topocomm.comm._recogniser import Recogniser
 from topocomm.comm.buffers import EMPTY, nbytes_of
 from topocomm.comm.kinds import ALWAYS, NativeSizes
 from topocomm.comm.naming import Named
 from topocomm.comm.operations import PLAIN, PREDEFINED, traits_of
 from topocomm.comm.places import Places
+from topocomm.comm.recall import Native, Program, Served, can_recognise
 from topocomm.comm.state import Runtime
 from topocomm.comm.uncovered import note_uncovered
+from topocomm.engines import c
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
 
@@ -32,7 +35,7 @@ _MPI = MPI.Comm
 _Array = np.ndarray
 
 
-class Comm(MPI.Intracomm, metaclass=Named):
+class Comm(Recogniser, metaclass=Named):
     """An intracommunicator whose collectives follow the machine.
 
     Parameters
@@ -110,7 +113,10 @@ class Comm(MPI.Intracomm, metaclass=Named):
 
     def _begin(self, runtime: Runtime) -> Self:
         self._runtime = runtime
-        if runtime.settings.trace and runtime.rank == 0:
+        settings = runtime.settings
+        if settings.memo and not settings.check_always and can_recognise():
+            self._open_memo(runtime.rank, runtime.size)
+        if settings.trace and runtime.rank == 0:
             note_uncovered(self, runtime.note_uncovered)
         return self
 
@@ -186,28 +192,53 @@ class Comm(MPI.Intracomm, metaclass=Named):
         self._native = {**self._native, collective: known}
         return known
 
-    # -- collectives: mpi4py's arguments, and ``algorithm`` for this call alone ---------------------------------
+    # -- known calls, which :class:`Recogniser` makes ------------------------------------------------------------
 
-    def Allgather(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
+    def _learn(self, method: str, nbytes: int, served: Served | None) -> Native | Program | None:
+        """Return what serves calls like one that was made, from now on; None if only the Python path can.
+
+        ``served``: None if the MPI library did.
+        """
+        if served is not None:
+            return served.bind()
+        known = self._native.get(method.lower())
+        return None if known is None else known.around(nbytes)
+
+    def _resume(self, bound: c.Bound, status: int, send: int, recv: int) -> None:
+        """Finish a call that did not end at once in C, with buffers at these addresses."""
+        self._live.finish(bound, status, send, recv)
+
+    # -- collectives: mpi4py's arguments, and ``algorithm`` for this call alone ---------------------------------
+    # A name with an underscore is the Python path of a call; it returns what has served the call, None: MPI itself.
+
+    def _Allgather(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> Served | None:
         """MPI_Allgather."""
-        if self._is_native("allgather", recvbuf, algorithm) or not self._live.serve(
-            readers.allgather, sendbuf, recvbuf, algorithm
+        if self._is_native("allgather", recvbuf, algorithm) or not (
+            served := self._live.serve(readers.allgather, sendbuf, recvbuf, algorithm)
         ):
             _MPI.Allgather(self, sendbuf, recvbuf)
+            return None
+        return served
 
-    def Alltoall(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> None:
+    def _Alltoall(self, sendbuf: Any, recvbuf: Any, *, algorithm: str | None = None) -> Served | None:
         """MPI_Alltoall."""
-        if self._is_native("alltoall", recvbuf, algorithm) or not self._live.serve(
-            readers.alltoall, sendbuf, recvbuf, algorithm
+        if self._is_native("alltoall", recvbuf, algorithm) or not (
+            served := self._live.serve(readers.alltoall, sendbuf, recvbuf, algorithm)
         ):
             _MPI.Alltoall(self, sendbuf, recvbuf)
+            return None
+        return served
 
-    def Allreduce(self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None) -> None:
+    def _Allreduce(
+        self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
+    ) -> Served | None:
         """MPI_Allreduce."""
-        if self._is_native("allreduce", recvbuf, algorithm, op) or not self._live.serve(
-            readers.allreduce, sendbuf, recvbuf, op, algorithm
+        if self._is_native("allreduce", recvbuf, algorithm, op) or not (
+            served := self._live.serve(readers.allreduce, sendbuf, recvbuf, op, algorithm)
         ):
             _MPI.Allreduce(self, sendbuf, recvbuf, op)
+            return None
+        return served
 
     def Reduce_scatter(
         self, sendbuf: Any, recvbuf: Any, recvcounts: Any = None, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
@@ -219,49 +250,63 @@ class Comm(MPI.Intracomm, metaclass=Named):
         ):
             _MPI.Reduce_scatter(self, sendbuf, recvbuf, recvcounts, op)
 
-    def Reduce_scatter_block(
+    def _Reduce_scatter_block(
         self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
-    ) -> None:
+    ) -> Served | None:
         """MPI_Reduce_scatter_block."""
         buf = recvbuf if readers.in_place(sendbuf) else sendbuf
-        if self._is_native("reduce_scatter_block", buf, algorithm, op) or not self._live.serve(
-            readers.reduce_scatter_block, sendbuf, recvbuf, op, algorithm
+        if self._is_native("reduce_scatter_block", buf, algorithm, op) or not (
+            served := self._live.serve(readers.reduce_scatter_block, sendbuf, recvbuf, op, algorithm)
         ):
             _MPI.Reduce_scatter_block(self, sendbuf, recvbuf, op)
+            return None
+        return served
 
-    def Bcast(self, buf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
+    def _Bcast(self, buf: Any, root: int = 0, *, algorithm: str | None = None) -> Served | None:
         """MPI_Bcast."""
-        if self._is_native("bcast", buf, algorithm) or not self._live.serve(readers.bcast, buf, root, algorithm):
+        if self._is_native("bcast", buf, algorithm) or not (
+            served := self._live.serve(readers.bcast, buf, root, algorithm)
+        ):
             _MPI.Bcast(self, buf, root)
+            return None
+        return served
 
-    def Reduce(
+    def _Reduce(
         self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, root: int = 0, *, algorithm: str | None = None
-    ) -> None:
+    ) -> Served | None:
         """MPI_Reduce."""
         buf = sendbuf if sendbuf is not MPI.IN_PLACE or root != self.rank else recvbuf
-        if self._is_native("reduce", buf, algorithm, op) or not self._live.serve(
-            readers.reduce, sendbuf, recvbuf, op, root, algorithm
+        if self._is_native("reduce", buf, algorithm, op) or not (
+            served := self._live.serve(readers.reduce, sendbuf, recvbuf, op, root, algorithm)
         ):
             _MPI.Reduce(self, sendbuf, recvbuf, op, root)
+            return None
+        return served
 
-    def Gather(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
+    def _Gather(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> Served | None:
         """MPI_Gather."""
-        if self._is_native("gather", sendbuf, algorithm) or not self._live.serve(
-            readers.gather, sendbuf, recvbuf, root, algorithm
+        if self._is_native("gather", sendbuf, algorithm) or not (
+            served := self._live.serve(readers.gather, sendbuf, recvbuf, root, algorithm)
         ):
             _MPI.Gather(self, sendbuf, recvbuf, root)
+            return None
+        return served
 
-    def Scatter(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> None:
+    def _Scatter(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> Served | None:
         """MPI_Scatter."""
-        if self._is_native("scatter", recvbuf, algorithm) or not self._live.serve(
-            readers.scatter, sendbuf, recvbuf, root, algorithm
+        if self._is_native("scatter", recvbuf, algorithm) or not (
+            served := self._live.serve(readers.scatter, sendbuf, recvbuf, root, algorithm)
         ):
             _MPI.Scatter(self, sendbuf, recvbuf, root)
+            return None
+        return served
 
-    def Barrier(self, *, algorithm: str | None = None) -> None:
+    def _Barrier(self, *, algorithm: str | None = None) -> Served | None:
         """MPI_Barrier."""
-        if self._is_native("barrier", EMPTY, algorithm) or not self._live.serve(readers.barrier, algorithm):
+        if self._is_native("barrier", EMPTY, algorithm) or not (served := self._live.serve(readers.barrier, algorithm)):
             _MPI.Barrier(self)
+            return None
+        return served
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -277,6 +322,7 @@ class Comm(MPI.Intracomm, metaclass=Named):
 
     def _forget(self) -> None:
         """After the end every call is the MPI library's, which refuses it."""
+        self._close_memo()
         self._runtime, self._native = None, dict.fromkeys(COLLECTIVES, ALWAYS)
 
     def __reduce__(self) -> Any:
@@ -377,7 +423,7 @@ class Cartcomm(MPI.Cartcomm, Comm):
 
     def __new__(cls, comm: Any = None) -> Self:
         """A handle; made by :meth:`Comm.Create_cart`."""
-        return MPI.Cartcomm.__new__(cls, comm)
+        return MPI.Intracomm.__new__(cls, MPI.Cartcomm(comm))
 
     def Sub(self, remain_dims: Any) -> Any:
         """MPI_Cart_sub."""
@@ -391,7 +437,7 @@ class Graphcomm(MPI.Graphcomm, Comm):
 
     def __new__(cls, comm: Any = None) -> Self:
         """A handle; made by :meth:`Comm.Create_graph`."""
-        return MPI.Graphcomm.__new__(cls, comm)
+        return MPI.Intracomm.__new__(cls, MPI.Graphcomm(comm))
 
 
 class Distgraphcomm(MPI.Distgraphcomm, Comm):
@@ -401,7 +447,7 @@ class Distgraphcomm(MPI.Distgraphcomm, Comm):
 
     def __new__(cls, comm: Any = None) -> Self:
         """A handle; made by :meth:`Comm.Create_dist_graph`."""
-        return MPI.Distgraphcomm.__new__(cls, comm)
+        return MPI.Intracomm.__new__(cls, MPI.Distgraphcomm(comm))
 
 
 class Intercomm(MPI.Intercomm):
@@ -465,8 +511,7 @@ def _of(kind: type[Comm], comm: Any) -> Comm:
     The handle is copied as bytes: mpi4py's constructor would ask for the virtual topology, about which Open MPI errs
     where a distributed graph is made of a Cartesian communicator.
     """
-    base: Any = next(base for base in (*_SHAPED, MPI.Intracomm) if issubclass(kind, base))
-    made: Comm = base.__new__(kind)
+    made: Comm = MPI.Intracomm.__new__(kind)
     size = MPI._sizeof(comm)
     MPI.buffer.fromaddress(MPI._addressof(made), size)[:] = MPI.buffer.fromaddress(MPI._addressof(comm), size)
     return made

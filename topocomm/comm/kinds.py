@@ -31,6 +31,8 @@ Kind = tuple[str, int | None, Traits, str | None]
 
 MOST_SIZES = 256
 """Sizes of a collective that are remembered to be the MPI library's."""
+_NO_END = 1 << 62
+"""Bytes that no vector has."""
 
 
 class NativeSizes(dict[int, bool]):
@@ -54,8 +56,17 @@ class NativeSizes(dict[int, bool]):
         self[nbytes] = native
         return native
 
+    def around(self, nbytes: int) -> tuple[int, int] | None:
+        """Return the range of sizes (first, end) that are the MPI library's alike; None if this one is not known so."""
+        at = bisect_right(self.cuts, nbytes * self.factor)
+        if not self.classes.get(at):
+            return None
+        bounds = (0, *self.cuts, _NO_END * self.factor)
+        return -(-bounds[at] // self.factor), -(-bounds[at + 1] // self.factor)
+
 
 ALWAYS = NativeSizes(())
+ALWAYS.classes[0] = True
 """Of a collective that always goes to the MPI library, also where a buffer's bytes are not known."""
 
 

@@ -9,6 +9,7 @@
 ``TOPOCOMM_TUNING``            tuning file: what was measured
 ``TOPOCOMM_TRACE``             ``1``: rank 0 writes every new decision to standard error
 ``TOPOCOMM_CHECK``             ``first`` (default): ranks compare arguments when a call is new; ``always``: every call
+``TOPOCOMM_MEMO``              ``0``: known calls take the way of new ones through Python, too, for tests
 =============================  ====================================================================================
 
 The environment of rank 0 counts, for all ranks; but ``TOPOCOMM_PLACE`` and ``TOPOCOMM_LABELS``, where a process sits,
@@ -30,7 +31,7 @@ from topocomm.topology.live.sources import named_sources
 
 __all__ = ["Settings", "environment", "make_settings"]
 
-_WORDS = ("ENGINE", "TOPOLOGY", "DISCOVER", "PLACE", "LABELS", "MACHINE", "TUNING", "TRACE", "CHECK")
+_WORDS = ("ENGINE", "TOPOLOGY", "DISCOVER", "PLACE", "LABELS", "MACHINE", "TUNING", "TRACE", "CHECK", "MEMO")
 Algorithms = str | Mapping[str, str] | None
 
 
@@ -48,6 +49,7 @@ class Settings:
     tuning_file: str | None = None
     trace: bool = False
     check_always: bool = False
+    memo: bool = True
 
 
 def environment() -> dict[str, str]:
@@ -128,4 +130,5 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
         env.get("TOPOCOMM_TUNING") or None,
         env.get("TOPOCOMM_TRACE", "0") not in ("", "0"),
         check == "always",
+        env.get("TOPOCOMM_MEMO", "1") not in ("", "0"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from mpi4py import MPI
 
@@ -20,6 +20,7 @@ from topocomm.comm.places import Places, Ranks, ranks_in
 from topocomm.comm.private import Private
 from topocomm.comm.programs import Programs
 from topocomm.comm.readers import ForLibraryError, KnownToAllError
+from topocomm.comm.recall import Served
 from topocomm.comm.settings import Settings
 from topocomm.engines import c
 from topocomm.engines.messages import Carrier
@@ -116,13 +117,14 @@ class Runtime:
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
-    def serve(self, reader: Callable[..., Read], *args: Any) -> bool:
-        """Make a call; False if it is left to the MPI library. ``reader`` reads ``args``.
+    def serve(self, reader: Callable[..., Read], *args: Any) -> Served | None:
+        """Make a call; None if it is left to the MPI library. ``reader`` reads ``args``.
 
         Raises what the reader raises, after letting the other ranks know if they make a new call, too.
         """
         if args[-1] is None and reader.__name__ in self._always:  # no algorithm is named
-            return self._serve_fault(reader, *args)
+            self._serve_fault(reader, *args)
+            return None
         try:
             read = reader(self, *args)
         except KnownToAllError:
@@ -131,43 +133,56 @@ class Runtime:
             trouble = e
         else:
             return self._make(read)
-        return self._refuse(trouble, COLLECTIVES[reader.__name__].method)
+        self._refuse(trouble, COLLECTIVES[reader.__name__].method)
+        return None
 
-    def _refuse(self, trouble: Exception, name: str) -> Literal[False]:
-        """Let the other ranks know of a bad argument, and raise; False if the MPI library is to raise."""
+    def _refuse(self, trouble: Exception, name: str) -> None:
+        """Let the other ranks know of a bad argument, and raise, unless the MPI library is to raise."""
         message = ": ".join([f"{name} on rank {self.rank}", *getattr(trouble, "__notes__", ()), str(trouble)])
         if isinstance(trouble, BufferError):
             self.agreement.refuse(message)
         self.agreement.tell(message)
-        if isinstance(trouble, ForLibraryError):
-            return False
-        raise trouble
+        if not isinstance(trouble, ForLibraryError):
+            raise trouble
 
-    def _make(self, read: Read) -> bool:
+    def _make(self, read: Read) -> Served | None:
         sized = None if self.settings.check_always else self.programs.known(read)
         if sized is None:
             decision = self.kinds.decision(read)
             if decision.algorithm == NATIVE:
-                return self._leave(read)
+                self._leave(read)
+                return None
             sized = self.programs.make(read, decision.algorithm, lambda: self.carrier)
         self._run(sized, read)
         if read.result is not None:
             read.result.deliver()
         if read.fault:
             raise BufferError(read.fault)
-        return True
+        return Served(sized, read)
 
     def _run(self, sized: Sized | c.Sized, read: Read) -> None:
         try:
             self.programs.run(self.carrier, sized, read)
-        except MPI.Exception as error:  # of the carrier or an operation: for the handler of this communicator
-            self.comm.Call_errhandler(error.Get_error_code())
+        except MPI.Exception as error:
+            self._call_handler(error)
             raise
 
-    def _leave(self, read: Read) -> Literal[False]:
+    def finish(self, bound: c.Bound, status: int, send: int, recv: int) -> None:
+        """Finish a call that C started with buffers at these addresses and that ended with ``status``."""
+        try:
+            bound.finish(status, send, recv)
+        except MPI.Exception as error:
+            self._call_handler(error)
+            raise
+
+    def _call_handler(self, error: MPI.Exception) -> None:
+        """Give an error of the carrier or of an operation to the handler of this communicator."""
+        self.comm.Call_errhandler(error.Get_error_code())
+
+    def _leave(self, read: Read) -> None:
         """Leave a call to the MPI library; one with a fault is made here, before the fault is said."""
         if not read.fault:
-            return False
+            return
         call = read.call
         if call.collective == "reduce":
             self.comm.Reduce([read.send, call.counts, read.datatype], None, read.op, call.root)
@@ -177,16 +192,16 @@ class Runtime:
             self.comm.Scatter(None, [read.recv, MPI.BYTE], call.root)
         raise BufferError(read.fault)
 
-    def _serve_fault(self, reader: Callable[..., Read], *args: Any) -> Literal[False]:
+    def _serve_fault(self, reader: Callable[..., Read], *args: Any) -> None:
         """Look for a fault in a call that the MPI library makes whatever its arguments."""
         *_, root, _ = args
         if root == self.rank:
-            return False
+            return
         try:
             read = reader(self, *args)
         except Exception:  # the MPI library says so itself
-            return False
-        return self._leave(read)
+            return
+        self._leave(read)
 
     # -- decisions -----------------------------------------------------------------------------------------------
 

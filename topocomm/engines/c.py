@@ -14,8 +14,6 @@ Whoever tests or waits for one run drives all of its communicator. The interpret
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -24,12 +22,14 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes, IntArray
-from topocomm.engines.combiners import combiner, handle
+from topocomm.engines import library
+from topocomm.engines.combiners import combiner
+from topocomm.engines.library import handle
 from topocomm.errors import BufferError, Error, ProgramError
 from topocomm.plan.program import Program
 from topocomm.rma._core import ffi, lib
 
-__all__ = ["LARGEST", "Engine", "Loaded", "Run", "Sized", "why_not"]
+__all__ = ["LARGEST", "Bound", "Engine", "Loaded", "Run", "Sized", "why_not"]
 
 LARGEST = 1 << 30
 """Bytes of the longest message; longer ones are split, on both sides alike."""
@@ -42,15 +42,11 @@ _FUNCTIONS = ("Isend", "Irecv", "Test", "Get_count", "Reduce_local")
 
 @cache
 def _library() -> Any:
-    """Return the addresses of MPI's functions: where mpi4py's own calls go, through tools that were loaded before."""
-    places = [ctypes.CDLL(None), ctypes.CDLL(MPI.__file__, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)]
-    found: dict[str, int] = {}
-    for name in _FUNCTIONS:
-        functions = (getattr(place, f"MPI_{name}", None) for place in places)
-        function = next((f for f in functions if f is not None), None)
-        if function is None:
-            raise Error(f"engine c: the MPI library that mpi4py has loaded shows no MPI_{name}; use another engine")
-        found[name.lower()] = ctypes.cast(function, ctypes.c_void_p).value or 0
+    """Return the facts about the MPI library that C needs. Raises Error if it does not show its functions."""
+    found = {name.lower(): library.address(f"MPI_{name}") for name in _FUNCTIONS}
+    hidden = [name for name in _FUNCTIONS if found[name.lower()] is None]
+    if hidden:
+        raise Error(f"engine c: the MPI library that mpi4py has loaded shows no MPI_{hidden[0]}; use another engine")
     widths = {"request_bytes": MPI._sizeof(MPI.Request), "status_bytes": MPI._sizeof(MPI.Status)}
     return {**found, **widths, "byte": handle(MPI.BYTE)}
 
@@ -197,6 +193,9 @@ class Sized:
             raise BufferError(
                 f"rank {self.engine.rank}: {found}; the program needs {self.send_bytes} and {self.recv_bytes}"
             )
+        return self._idle_handle(op, datatype)
+
+    def _idle_handle(self, op: MPI.Op, datatype: MPI.Datatype) -> _Handle:
         taken = self._idle.pop() if self._idle else _Handle(self)
         if taken.op is not op or taken.datatype is not datatype:
             taken.combine_with(op, datatype)
@@ -227,6 +226,34 @@ class _Handle:
         if lib.tc_run_operation(self.run, choice) != 0:
             raise Error("engine c: the operation of a run under way was to be changed")
         self.op, self.datatype, self.by_caller = op, datatype, choice.by == lib.TC_BY_CALLER
+
+
+class Bound:
+    """A run that C starts by itself, with :attr:`call`, and Python finishes where it does not end at once.
+
+    Whoever has it is the only one to start the run, one call at a time.
+    """
+
+    call = int(ffi.cast("uintptr_t", ffi.addressof(lib, "tc_run_call")))
+    """Address of the function that C calls with :attr:`state`, the addresses of both buffers and seconds."""
+
+    def __init__(self, sized: Sized, op: MPI.Op, datatype: MPI.Datatype) -> None:
+        self._sized, self._taken = sized, sized._idle_handle(op, datatype)
+        self.state = int(ffi.cast("uintptr_t", self._taken.run))
+
+    def finish(self, status: int, send: int, recv: int) -> None:
+        """Wait for a call that C started with buffers at these addresses. Raises what :meth:`Run.wait` raises.
+
+        The run is the sized program's afterwards.
+        """
+        sized = self._sized
+        buffers = (_memory(send, sized.send_bytes), _memory(recv, sized.recv_bytes))
+        sized._started(self._taken, *buffers, status).wait()
+
+
+def _memory(address: int, nbytes: int) -> Bytes:
+    """Return the bytes at an address, which somebody else keeps."""
+    return np.frombuffer(MPI.buffer.fromaddress(address, nbytes), np.uint8) if nbytes else np.empty(0, np.uint8)
 
 
 class Run:

@@ -13,9 +13,10 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
+from topocomm.engines.library import handle
 from topocomm.rma._core import ffi, lib
 
-__all__ = ["combiner", "handle"]
+__all__ = ["combiner"]
 
 _OPERATIONS = ["SUM", "PROD", "MIN", "MAX", "LAND", "LOR", "LXOR", "BAND", "BOR", "BXOR", "MINLOC", "MAXLOC"]
 _SIGNED = [
@@ -49,13 +50,6 @@ _OTHERS = {
 _REAL = (0.0, -0.0, 1.0, -1.5, 3.7, 1e30, -1e-30, 1e-310, np.inf, -np.inf, np.nan)
 
 _choices: dict[tuple[int, int], Any] = {}
-
-
-def handle(obj: MPI.Comm | MPI.Datatype | MPI.Op) -> int:
-    """Return the C handle of an MPI object, narrow ones with their sign extended."""
-    bits = 8 * MPI._sizeof(obj)
-    value = MPI._handleof(obj) % (1 << bits)
-    return value - (1 << bits) if value >> (bits - 1) else value
 
 
 def combiner(op: MPI.Op, datatype: MPI.Datatype) -> Any:

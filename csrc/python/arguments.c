@@ -1,0 +1,293 @@
+/* Reading mpi4py's arguments where they are plain: arrays in one piece, bare or as [array, datatype], MPI.IN_PLACE. */
+#include <string.h>
+
+#include "memo.h"
+
+facts known_facts;
+
+typedef struct signature {
+    bool send, recv, op, root;
+} signature;
+
+static const signature signatures[COLLECTIVES] = {
+    [ALLGATHER] = {.send = true, .recv = true},
+    [ALLTOALL] = {.send = true, .recv = true},
+    [ALLREDUCE] = {.send = true, .recv = true, .op = true},
+    [REDUCE_SCATTER_BLOCK] = {.send = true, .recv = true, .op = true},
+    [BCAST] = {.recv = true, .root = true},
+    [REDUCE] = {.send = true, .recv = true, .op = true, .root = true},
+    [GATHER] = {.send = true, .recv = true, .root = true},
+    [SCATTER] = {.send = true, .recv = true, .root = true},
+    [BARRIER] = {0},
+};
+
+enum place { SEND, RECV, OP, ROOT, PLACES };
+
+intptr_t handle_at(const void *object, size_t at) {
+    if (known_facts.handle_bytes == sizeof(int32_t)) {
+        int32_t narrow;
+        memcpy(&narrow, (const char *)object + at, sizeof narrow);
+        return narrow;
+    }
+    intptr_t wide;
+    memcpy(&wide, (const char *)object + at, sizeof wide);
+    return wide;
+}
+
+/* --- which argument is which ---------------------------------------------------------------------------------- */
+static int place_of(PyObject *keyword, enum collective collective) {
+    static const char *const names[] = {"sendbuf", "recvbuf", "op", "root", "algorithm"};
+    for (int place = 0; place <= PLACES; place++) {
+        const char *name = collective == BCAST && place == RECV ? "buf" : names[place];
+        if (PyUnicode_CompareWithASCIIString(keyword, name) == 0) return place;
+    }
+    return -1;
+}
+
+/* Sort the arguments into their places; false if one is unknown, given twice, or missing. */
+static bool sort_arguments(enum collective collective, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                           PyObject **found) {
+    const signature *s = &signatures[collective];
+    const bool takes[PLACES] = {s->send, s->recv, s->op, s->root};
+    Py_ssize_t given = 0;
+    for (int place = 0; place < PLACES; place++) found[place] = takes[place] && given < nargs ? args[given++] : NULL;
+    if (given != nargs) return false;
+    Py_ssize_t nkeywords = kwnames ? PyTuple_Size(kwnames) : 0;
+    for (Py_ssize_t k = 0; k < nkeywords; k++) {
+        int place = place_of(PyTuple_GetItem(kwnames, k), collective);
+        if (place == PLACES && args[nargs + k] == Py_None) continue; /* no algorithm */
+        if (place < 0 || place == PLACES || !takes[place] || found[place]) return false;
+        found[place] = args[nargs + k];
+    }
+    return (!s->send || found[SEND]) && (!s->recv || found[RECV]);
+}
+
+/* --- one argument --------------------------------------------------------------------------------------------- */
+static datatype of_format(const char *format) {
+    const datatype none = {0, 0};
+    if (format == NULL) return none;
+    const datatype *table = known_facts.by_code;
+    if (format[0] == 'Z') {
+        table = known_facts.by_complex;
+        format++;
+    }
+    unsigned char code = (unsigned char)format[0];
+    return code && code < 128 && format[1] == 0 ? table[code] : none;
+}
+
+static datatype of_handle(intptr_t handle) {
+    for (size_t i = 0; i < known_facts.ntypes; i++)
+        if (known_facts.types[i].handle == handle) return known_facts.types[i];
+    return (datatype){0, 0};
+}
+
+/* Read a buffer into the next view; NULL if it is not plain. Its bytes are whole elements, at least one. */
+static Py_buffer *read_buffer(call *c, PyObject *spec, bool writable, datatype *type) {
+    PyObject *array = spec, *named = NULL;
+    if (Py_TYPE(spec) != known_facts.array) {
+        bool list = PyList_CheckExact(spec);
+        if ((!list && !PyTuple_CheckExact(spec)) || PyObject_Size(spec) != 2) return NULL;
+        array = list ? PyList_GetItem(spec, 0) : PyTuple_GetItem(spec, 0);
+        named = list ? PyList_GetItem(spec, 1) : PyTuple_GetItem(spec, 1);
+        if (Py_TYPE(array) != known_facts.array || Py_TYPE(named) != known_facts.type) return NULL;
+    }
+    Py_buffer *view = &c->views[c->nviews];
+    if (PyObject_GetBuffer(array, view, PyBUF_ANY_CONTIGUOUS | (named ? 0 : PyBUF_FORMAT)) < 0) {
+        PyErr_Clear(); /* the Python path raises it again */
+        return NULL;
+    }
+    c->nviews++;
+    *type = named ? of_handle(handle_at(named, known_facts.type_at)) : of_format(view->format);
+    if (type->bytes == 0 || view->len == 0 || view->len % type->bytes || (writable && view->readonly)) return NULL;
+    return view;
+}
+
+static bool read_root(call *c, const memo *m, PyObject *root) {
+    if (root == NULL) return true; /* 0 */
+    if (!PyLong_CheckExact(root)) return false;
+    int overflow;
+    long value = PyLong_AsLongAndOverflow(root, &overflow);
+    if (overflow || value < 0 || value >= m->size) return false;
+    c->root = (int32_t)value;
+    return true;
+}
+
+static bool read_op(call *c, PyObject *op) {
+    if (op != NULL && Py_TYPE(op) != known_facts.op) return false;
+    c->op = op == NULL ? known_facts.sum : handle_at(op, known_facts.op_at);
+    for (size_t i = 0; i < known_facts.noperations; i++)
+        if (known_facts.operations[i] == c->op) return true;
+    return false;
+}
+
+/* --- the buffers ---------------------------------------------------------------------------------------------- */
+/* Read the buffers that this rank's part in the call has; `blocks` of the smaller one are the larger one. */
+static bool read_buffers(call *c, PyObject *send, PyObject *recv, uint64_t send_blocks, uint64_t recv_blocks) {
+    datatype sent = {0, 0};
+    Py_buffer *to = NULL, *from = NULL;
+    if (recv && (to = read_buffer(c, recv, true, &c->type)) == NULL) return false;
+    c->token = send == known_facts.in_place;
+    if (send && !c->token && (from = read_buffer(c, send, false, &sent)) == NULL) return false;
+    if (from && to == NULL) c->type = sent;
+    if (from && sent.handle != c->type.handle) return false;
+    if (from && to && (uint64_t)from->len * recv_blocks != (uint64_t)to->len * send_blocks) return false;
+    if (c->token && to == NULL) return false;
+    c->recv = to ? to->buf : NULL;
+    c->send = from ? from->buf : NULL;
+    uint64_t most = from ? send_blocks : 1;
+    c->bytes = (uint64_t)(from ? from->len : to->len);
+    return c->bytes % (most * (uint64_t)c->type.bytes) == 0;
+}
+
+/* Set where the input lies: `own` is its place in the receive buffer. */
+static void set_input(call *c, char *own) {
+    c->in_place = c->token || c->send == own;
+    if (c->token) c->send = own;
+}
+
+static bool read_equal(call *c, PyObject *send, PyObject *recv) {
+    if (!read_buffers(c, send, recv, 1, 1)) return false;
+    if (c->recv) set_input(c, c->recv);
+    return true;
+}
+
+static bool read_allgather(call *c, const memo *m, PyObject *send, PyObject *recv) {
+    uint64_t size = (uint64_t)m->size;
+    if (!read_buffers(c, send, recv, 1, size)) return false;
+    c->bytes = (uint64_t)c->views[0].len;
+    if (c->bytes % (size * (uint64_t)c->type.bytes)) return false;
+    set_input(c, c->recv + c->bytes / size * (uint64_t)m->rank);
+    return true;
+}
+
+static bool read_blocks(call *c, const memo *m, PyObject *send, PyObject *recv, bool reduced) {
+    uint64_t size = (uint64_t)m->size;
+    if (!read_buffers(c, send, recv, size, reduced ? 1 : size)) return false;
+    set_input(c, c->recv);
+    return c->bytes % (size * (uint64_t)c->type.bytes) == 0;
+}
+
+static bool read_gather(call *c, const memo *m, PyObject *send, PyObject *recv) {
+    uint64_t size = (uint64_t)m->size;
+    bool root = c->root == m->rank;
+    if (!read_buffers(c, send, root ? recv : NULL, 1, size)) return false;
+    if (!c->token) return true;
+    if (c->bytes % (size * (uint64_t)c->type.bytes)) return false;
+    c->bytes /= size;
+    set_input(c, c->recv + c->bytes * (uint64_t)m->rank);
+    return true;
+}
+
+static bool read_scatter(call *c, const memo *m, PyObject *send, PyObject *recv) {
+    bool root = c->root == m->rank;
+    if (recv == known_facts.in_place || !read_buffers(c, root ? send : NULL, recv, (uint64_t)m->size, 1)) return false;
+    c->bytes = (uint64_t)c->views[0].len;
+    return !c->token;
+}
+
+static bool read_bcast(call *c, PyObject *buf) {
+    if (!read_buffers(c, NULL, buf, 1, 1)) return false;
+    c->send = c->recv;
+    c->in_place = true;
+    return true;
+}
+
+static bool read_by_collective(call *c, const memo *m, PyObject **found) {
+    PyObject *send = found[SEND], *recv = found[RECV];
+    switch (c->collective) {
+    case ALLGATHER: return read_allgather(c, m, send, recv);
+    case ALLTOALL: return read_blocks(c, m, send, recv, false);
+    case REDUCE_SCATTER_BLOCK: return read_blocks(c, m, send, recv, true);
+    case ALLREDUCE: return read_equal(c, send, recv);
+    case REDUCE: return read_equal(c, send, c->root == m->rank ? recv : NULL);
+    case BCAST: return read_bcast(c, recv);
+    case GATHER: return read_gather(c, m, send, recv);
+    case SCATTER: return read_scatter(c, m, send, recv);
+    default: return true;
+    }
+}
+
+bool call_read(call *c, const memo *m, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+    PyObject *found[PLACES];
+    c->token = c->in_place = false;
+    c->root = 0;
+    c->op = 0;
+    c->type = (datatype){0, 0};
+    c->bytes = 0;
+    c->send = c->recv = NULL;
+    c->nviews = 0;
+    if (!sort_arguments(c->collective, args, nargs, kwnames, found)) return false;
+    if (signatures[c->collective].root && !read_root(c, m, found[ROOT])) return false;
+    if (signatures[c->collective].op && !read_op(c, found[OP])) return false;
+    if (read_by_collective(c, m, found)) return true;
+    call_release(c);
+    return false;
+}
+
+void call_release(call *c) {
+    while (c->nviews > 0) PyBuffer_Release(&c->views[--c->nviews]);
+}
+
+/* --- facts ---------------------------------------------------------------------------------------------------- */
+static bool take_handles(PyObject *numbers, intptr_t *out, size_t most, size_t *n) {
+    *n = (size_t)PyTuple_Size(numbers);
+    if (*n > most) {
+        PyErr_Format(PyExc_ValueError, "at most %zu numbers, found %zu", most, *n);
+        return false;
+    }
+    for (size_t i = 0; i < *n; i++) out[i] = (intptr_t)PyLong_AsLongLong(PyTuple_GetItem(numbers, (Py_ssize_t)i));
+    return !PyErr_Occurred();
+}
+
+static bool take_types(PyObject *types) {
+    facts *f = &known_facts;
+    f->ntypes = (size_t)PyTuple_Size(types);
+    if (f->ntypes > MOST_TYPES) {
+        PyErr_Format(PyExc_ValueError, "at most %d datatypes, found %zu", MOST_TYPES, f->ntypes);
+        return false;
+    }
+    for (size_t i = 0; i < f->ntypes; i++) {
+        long long handle, bytes;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(types, (Py_ssize_t)i), "LL", &handle, &bytes)) return false;
+        f->types[i] = (datatype){(intptr_t)handle, bytes};
+    }
+    return true;
+}
+
+static bool take_formats(PyObject *formats) {
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(formats, &at, &key, &value)) {
+        const char *code = PyUnicode_AsUTF8AndSize(key, NULL);
+        long long handle = PyLong_AsLongLong(value);
+        if (code == NULL || PyErr_Occurred()) return false;
+        datatype *table = code[0] == 'Z' ? known_facts.by_complex : known_facts.by_code;
+        table[(unsigned char)code[code[0] == 'Z'] & 127] = of_handle((intptr_t)handle);
+    }
+    return true;
+}
+
+PyObject *facts_take(PyObject *module, PyObject *args) {
+    (void)module;
+    facts *f = &known_facts;
+    PyObject *functions, *types, *formats, *operations;
+    unsigned long long in_place;
+    long long sum;
+    size_t n;
+    intptr_t addresses[COLLECTIVES];
+    if (!PyArg_ParseTuple(args, "(OOOOO)(nnnn)O!KLO!O!O!:know", &f->array, &f->type, &f->op, &f->in_place,
+                          &f->exception, &f->handle_bytes, &f->comm_at, &f->type_at, &f->op_at, &PyTuple_Type,
+                          &functions, &in_place, &sum, &PyTuple_Type, &operations, &PyTuple_Type, &types, &PyDict_Type,
+                          &formats))
+        return NULL;
+    PyObject *held[] = {(PyObject *)f->array, (PyObject *)f->type, (PyObject *)f->op, f->in_place, f->exception};
+    for (int i = 0; i < 5; i++) Py_INCREF(held[i]); /* for as long as the process lives */
+    f->mpi_in_place = (void *)(uintptr_t)in_place;
+    f->sum = (intptr_t)sum;
+    if (!take_handles(operations, f->operations, MOST_OPERATIONS, &f->noperations) || !take_types(types) ||
+        !take_formats(formats) || !take_handles(functions, addresses, COLLECTIVES, &n))
+        return NULL;
+    if (n != COLLECTIVES) return PyErr_Format(PyExc_ValueError, "%d functions, found %zu", COLLECTIVES, n);
+    for (int i = 0; i < COLLECTIVES; i++) f->functions[i] = (uintptr_t)addresses[i];
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,90 @@
+"""Calls that are answered in C: what the recogniser must know about mpi4py, NumPy and MPI, and what it may remember.
+
+The recogniser (csrc/python) lies below :class:`topocomm.Comm`. Calls that the Python path has completed are remembered
+by what the MPI library sees of them: collective, datatype, bytes, operation, root, ``MPI.IN_PLACE``, and whether the
+input lies in the receive buffer. What serves them is the MPI library's own function, for a range of sizes, or a program
+of the engine ``c``. Only plain arguments are recognised: arrays in one piece, bare or as ``[array, datatype]``,
+predefined datatypes and operations. Everything else, and every mistake, takes the Python path.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from mpi4py import MPI
+
+from topocomm.comm._recogniser import know
+from topocomm.comm.buffers import of_code, size_of
+from topocomm.comm.call import Read
+from topocomm.comm.operations import PREDEFINED
+from topocomm.engines import c
+from topocomm.engines.library import address, handle
+from topocomm.engines.walk import Sized
+
+__all__ = ["Native", "Program", "Served", "can_recognise"]
+
+_METHODS = (
+    *("Allgather", "Alltoall", "Allreduce", "Reduce_scatter_block", "Bcast", "Reduce", "Gather", "Scatter", "Barrier"),
+)
+"""In the order of csrc/python/memo.h."""
+_FORMATS = (*"?bBhHiIlLqQfdg", "Zf", "Zd", "Zg")
+
+Native = tuple[int, int]
+"""First number of bytes that the MPI library serves, and the first one that it does not."""
+Program = tuple[int, int, c.Bound, bool]
+"""Addresses of a function in C and of its first argument, what keeps that, and whether the input is in place."""
+
+
+class Served(NamedTuple):
+    """A call that a program has served."""
+
+    sized: Sized | c.Sized
+    read: Read
+
+    def bind(self) -> Program | None:
+        """Return what serves such calls in C; None if only the Python path can."""
+        sized, read = self.sized, self.read
+        copied = not read.recv.flags.writeable or (read.result is not None and read.result.put_back is not None)
+        if copied or not isinstance(sized, c.Sized):
+            return None
+        bound = c.Bound(sized, read.op, read.datatype)
+        return bound.call, bound.state, bound, read.in_place
+
+
+@cache
+def can_recognise() -> bool:
+    """Return True if calls can be recognised here, after giving the recogniser its facts.
+
+    False where the MPI library does not show its functions, or handles have several widths.
+    """
+    functions = [address(f"MPI_{name}") for name in _METHODS]
+    widths = {MPI._sizeof(kind) for kind in (MPI.Comm, MPI.Datatype, MPI.Op)}
+    if None in functions or widths - {4, 8} or len(widths) > 1:
+        return False
+    know(
+        (np.ndarray, MPI.Datatype, MPI.Op, MPI.IN_PLACE, MPI.Exception),
+        (widths.pop(), _place(MPI.COMM_SELF), _place(MPI.BYTE), _place(MPI.SUM)),
+        tuple(at for at in functions if at is not None),
+        int(MPI.IN_PLACE) % (1 << 64),
+        handle(MPI.SUM),
+        tuple(handle(op) for op in PREDEFINED),
+        _types(),
+        {code: handle(found) for code in _FORMATS if (found := of_code(code)) is not None},
+    )
+    return True
+
+
+def _place(obj: MPI.Comm | MPI.Datatype | MPI.Op) -> int:
+    """Return the bytes from the beginning of an object of mpi4py's to its handle."""
+    return int(MPI._addressof(obj)) - id(obj)
+
+
+def _types() -> tuple[tuple[int, int], ...]:
+    """Return the handles and bytes of the predefined datatypes that are their own bytes; those of arrays come first."""
+    of_arrays = [of_code(code) for code in _FORMATS]
+    named = [value for value in vars(MPI).values() if isinstance(value, MPI.Datatype)]
+    found = [datatype for datatype in (*of_arrays, *named) if datatype is not None and datatype]
+    sizes = {handle(datatype): size_of(datatype) for datatype in found}
+    return tuple((number, size) for number, size in sizes.items() if size)
