@@ -10,32 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from types import MappingProxyType
 
-from topocomm.algorithms import (
-    binomial,
-    bruck,
-    circulant,
-    direct,
-    dissemination,
-    k_trees,
-    knomial,
-    leveled,
-    pairwise,
-    pipeline,
-    rabenseifner,
-    recursive_doubling,
-    recursive_halving,
-    reduce_then_scatter,
-    ring,
-    scatter_allgather,
-    scattered,
-    shuffled,
-    two_trees,
-)
 from topocomm.algorithms.entry import Algorithm
 from topocomm.algorithms.options import Options, parse_name
-from topocomm.algorithms.rivals import bine, multilane, pat, recexch, sparbit, swing
 from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.errors import AlgorithmError
 from topocomm.schedule import Schedule
@@ -58,36 +37,37 @@ __all__ = [
 ]
 
 OURS = (
-    recursive_doubling,
-    binomial,
-    knomial,
-    rabenseifner,
-    scatter_allgather,
-    recursive_halving,
-    bruck,
-    circulant,
-    pairwise,
-    scattered,
-    shuffled,
-    pipeline,
-    ring,
-    direct,
-    leveled,
-    k_trees,
-    two_trees,
-    reduce_then_scatter,
-    dissemination,
+    "recursive_doubling",
+    "binomial",
+    "knomial",
+    "rabenseifner",
+    "scatter_allgather",
+    "recursive_halving",
+    "bruck",
+    "circulant",
+    "pairwise",
+    "scattered",
+    "shuffled",
+    "pipeline",
+    "ring",
+    "kport",
+    "direct",
+    "leveled",
+    "k_trees",
+    "two_trees",
+    "reduce_then_scatter",
+    "dissemination",
 )
-"""A file each, in the order in which ``list`` prints their plain forms; textbook forms follow."""
+"""Names of our files, in the order in which ``list`` prints their plain forms; textbook forms follow."""
 RIVALS = (
-    bine,
-    swing,
-    sparbit,
-    pat,
-    recexch,
-    multilane,
+    "bine",
+    "swing",
+    "sparbit",
+    "pat",
+    "recexch",
+    "multilane",
 )
-"""Published rivals, which ``list`` prints after ours."""
+"""Names of the files of published rivals, which ``list`` prints after ours."""
 
 
 def collect(*groups: Iterable[Iterable[Algorithm]]) -> Mapping[str, Mapping[str, Algorithm]]:
@@ -110,8 +90,12 @@ def collect(*groups: Iterable[Iterable[Algorithm]]) -> Mapping[str, Mapping[str,
     return MappingProxyType({collective: MappingProxyType(entries) for collective, entries in table.items()})
 
 
+def _entries(package: str, files: Iterable[str]) -> list[tuple[Algorithm, ...]]:
+    return [import_module(f"{package}.{name}").ENTRIES for name in files]
+
+
 TABLE: Mapping[str, Mapping[str, Algorithm]] = collect(
-    [file.ENTRIES for file in OURS], [file.ENTRIES for file in RIVALS]
+    _entries("topocomm.algorithms", OURS), _entries("topocomm.algorithms.rivals", RIVALS)
 )
 """Collective → name → algorithm."""
 
