@@ -76,18 +76,18 @@ def choose(names: Sequence[str], who: Sequence[Who], answers: Sequence[Answers],
 
 def _nodes(name: str, who: Sequence[Who], answers: Sequence[Answers]) -> list[Node]:
     """The answers of all nodes to one source. Raises TopologyError if one was refused, or if ranks of a node differ."""
-    source = SOURCES[name]
+    said = [answer.get(name, "") for answer in answers]
     nodes: dict[Who, Node] = {}
-    for rank, (host, leader) in enumerate(who):
-        answer = answers[rank].get(name, "")
+    for rank, (node, answer) in enumerate(zip(who, said, strict=True)):
         if answer.startswith(_REFUSED):
             raise TopologyError(f"{answer[1:]} (rank {rank})")
-        new = (host, leader) not in nodes
-        node = nodes.setdefault((host, leader), Node(host, rank, answer))
-        if new and rank != leader and not source.by_process:
-            raise TopologyError(f"nobody answers for {node}, which shares its memory with rank {leader} on another")
-        if source.by_process and node.answer != answer:
-            raise TopologyError(f"{node} and rank {rank} on it disagree: {quoted(node.answer)} and {quoted(answer)}")
+        known = nodes.get(node)
+        if known is None:
+            nodes[node] = Node(node[0], rank, answer)
+            if rank != node[1] and not SOURCES[name].by_process:
+                raise TopologyError(f"nobody answers for {nodes[node]}, which shares its memory with rank {node[1]}")
+        elif known.answer != answer and SOURCES[name].by_process:
+            raise TopologyError(f"{known} and rank {rank} on it disagree: {quoted(known.answer)} and {quoted(answer)}")
     return list(nodes.values())
 
 

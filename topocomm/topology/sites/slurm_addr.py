@@ -124,7 +124,7 @@ def _parted(address: str, pattern: str, own: set[str], source: str, line: int) -
     if not need:
         return [], address
     parts = address.split(".")
-    ends = [name for name in own if address.endswith(f".{name}")]
+    ends = [address[dot + 1 :] for dot, char in enumerate(address) if char == "." and address[dot + 1 :] in own]
     if len(ends) == 1:
         tiers: Sequence[str] = address.removesuffix(f".{ends[0]}").split(".")
         node = ends[0]

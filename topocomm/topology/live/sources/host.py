@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from topocomm.errors import TopologyError
 
@@ -57,8 +57,7 @@ class Host:
             return []
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A node of the job: its name, the lowest rank on it, and its answer; empty if it has none."""
 
     name: str
