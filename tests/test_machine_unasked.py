@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,3 +100,13 @@ def test_a_place_is_said_per_process(cluster: Cluster) -> None:
     levels, labels, lines = found(cluster, [0, 1, 2, 0], {"TOPOCOMM_PLACE": "rack={switch}"})
     assert (inner(levels), [row[0] for row in labels]) == (["rack", "node"], ["s0", "s1", "s0", "s0"])
     assert lines[0] == "place: rack from TOPOCOMM_PLACE"
+
+
+def test_a_machine_file_that_knows_other_levels_keeps_the_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    """It was made for another description, and served jobs without one before."""
+    machine = tmp_path / "machine.json"
+    levels = [{"name": name, "up": 1e9, "down": 1e9, "latency": 1e-6} for name in ("rack", "node")]
+    machine.write_text(json.dumps({"format": "topocomm-machine", "version": 1, "levels": levels, "overhead": 1e-6}))
+    found_levels, _, lines = found(cluster, [2, 0, 3, 1], {}, TOPOCOMM_MACHINE=str(machine))
+    assert inner(found_levels) == ["node"]
+    assert lines[0] == f"not slingshot: the machine {machine} does not describe its level group"

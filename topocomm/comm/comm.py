@@ -104,7 +104,7 @@ class Comm(Recogniser, metaclass=Named):
             origin = before.origin if topology is None else origin
             machine = before.places.machine if machine is None else machine
             tuning = before.places.tuning if tuning is None else tuning
-        speeds = given.machine(plain, machine, settings, found)
+        speeds, found, origin = given.machine(plain, machine, settings, found, origin)
         measured = given.tuning(plain, tuning, settings)
         memory = before.places.memory if before else ModelCache()
         places = Places(found, speeds, measured, memory, settings.engine)
@@ -473,7 +473,7 @@ class Intercomm(MPI.Intercomm):
             if any(settings != everyone[0] for settings in everyone):
                 raise AlgorithmError("the two sides of the intercommunicator are wrapped with different settings")
             found, origin = given.joined(merged, side.origin, side.topology, side.rank, side.settings)
-            machine = given.machine(merged, side.places.machine, side.settings, found)
+            machine, found, origin = given.machine(merged, side.places.machine, side.settings, found, origin)
             tuning = given.tuning(merged, side.places.tuning, side.settings)
         except Error:
             merged.Free()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from mpi4py import MPI
@@ -41,6 +41,8 @@ class Origin:
     """What placed the ranks by their nodes, and so places others, too."""
     lines: tuple[str, ...] = ()
     """What said it, for people, and a line for every source that was left aside."""
+    discovered: bool = False
+    """Nobody gave it: levels that a machine given besides does not know are left out."""
 
 
 def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | None) -> Settings:
@@ -70,7 +72,8 @@ def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tup
     by_node = placement if placement is not None and placement.nodes is not None else None
     if settings.trace and comm.Get_rank() == 0:
         print(*(f"topocomm: topology: {line}" for line in lines), sep="\n", end="\n" if lines else "", file=sys.stderr)
-    return found, Origin(everyone[0][2], by_node, lines)
+    discovered = told is None and settings.topology_file is None
+    return found, Origin(everyone[0][2], by_node, lines, discovered)
 
 
 def _found(
@@ -128,18 +131,36 @@ def _alike(comm: MPI.Intracomm, what: str, told: object) -> None:
         )
 
 
-def machine(comm: MPI.Intracomm, told: MachineLike, settings: Settings, topology: Topology) -> Machine | None:
-    """The machine: as given or as the file says. Collective; raises TopologyError alike on every rank."""
+def machine(
+    comm: MPI.Intracomm, told: MachineLike, settings: Settings, topology: Topology, origin: Origin
+) -> tuple[Machine | None, Topology, Origin]:
+    """The machine: as given or as the file says; and the topology, without what was discovered beyond it.
+
+    Collective; raises TopologyError alike on every rank.
+    """
     _alike(comm, "machines", told)
     if told is None:
         told = settings.machine_file
     if told is None:
-        return None
+        return None, topology, origin
     if not isinstance(told, (Machine, str, os.PathLike)):
         raise TypeError(f"machine must be a Machine or a path, found {type(told).__name__}")
     machine = told if isinstance(told, Machine) else parse_machine(text_of(comm, str(told)), str(told))
+    topology, origin = _within(machine, topology, origin)
     complete(machine, topology).covers(topology)
-    return machine
+    return machine, topology, origin
+
+
+def _within(machine: Machine, topology: Topology, origin: Origin) -> tuple[Topology, Origin]:
+    """Leave out the levels outside the node that were discovered, if the machine does not know them all."""
+    outer = topology.levels[: topology.levels.index("node")] if "node" in topology.levels else ()
+    missing = [level for level in outer if level not in {known.name for known in machine.levels}]
+    if not missing or not origin.discovered:
+        return topology, origin
+    source = origin.lines[0].partition(":")[0] if origin.lines else ""
+    line = f"not {source}: the machine {machine.source} does not describe its level {missing[0]}"
+    inner = Topology(topology.levels[len(outer) :], topology.labels[:, len(outer) :])
+    return inner, replace(origin, lines=(line, *origin.lines[1:]))
 
 
 def tuning(comm: MPI.Intracomm, told: TuningLike, settings: Settings) -> Tuning | None:
