@@ -74,10 +74,11 @@ for _ in range(3):
     names = {"TOPOCOMM_TOPOLOGY": str(tmp_path / "place.json"), "TOPOCOMM_ALLREDUCE": "ring", "TOPOCOMM_TRACE": "1"}
     done = _run(tmp_path, 4, text, names)
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stderr.splitlines() if line.startswith("topocomm: ")]
-    assert len(told) == 1, done.stderr
-    assert "allreduce, 24 bytes: ring" in told[0]
-    assert "TOPOCOMM_ALLREDUCE" in told[0]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("topocomm: ")]
+    assert lines[:2] == [f"topocomm: topology: file {tmp_path / 'place.json'}"] * 2, done.stderr  # one a communicator
+    assert len(lines) == 3, done.stderr
+    assert "allreduce, 24 bytes: ring" in lines[2]
+    assert "TOPOCOMM_ALLREDUCE" in lines[2]
 
 
 def test_a_placement_by_node_and_files_that_do_not_fit(tmp_path: Path) -> None:
