@@ -21,7 +21,7 @@ from mpi4py import MPI
 from bench.record import keep
 from topocomm import Topology
 from topocomm.algorithms import make_schedule
-from topocomm.engines import c, messages
+from topocomm.engines import c, python
 from topocomm.plan.bind import bind
 from topocomm.plan.program import Program
 
@@ -51,10 +51,10 @@ def runner(engine: str, comm: MPI.Intracomm, program: Program, reduces: bool) ->
     if engine == "c":
         sized = c.Engine(comm, ranks=[0] * program.size).load(program).size(counts, itemsize)
         return lambda: sized.run(send, recv, op, datatype)
-    loaded = messages.load(program).size(counts, itemsize)
+    loaded = python.load(program).size(counts, itemsize)
     own = np.empty(loaded.scratch_bytes, np.uint8), np.empty(loaded.own_bytes, np.uint8)
-    carrier = messages.Carrier(comm, [0] * program.size, 0)
-    return lambda: messages.start(carrier, loaded, (send, recv, *own), op, datatype, itemsize).wait()
+    carrier = python.Carrier(comm, [0] * program.size, 0)
+    return lambda: python.start(carrier, loaded, (send, recv, *own), op, datatype, itemsize).wait()
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from topocomm.cli.bench.columns import Result, Row, Table
+from topocomm.cli.bench.columns import Line, Result, Table
 from topocomm.cli.bench.osu import BENCHMARKS, datatype_of, sizes
 
 
@@ -17,14 +17,14 @@ def table(name: str = "allreduce", *contenders: str, **columns: object) -> Table
 
 
 def test_plain_columns_are_10_left_and_20_right() -> None:
-    row = Row(1024, 1000, True, {"native": result(123.456)})
+    row = Line(1024, 1000, True, {"native": result(123.456)})
     assert table().header() == "# Size         Avg Latency(us)"
     assert table().line(row) == "1024                    123.46"
 
 
 def test_full_validation_and_tail_stand_in_osu_order() -> None:
     report = table(full=True, validation=True, percentiles=(50, 90, 99))
-    row = Row(8, 1000, True, {"native": result(7.0)})
+    row = Line(8, 1000, True, {"native": result(7.0)})
     assert report.header() == (
         "# Size         Avg Latency(us)     Min Latency(us)     Max Latency(us)  Iterations          Validation"
         "    P50 Tail Lat(us)    P90 Tail Lat(us)    P99 Tail Lat(us)"
@@ -36,7 +36,7 @@ def test_full_validation_and_tail_stand_in_osu_order() -> None:
 
 
 def test_a_failed_row_says_fail_and_has_no_numbers() -> None:
-    line = table(validation=True, full=True).line(Row(8, 10, False, {"native": None}))
+    line = table(validation=True, full=True).line(Line(8, 10, False, {"native": None}))
     assert line == (
         "8                          n/a                 n/a                 n/a          10                Fail"
     )
@@ -45,7 +45,7 @@ def test_a_failed_row_says_fail_and_has_no_numbers() -> None:
 def test_barrier_has_no_size() -> None:
     report = table("barrier")
     assert report.header() == "# Avg Latency(us)"
-    assert report.line(Row(0, 10, True, {"native": result(3.14159)})) == "             3.14"
+    assert report.line(Line(0, 10, True, {"native": result(3.14159)})) == "             3.14"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_compared_algorithms_stand_to_the_right_with_their_ratio_to_native() -> 
         "# Size         Avg Latency(us)          native(us)         ring/native"
         "  textbook_recursive_doubling(us)  textbook_recursive_doubling/native           bruck(us)        bruck/native"
     )
-    assert report.line(Row(4, 10, True, results)) == (
+    assert report.line(Line(4, 10, True, results)) == (
         "4                        30.00               20.00                1.50"
         "                            10.00                                0.50                 n/a                 n/a"
     )
@@ -85,7 +85,7 @@ def test_compared_algorithms_stand_to_the_right_with_their_ratio_to_native() -> 
 def test_without_native_ratios_are_to_the_first_column() -> None:
     report = table("allreduce", "ring", "bruck")
     assert report.header().split()[-2:] == ["bruck(us)", "bruck/ring"]
-    assert report.line(Row(4, 1, True, {"ring": result(10.0), "bruck": result(5.0)})).split()[-1] == "0.50"
+    assert report.line(Line(4, 1, True, {"ring": result(10.0), "bruck": result(5.0)})).split()[-1] == "0.50"
 
 
 def test_sizes_double_and_skip_what_holds_no_element() -> None:

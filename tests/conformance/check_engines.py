@@ -9,24 +9,24 @@ from harness import check, topologies
 from mpi4py import MPI
 
 from topocomm.algorithms import TABLE, make_schedule
-from topocomm.engines import messages
+from topocomm.engines import python
 from topocomm.plan.bind import bind
 from topocomm.plan.check import check as check_program
 from topocomm.plan.program import Program
 from topocomm.schedule.blocks import block_cuts
 
 
-def start(world: MPI.Intracomm, algorithm: str, values: Any, tag: int) -> tuple[messages.Run, Any]:
+def start(world: MPI.Intracomm, algorithm: str, values: Any, tag: int) -> tuple[python.Run, Any]:
     """Start an allreduce; the run and where its result will be."""
     schedule = make_schedule("allreduce", algorithm, topologies(world.size)["cyclic"])
     program = Program.from_bytes(bytes(bind(schedule, world.rank)))
     check_program(program)
-    sized = messages.load(program).size(np.diff(block_cuts(len(values), schedule.nslots)), 8)
+    sized = python.load(program).size(np.diff(block_cuts(len(values), schedule.nslots)), 8)
     result = np.zeros(len(values))
     own = np.empty(sized.own_bytes, np.uint8), np.empty(sized.scratch_bytes, np.uint8)
     regions = values.view(np.uint8), result.view(np.uint8), own[1], own[0]
-    carrier = messages.Carrier(world, range(world.size), tag)
-    return messages.start(carrier, sized, regions, MPI.SUM, MPI.DOUBLE, 8), result
+    carrier = python.Carrier(world, range(world.size), tag)
+    return python.start(carrier, sized, regions, MPI.SUM, MPI.DOUBLE, 8), result
 
 
 @check(2)

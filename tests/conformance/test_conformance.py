@@ -194,13 +194,13 @@ def test_messages_beyond_32_bits_go_in_pieces() -> None:
     """No memory is touched: pieces stay within the reach of MPI's int, and add up."""
     text = """
 import numpy as np
-from topocomm.engines import messages
+from topocomm.engines import python
 for nbytes in (0, 1, 2**30, 2**30 + 1, 2**31 + 5, 2**35):
     data = np.broadcast_to(np.zeros(1, np.uint8), nbytes)
     sizes = [len(piece) for piece in messages._pieces(data)]
     assert sum(sizes) == nbytes
-    assert len(sizes) == max(1, -(-nbytes // messages.LARGEST))
-    assert max(sizes) <= messages.LARGEST <= 2**31 - 1
+    assert len(sizes) == max(1, -(-nbytes // python.LARGEST))
+    assert max(sizes) <= python.LARGEST <= 2**31 - 1
 print("done")
 """
     done = launch(1, ["-c", text])

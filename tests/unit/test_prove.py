@@ -13,7 +13,7 @@ from topocomm import Topology
 from topocomm.algorithms import make_schedule
 from topocomm.errors import ProgramError
 from topocomm.plan.bind import bind
-from topocomm.plan.execution import Job
+from topocomm.plan.execution import Group
 from topocomm.plan.orders import explore, sample
 from topocomm.plan.program import BEFORE, RECV_ROLE, SCRATCH_ROLE, SEND_ROLE, Program
 from topocomm.plan.prove import prove
@@ -292,10 +292,10 @@ def outcomes(job):
 
 def test_orders_show_a_race_without_the_discipline():
     schedule = meaning("allgather")
-    job = Job(racing(late=False), schedule)
+    job = Group(racing(late=False), schedule)
     assert explore(job, outcomes(job), 100)[1]
     sample(job, outcomes(job), 20, seed=1)
-    job = Job(racing(late=True), schedule)
+    job = Group(racing(late=True), schedule)
     with pytest.raises(ProgramError, match=r"rank 1: output 0 is .*: it depends on the order of arrival"):
         explore(job, outcomes(job), 100)
     with pytest.raises(ProgramError, match="depends on the order of arrival"):
@@ -307,7 +307,7 @@ def test_orders_show_a_race_without_the_discipline():
 def test_orders_show_what_is_combined_before_it_is_there():
     first = Writer(0, 3, ([0], [0], []), 1).recv(1, 0, recv(0)).land(2, 0, recv(0)).arrived(2, 0).reduce(2, 0, recv(0))
     others = [Writer(r, 3, ([0], [], []), 1).send(0, 0, send(0)).end() for r in (1, 2)]
-    job = Job([first.end(), *others], meaning("reduce", 3, nslots=1))
+    job = Group([first.end(), *others], meaning("reduce", 3, nslots=1))
     with pytest.raises(ProgramError, match=r"step 3 \(reduce .*\): combines what nothing has been written to"):
         explore(job, [Outcome(1, job.expressions.leaves(r, 0), 1) for r in range(3)], 100)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from topocomm import Topology, TopologyError
 from topocomm.topology import dumps_nodes, dumps_placement, parse_placement, read_site
-from topocomm.topology.sites import FORMATS, Options, hostlist, mpich, parse_site
+from topocomm.topology.sites import FORMATS, SiteOptions, hostlist, mpich, parse_site
 
 HOST_STYLES = ("n{}", "cn-{:03d}", "r{}.site.org", "{:02d}x", "n{}-ib0")
 SWITCH_STYLES = ("s{}", "leaf-{:02d}", "ib/{}", "s.{}", "s.{}.1")
@@ -179,7 +179,7 @@ def test_trees(rng):
     machine = Machine(rng)
     compare(parse_site("\n".join(conf(machine)), "f"), machine)
     compare(parse_site(shown(machine), "f"), machine)
-    compare(parse_site(yaml(machine), "f", None, Options(name="chosen")), machine)
+    compare(parse_site(yaml(machine), "f", None, SiteOptions(name="chosen")), machine)
 
 
 @settings(max_examples=20, deadline=None)
@@ -277,7 +277,7 @@ def test_placements_and_tables(rng):
     named = [f"{'-'.join(row)}n{n}" for n, row in rows.items()]
     pattern = "-".join(f"(?P<{level}>[0-9])" for level in levels) + "n[0-9]+"
     text = "\n".join(f"{host}{rng.choice(('', ':4', ' slots=2'))}" for host in named)
-    assert parse_site(text, "f", None, Options(pattern=pattern)).topology(named) == topology
+    assert parse_site(text, "f", None, SiteOptions(pattern=pattern)).topology(named) == topology
 
 
 @MANY

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from topocomm import Topology, TopologyError
 from topocomm.topology import read_site
-from topocomm.topology.sites import FORMATS, Options, mpich, names, parse_site, slurm_addr, tables
+from topocomm.topology.sites import FORMATS, SiteOptions, mpich, names, parse_site, slurm_addr, tables
 
 TREE = """# fat tree
 SwitchName=s0 Nodes=tux[0-1] LinkSpeed=900
@@ -162,7 +162,7 @@ def test_xnames():
 
 
 def test_pattern():
-    options = Options(pattern=r"r(?P<rack>\d+)n(?P<node>\d+)")
+    options = SiteOptions(pattern=r"r(?P<rack>\d+)n(?P<node>\d+)")
     placement = parse_site("r1n[1-2] r2n1\n", "f", None, options)
     assert (placement.levels, placement.nodes) == (("rack",), {"r1n1": ("1",), "r1n2": ("1",), "r2n1": ("2",)})
     for pattern, reason in [("(", "not a regular"), ("r.*", "no named group"), (r"(?P<a>x)?.*", "does not match")]:
@@ -173,7 +173,7 @@ def test_pattern():
 
 
 def test_tables():
-    placement = parse_site(NODES, "f", None, Options(host="lrdn{:04d}"))
+    placement = parse_site(NODES, "f", None, SiteOptions(host="lrdn{:04d}"))
     assert (placement.levels, placement.nodes["lrdn0002"]) == (("group", "rack", "switch"), ("1", "1", "101"))
     placement = parse_site(RANGES, "f")
     assert len(placement.nodes) == 6
@@ -182,7 +182,7 @@ def test_tables():
     assert jobs == [tables.Job("17", (1, 3, 4))]
     for form in ("nid", "{:d", "{x}", "{:.99999999999}", "{0.real}{}"):
         with pytest.raises(TopologyError, match="host format"):
-            parse_site(NODES, "f", None, Options(host=form))
+            parse_site(NODES, "f", None, SiteOptions(host=form))
 
 
 def test_hwloc():

@@ -10,7 +10,7 @@ from test_sites_slurm import DOTTED, PATTERN, SHOWN, SHOWN_BLOCKS, YAML
 
 from topocomm import Topology, TopologyError
 from topocomm.topology import dumps_nodes, parse_placement
-from topocomm.topology.sites import FORMATS, Options, names, parse_site, tables
+from topocomm.topology.sites import FORMATS, SiteOptions, names, parse_site, tables
 
 PIECES = ["\n", "\t", " ", "=", "'", "\\\n", "\ufeff", "Include x", "slots=2",
           ",", "[", "]", "-", "0", "9" * 12, "<", ">", '"', "#", "\\", "x", "Nodes=", ":", ".",
@@ -33,7 +33,7 @@ def damaged(draw):
 
 
 def check(text, format):
-    options = Options(pattern=r"(?P<rack>\w)(?P<x>.).*" if format == "pattern" else None)
+    options = SiteOptions(pattern=r"(?P<rack>\w)(?P<x>.).*" if format == "pattern" else None)
     refused = ""
     try:
         placement = parse_site(text, "file", format, options)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from topocomm import TopologyError
 from topocomm.cli import main
 from topocomm.cli.arguments import hosts_of
-from topocomm.topology.sites import Options, parse_site
+from topocomm.topology.sites import SiteOptions, parse_site
 from topocomm.topology.sites.hosts import names_of, parse_hosts
 
 FAT = "SwitchName=l1 Nodes=n[1-2]\nSwitchName=l2 Nodes=n[3-4]\n"
@@ -145,5 +145,5 @@ def test_xnames_refused(text, reason):
     ["r1n1 slots=4\nr2n1 slots=4\n", "r1n1:4\nr2n1:2", "10.0.0.1 r1n1 a\n10.0.0.2 r2n1 b", "r[1-2]n1", "r1n1, r2n1"],
 )
 def test_host_files_and_a_pattern(text):
-    placement = parse_site(text, "f", None, Options(pattern=r"r(?P<rack>\d+)n\d+"))
+    placement = parse_site(text, "f", None, SiteOptions(pattern=r"r(?P<rack>\d+)n\d+"))
     assert placement.nodes == {"r1n1": ("1",), "r2n1": ("2",)}

@@ -4,7 +4,7 @@ import pytest
 
 from topocomm import Topology, TopologyError
 from topocomm.topology import read_site
-from topocomm.topology.sites import Options, parse_site, slurm_addr
+from topocomm.topology.sites import SiteOptions, parse_site, slurm_addr
 
 SHOWN = """SwitchName=l1 Level=0 LinkSpeed=1 Nodes=n[1-2]
 SwitchName=l2 Level=0 LinkSpeed=1 Nodes=n[3-4]
@@ -26,7 +26,7 @@ DOTTED = "SLURM_TOPOLOGY_ADDR=sw.3.1.sw.2.1.sw.1.{}.{}\n"
 
 
 def nodes(text, **options):
-    return parse_site(text, "f", None, Options(**options)).nodes
+    return parse_site(text, "f", None, SiteOptions(**options)).nodes
 
 
 # -- lines -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The choice by the model: what every candidate would take on the machine, the MPI library at its best among them.
 
-A candidate's time is that of :func:`topocomm.model.schedule_time` for its schedule, with what the interpreter adds to
+A candidate's time is that of :func:`topocomm.model.schedule_time` for its schedule, with what the engine adds to
 every call and message (:mod:`topocomm.engines.costs`); the C code of an MPI library adds none.
 What the MPI library would take nobody can know without measuring; it is credited with the fastest of the algorithms
 that MPI libraries have (:data:`LIBRARY`), run in C in the order of ranks. So a modelled gain is at least what the

@@ -7,7 +7,7 @@ The automatic rule, in this order:
    library and size (:mod:`topocomm.choose.measured`).
 2. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
    knows shared memory best, and there is no distance to save.
-3. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the interpreter adds
+3. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the engine adds
    more between two rounds than near peers save.
 4. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
    library at its best among them (:mod:`topocomm.choose.modelled`).
@@ -91,7 +91,7 @@ class Decision:
         fastest = self.figures.fastest
         if fastest.algorithm != self.algorithm:
             mine = next((c for c in self.figures.candidates if c.algorithm == self.algorithm), None)
-            why = f"shortest time without the interpreter, {fastest.seconds * 1e6:.1f} us"
+            why = f"shortest time without what the engine adds, {fastest.seconds * 1e6:.1f} us"
             if mine and fastest.seconds:
                 why += f"; {self.algorithm} takes {mine.seconds / fastest.seconds:.2f} times as long"
             choice["model"] = {"algorithm": fastest.algorithm, "why": why}

@@ -12,7 +12,7 @@ from mpi4py import MPI
 
 from topocomm import objects
 from topocomm.arrays import IntArray
-from topocomm.engines.messages import Carrier
+from topocomm.engines.python import Carrier
 from topocomm.errors import BufferError, Error
 from topocomm.topology.live.meeting import quiet_barrier
 

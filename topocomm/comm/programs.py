@@ -14,7 +14,7 @@ from topocomm.comm.buffers import EMPTY
 from topocomm.comm.call import Call, Read
 from topocomm.comm.private import TAGS
 from topocomm.comm.recent import Recent
-from topocomm.engines import c, messages
+from topocomm.engines import c, python
 from topocomm.engines.walk import Loaded, Sized
 from topocomm.plan.bind import bind
 from topocomm.plan.program import Program
@@ -104,7 +104,7 @@ class Programs:
         """Return the program of a call seen before with its sizes, if it is still there."""
         return self._sized.get((read.call, read.in_place))
 
-    def make(self, read: Read, algorithm: str, carrier: Callable[[], messages.Carrier]) -> Sized | c.Sized:
+    def make(self, read: Read, algorithm: str, carrier: Callable[[], python.Carrier]) -> Sized | c.Sized:
         """Return the program of a call by ``algorithm``, with the sizes of the call."""
         call, key = read.call, (_key(read.call, algorithm), read.in_place)
         loaded = self._loaded.get(key)
@@ -114,15 +114,15 @@ class Programs:
         counts = _block_counts(call, loaded.program.nslots)
         return self._sized.put((call, read.in_place), loaded.size(counts, call.itemsize))
 
-    def _load(self, program: Program, carrier: Callable[[], messages.Carrier]) -> Loaded | c.Loaded:
+    def _load(self, program: Program, carrier: Callable[[], python.Carrier]) -> Loaded | c.Loaded:
         if self._name == "python":
-            return messages.load(program)
+            return python.load(program)
         if self._engine is None:
             to = carrier()
             self._engine = c.Engine(to.comm, ranks=to.ranks, first_tag=to.tag + _FIRST_TAG, tags=TAGS - _FIRST_TAG)
         return self._engine.load(program)
 
-    def run(self, carrier: messages.Carrier, sized: Sized | c.Sized, read: Read) -> None:
+    def run(self, carrier: python.Carrier, sized: Sized | c.Sized, read: Read) -> None:
         """Run a program on the memory of a call."""
         send, recv = read.send, read.recv
         if not recv.flags.writeable:  # of a broadcast's root, whose own blocks a schedule may write once more
@@ -134,7 +134,7 @@ class Programs:
         scratch = _scratch.take(end)
         try:
             regions = send, recv, scratch[:cut], scratch[cut:end]
-            messages.start(carrier, sized, regions, read.op, read.datatype, read.call.itemsize).wait()
+            python.start(carrier, sized, regions, read.op, read.datatype, read.call.itemsize).wait()
         finally:
             _scratch.give_back(scratch)
 

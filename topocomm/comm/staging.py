@@ -15,7 +15,7 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
-from topocomm.engines.messages import Carrier
+from topocomm.engines.python import Carrier
 
 __all__ = ["Caller", "error_of", "fill", "take"]
 

@@ -23,7 +23,7 @@ from topocomm.comm.readers import ForLibraryError, KnownToAllError
 from topocomm.comm.recall import Served
 from topocomm.comm.settings import Settings
 from topocomm.engines import c
-from topocomm.engines.messages import Carrier
+from topocomm.engines.python import Carrier
 from topocomm.engines.walk import Sized
 from topocomm.errors import AlgorithmError, BufferError
 from topocomm.topology import Topology

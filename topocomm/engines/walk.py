@@ -1,4 +1,4 @@
-"""Walk a program in Python, over a small port that moves bytes: the one interpreter behind several engines.
+"""Walk a program in Python, over a small port that moves bytes: the one interpreter behind two engines.
 
 A port sends and receives; what it is made of (messages of an MPI library, queues in one process) the walker does not
 know.

@@ -26,7 +26,7 @@ from topocomm.plan.program import (
     Program,
 )
 
-__all__ = ["Cells", "Memory", "Operation", "as_indices", "overlap"]
+__all__ = ["Cells", "Numbering", "Operation", "as_indices", "overlap"]
 
 Cells: TypeAlias = slice | IntArray
 """Cells of an operand, in order: what indexes an array of one entry a cell."""
@@ -63,7 +63,7 @@ class Operation:
     turn: int
 
 
-class Memory:
+class Numbering:
     """The cells of one rank's program."""
 
     def __init__(self, program: Program) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from topocomm.arrays import IntArray
-from topocomm.plan.cells import Cells, Memory, Operation, as_indices, overlap
+from topocomm.plan.cells import Cells, Numbering, Operation, as_indices, overlap
 from topocomm.plan.program import COPY, FENCE, LAND, RECV, REDUCE, SEND, SENT
 
 __all__ = ["Discipline"]
@@ -27,7 +27,7 @@ _HOLDS, _NOTHING, _POSTED = 0, 1, 2
 class Discipline:
     """Follows one program step by step, and says what breaks the discipline."""
 
-    def __init__(self, memory: Memory, classes: IntArray) -> None:
+    def __init__(self, memory: Numbering, classes: IntArray) -> None:
         """Begin: only the input holds something. ``classes``: for each cell the number of its size."""
         self.memory, self.classes = memory, classes
         self.uniform = not len(classes) or bool((classes == classes[0]).all())

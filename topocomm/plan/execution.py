@@ -11,19 +11,19 @@ import numpy as np
 from topocomm.arrays import IntArray
 from topocomm.collectives import find_collective
 from topocomm.errors import ProgramError, ScheduleError
-from topocomm.plan.cells import Memory, Operation
+from topocomm.plan.cells import Numbering, Operation
 from topocomm.plan.discipline import Discipline
 from topocomm.plan.program import BEFORE, COPY, FENCE, LAND, RECV, REDUCE, SEND, SENT, WAIT, Program
 from topocomm.schedule.proving import NOTHING, Expressions, Outcome
 from topocomm.schedule.rounds import Schedule
 
-__all__ = ["Execution", "Job", "Message", "run_at_once"]
+__all__ = ["Execution", "Group", "Message", "run_at_once"]
 
 Message: TypeAlias = tuple[int, int, int]
 """Sender, receiver and number."""
 
 
-class Job:
+class Group:
     """All ranks' programs, and what they are to compute. Not changed by running it."""
 
     def __init__(self, programs: Sequence[Program], schedule: Schedule) -> None:
@@ -33,7 +33,7 @@ class Job:
             (r, schedule.size, schedule.pieces) for r in range(schedule.size)
         ]:
             raise ProgramError(f"{self.name}: the programs are not those of ranks 0 to {schedule.size - 1}, in order")
-        self.memories = [Memory(p) for p in programs]
+        self.memories = [Numbering(p) for p in programs]
         inputs = max(1, *(len(p.layout[0]) for p in programs))
         self.expressions = Expressions(schedule.size, inputs)
         self.classes = [self._classes(memory, inputs) for memory in self.memories]
@@ -51,7 +51,7 @@ class Job:
             at = f", step {op.row}{again} ({self.programs[rank].line(op.row)})"
         return ProgramError(f"{self.name}: rank {rank}{at}: {text}")
 
-    def _classes(self, memory: Memory, inputs: int) -> IntArray:
+    def _classes(self, memory: Numbering, inputs: int) -> IntArray:
         """Return for every cell the number of its size: that of its block in a table, or of its piece of a block."""
         program, collective = memory.program, find_collective(self.schedule.collective)
         piece = np.arange(program.nslots, dtype=np.int64) % program.pieces
@@ -80,7 +80,7 @@ class Job:
             raise self.fail(program.rank, f"scratch[{np.argmin(scratch)}] has no size")
 
 
-class Steps(Protocol):
+class Operations(Protocol):
     """The operations of a program, by number; beyond the end there is none."""
 
     def __getitem__(self, number: int, /) -> Operation | None: ...
@@ -89,13 +89,13 @@ class Steps(Protocol):
 class Execution:
     """Where every rank is, what its memory holds, and which messages are under way."""
 
-    def __init__(self, job: Job, steps: Sequence[Steps]) -> None:
-        self.job, self.steps = job, steps
-        size = len(job.programs)
+    def __init__(self, group: Group, steps: Sequence[Operations]) -> None:
+        self.group, self.steps = group, steps
+        size = len(group.programs)
         self.at = [0] * size
-        self.values = [np.full(memory.cells, NOTHING, np.int64) for memory in job.memories]
-        for rank, memory in enumerate(job.memories):
-            self.values[rank][memory.inputs] = job.expressions.leaves(rank, len(job.programs[rank].layout[0]))
+        self.values = [np.full(memory.cells, NOTHING, np.int64) for memory in group.memories]
+        for rank, memory in enumerate(group.memories):
+            self.values[rank][memory.inputs] = group.expressions.leaves(rank, len(group.programs[rank].layout[0]))
         self.sent: dict[Message, tuple[Operation, int]] = {}
         self.posted: dict[Message, Operation] = {}
         self.arrived: set[Message] = set()
@@ -140,16 +140,16 @@ class Execution:
     def _landing(self, rank: int, op: Operation) -> IntArray:
         content = self.landings.pop((op.peer, rank, op.message), None)
         if content is None:
-            raise self.job.fail(rank, "nothing has landed", op)
+            raise self.group.fail(rank, "nothing has landed", op)
         return content
 
     def _reduce(self, rank: int, op: Operation) -> None:
         content, held = self._landing(rank, op), self.values[rank][op.cells]
         left, right = (content, held) if op.flags & BEFORE else (held, content)
         try:
-            self.values[rank][op.cells] = self.job.expressions.combine(left, right)
+            self.values[rank][op.cells] = self.group.expressions.combine(left, right)
         except ScheduleError as e:
-            raise self.job.fail(rank, str(e), op) from None
+            raise self.group.fail(rank, str(e), op) from None
 
     def _hear(self, rank: int, op: Operation) -> None:
         """After a wait a rank knows of whose arrival the sender knew when it sent."""
@@ -176,18 +176,18 @@ class Execution:
 
     def _check_match(self, message: Message, sent: Operation, posted: Operation) -> None:
         sender, receiver, _ = message
-        a, b = self.job.classes[sender][sent.cells], self.job.classes[receiver][posted.cells]
+        a, b = self.group.classes[sender][sent.cells], self.group.classes[receiver][posted.cells]
         if len(a) != len(b):
-            raise self.job.fail(receiver, f"rank {sender} sends {len(a)} blocks in its step {sent.row}", posted)
+            raise self.group.fail(receiver, f"rank {sender} sends {len(a)} blocks in its step {sent.row}", posted)
         if a.tobytes() != b.tobytes():
-            raise self.job.fail(receiver, f"rank {sender} sends blocks of other sizes in its step {sent.row}", posted)
+            raise self.group.fail(receiver, f"rank {sender} sends blocks of other sizes in its step {sent.row}", posted)
 
     def stuck(self) -> ProgramError | None:
         """Return the error of the first rank that has not ended; call it when nothing can happen any more."""
         for rank in range(len(self.at)):
             op = self.current(rank)
             if op is not None:
-                return self.job.fail(rank, f"waits for ever: {self._missing(rank, op)}", op)
+                return self.group.fail(rank, f"waits for ever: {self._missing(rank, op)}", op)
         return None
 
     def _missing(self, rank: int, op: Operation) -> str:
@@ -198,12 +198,12 @@ class Execution:
         sender, receiver, number = message
         peer, verb = (sender, "sent") if rank == receiver else (receiver, "expected")
         other = self.current(peer)
-        at = "has ended" if other is None else f"is at step {other.row} ({self.job.programs[peer].line(other.row)})"
+        at = "has ended" if other is None else f"is at step {other.row} ({self.group.programs[peer].line(other.row)})"
         return f"message {number} is not {verb} by rank {peer}, which {at}"
 
     def outcome(self, rank: int) -> Outcome:
         """Return what a rank has in the end."""
-        memory = self.job.memories[rank]
+        memory = self.group.memories[rank]
         return Outcome(len(memory.program.layout[0]), self.values[rank][memory.outputs], self.heard[rank])
 
 
@@ -225,20 +225,20 @@ class _Once:
         return self.operation
 
 
-def run_at_once(job: Job) -> Execution:
+def run_at_once(group: Group) -> Execution:
     """Run all programs; every message arrives as soon as it can, and every step is held to the discipline.
 
     Raises ProgramError for the first fault.
     """
-    execution = Execution(job, [_Once(memory.operations()) for memory in job.memories])
-    disciplines = [Discipline(memory, classes) for memory, classes in zip(job.memories, job.classes, strict=True)]
-    ready = deque(range(len(job.programs)))
+    execution = Execution(group, [_Once(memory.operations()) for memory in group.memories])
+    disciplines = [Discipline(memory, classes) for memory, classes in zip(group.memories, group.classes, strict=True)]
+    ready = deque(range(len(group.programs)))
     while ready:
         rank = ready.popleft()
         while (op := execution.current(rank)) is not None and execution.can_run(rank, op):
             problem = disciplines[rank].apply(op)
             if problem:
-                raise job.fail(rank, problem, op)
+                raise group.fail(rank, problem, op)
             message = execution.step(rank, op)
             if message is not None:
                 execution.deliver(message)

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from topocomm.plan.cells import Operation
-from topocomm.plan.execution import Execution, Job, Message
+from topocomm.plan.execution import Execution, Group, Message
 from topocomm.plan.program import COPY, REDUCE
 from topocomm.schedule.proving import NOTHING, Outcome
 
@@ -30,9 +30,9 @@ Event: TypeAlias = Message | int
 class _Order(Execution):
     """An execution in which somebody else says what happens next."""
 
-    def __init__(self, job: Job) -> None:
-        steps: Sequence[Sequence[Operation | None]] = [[*memory.operations(), None] for memory in job.memories]
-        super().__init__(job, steps)
+    def __init__(self, group: Group) -> None:
+        steps: Sequence[Sequence[Operation | None]] = [[*memory.operations(), None] for memory in group.memories]
+        super().__init__(group, steps)
         self.deliverable: dict[Message, None] = {}
         self.due: dict[int, None] = {}  # ranks whose next step reads or writes memory
         self._settle(range(len(self.at)))
@@ -77,7 +77,7 @@ class _Order(Execution):
         if op.code == REDUCE:
             landing = self.landings.get((op.peer, rank, op.message))
             if (self.values[rank][op.cells] == NOTHING).any() or (landing is not None and (landing == NOTHING).any()):
-                raise self.job.fail(rank, "combines what nothing has been written to", op)
+                raise self.group.fail(rank, "combines what nothing has been written to", op)
         message = self.step(rank, op)
         if message is not None:
             self.deliverable[message] = None
@@ -91,18 +91,18 @@ class _Order(Execution):
             found = self.outcome(rank).found
             wrong = np.flatnonzero(found != outcome.found)
             if len(wrong):
-                name, i = self.job.expressions.name, wrong[0]
+                name, i = self.group.expressions.name, wrong[0]
                 text = f"output {i} is {name(found[i])} or {name(outcome.found[i])}: it depends on the order of arrival"
-                raise self.job.fail(rank, text)
+                raise self.group.fail(rank, text)
 
 
-def explore(job: Job, outcomes: Sequence[Outcome], limit: int) -> tuple[int, bool]:
+def explore(group: Group, outcomes: Sequence[Outcome], limit: int) -> tuple[int, bool]:
     """Run all orders of arrival; return how many states they have, and whether these were all.
 
     It gives up after ``limit`` states. Raises ProgramError if an order does not end with ``outcomes``.
     """
     seen: set[tuple[object, ...]] = set()
-    stack = [_Order(job)]
+    stack = [_Order(group)]
     while stack:
         order = stack.pop()
         state = order.state()
@@ -124,14 +124,14 @@ def explore(job: Job, outcomes: Sequence[Outcome], limit: int) -> tuple[int, boo
     return len(seen), True
 
 
-def sample(job: Job, outcomes: Sequence[Outcome], samples: int, seed: int) -> None:
+def sample(group: Group, outcomes: Sequence[Outcome], samples: int, seed: int) -> None:
     """Run ``samples`` random orders of arrival: most of them early, late, or the last sent first.
 
     Raises ProgramError if one does not end with ``outcomes``.
     """
     rng = random.Random(seed)
     for _ in range(samples):
-        order, late, last_first = _Order(job), rng.random(), rng.random() < 0.5
+        order, late, last_first = _Order(group), rng.random(), rng.random() < 0.5
         while order.due or order.deliverable:
             if order.due and (not order.deliverable or rng.random() < late):
                 order.do(rng.choice(list(order.due)))

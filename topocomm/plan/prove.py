@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from topocomm.plan.check import check
-from topocomm.plan.execution import Job, run_at_once
+from topocomm.plan.execution import Group, run_at_once
 from topocomm.plan.orders import explore, sample
 from topocomm.plan.program import Program
 from topocomm.schedule.proving import check_results
@@ -76,12 +76,12 @@ def prove(
     """
     for program in programs:
         check(program)
-    job = Job(programs, schedule)
-    execution = run_at_once(job)
+    group = Group(programs, schedule)
+    execution = run_at_once(group)
     outcomes = [execution.outcome(rank) for rank in range(len(programs))]
-    check_results(schedule, job.expressions, outcomes, job.fail)
-    explored, every = explore(job, outcomes, states) if states else (0, False)
+    check_results(schedule, group.expressions, outcomes, group.fail)
+    explored, every = explore(group, outcomes, states) if states else (0, False)
     if not every:
-        sample(job, outcomes, samples, seed)
+        sample(group, outcomes, samples, seed)
     counts = sum(execution.at), len(execution.arrived), execution.blocks
     return ProgramProof(len(programs), *counts, explored, every)

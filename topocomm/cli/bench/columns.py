@@ -8,7 +8,7 @@ from math import isnan, nan
 
 from topocomm.cli.bench.osu import Benchmark
 
-__all__ = ["FIELD_WIDTH", "Result", "Row", "Table"]
+__all__ = ["FIELD_WIDTH", "Line", "Result", "Table"]
 
 FIELD_WIDTH = 20
 _SIZE_WIDTH = 10
@@ -30,7 +30,7 @@ _NOTHING = Result(nan, nan, nan)
 
 
 @dataclass(frozen=True)
-class Row:
+class Line:
     """One size: the results by contender, None where the contender cannot run."""
 
     size: int
@@ -76,7 +76,7 @@ class Table:
         cells += [f"{f'P{percent} {benchmark.tail}':>{FIELD_WIDTH}}" for percent in self.percentiles]
         return "".join(cells + [_right(title) for title in self._further_titles()])
 
-    def line(self, row: Row) -> str:
+    def line(self, row: Line) -> str:
         """Write the line of one size."""
         base = row.results[self.contenders[0]] or _NOTHING
         if self.benchmark.name == "barrier":
@@ -97,7 +97,7 @@ class Table:
             titles += [f"{other}({self.benchmark.unit})", "/".join(self.ratio_of(other))]
         return titles
 
-    def _further_cells(self, row: Row) -> list[str]:
+    def _further_cells(self, row: Line) -> list[str]:
         values = []
         for other in self.contenders[1:]:
             above, below = self.ratio_of(other)
@@ -105,7 +105,7 @@ class Table:
         return [_number(value, _width(title)) for value, title in zip(values, self._further_titles(), strict=True)]
 
 
-def ratio(row: Row, above: str, below: str) -> float:
+def ratio(row: Line, above: str, below: str) -> float:
     """Divide the average of one contender by that of another; NaN where either cannot run."""
     over, under = row.results[above], row.results[below]
     return over.average / under.average if over and under else nan

@@ -12,7 +12,7 @@ from mpi4py import MPI
 from topocomm.choose.rule import Decision
 from topocomm.cli import provenance
 from topocomm.cli.arguments import UsageError
-from topocomm.cli.bench.columns import Result, Row, Table
+from topocomm.cli.bench.columns import Line, Result, Table
 from topocomm.cli.bench.contenders import NATIVE, Contender, Selection, contenders, selection_of
 from topocomm.cli.bench.data import MOST_CHARACTERS
 from topocomm.cli.bench.flags import BenchOptions
@@ -33,7 +33,7 @@ _ALWAYS = (50, 90, 99)
 
 
 @dataclass
-class Run:
+class Report:
     """One report in the making. `known` collects what each contender was seen to be unable to do, so it is logged
     once.
     """
@@ -85,7 +85,7 @@ def report(options: BenchOptions) -> int:
     if not options.benchmark.point_to_point:
         selection = selection_of(options.benchmark.name, options.algorithms)
     found = contenders(world, options.benchmark.name, selection, options.files)
-    return _report(Run(_limited(options, world), world, found, selection.optional, set()))
+    return _report(Report(_limited(options, world), world, found, selection.optional, set()))
 
 
 def _unfit(options: BenchOptions, ranks: int) -> str | None:
@@ -113,7 +113,7 @@ def _limited(options: BenchOptions, world: MPI.Intracomm) -> BenchOptions:
     return replace(options, most=most)
 
 
-def _report(run: Run) -> int:
+def _report(run: Report) -> int:
     benchmark, world = run.options.benchmark, run.world
     nodes = provenance.count_nodes(world)
     _try_smallest(run)
@@ -150,7 +150,7 @@ def _keep(options: BenchOptions, record: Record, drawn: bool) -> str | None:
     return None
 
 
-def _try_smallest(run: Run) -> None:
+def _try_smallest(run: Report) -> None:
     """Let an algorithm that was named but cannot run be refused before anything is printed. Raises AlgorithmError."""
     datatype = run.options.datatypes[0]
     smallest = next(_sizes(run.options, datatype, run.world.size), None)
@@ -158,7 +158,7 @@ def _try_smallest(run: Run) -> None:
         _able(run, _workload(run.options, run.world, datatype, smallest))
 
 
-def _rows(run: Run, datatype: Datatype, record: Record) -> str | None:
+def _rows(run: Report, datatype: Datatype, record: Record) -> str | None:
     """Measure, print and record every size of one type; returns a validation error, else None."""
     options = run.options
     for size in _sizes(options, datatype, run.world.size):
@@ -168,7 +168,7 @@ def _rows(run: Run, datatype: Datatype, record: Record) -> str | None:
             results = _measured(run, datatype, size, Repeats(iterations, warmup, options.validation, options.settle))
         except VerificationError as error:
             failure = f"{options.benchmark.name} at size {size}: {error}"
-        row = Row(size, iterations, failure is None, results or dict.fromkeys(run.names))
+        row = Line(size, iterations, failure is None, results or dict.fromkeys(run.names))
         choices = _choices(run, size)
         if run.world.rank == 0:
             if results or options.validation:
@@ -187,7 +187,7 @@ def _sizes(options: BenchOptions, datatype: Datatype, ranks: int) -> Iterator[in
     return sizes(options.least, options.most, datatype.itemsize * least)
 
 
-def _measured(run: Run, datatype: Datatype, size: int, repeats: Repeats) -> dict[str, Result | None]:
+def _measured(run: Report, datatype: Datatype, size: int, repeats: Repeats) -> dict[str, Result | None]:
     """Measure one size; returns results by contender, None where one cannot run. Raises VerificationError."""
     options, world = run.options, run.world
     if options.benchmark.point_to_point:
@@ -206,7 +206,7 @@ def _workload(options: BenchOptions, world: MPI.Intracomm, datatype: Datatype, s
     return WORKLOADS[options.benchmark.name](shape)
 
 
-def _able(run: Run, workload: Workload) -> dict[str, Callable[..., Any]]:
+def _able(run: Report, workload: Workload) -> dict[str, Callable[..., Any]]:
     """Collect the calls of the contenders that can run this workload; the others are logged.
 
     Raises AlgorithmError where one of the others was named explicitly.
@@ -225,7 +225,7 @@ def _able(run: Run, workload: Workload) -> dict[str, Callable[..., Any]]:
     return calls
 
 
-def _choices(run: Run, size: int) -> Mapping[str, Mapping[str, str]]:
+def _choices(run: Report, size: int) -> Mapping[str, Mapping[str, str]]:
     """Describe topocomm's decision for each of its contenders at a size."""
     found = {}
     for contender in run.contenders:
@@ -240,13 +240,13 @@ def _choices(run: Run, size: int) -> Mapping[str, Mapping[str, str]]:
     return found
 
 
-def _decision(run: Run, comm: Comm, size: int) -> Decision:
+def _decision(run: Report, comm: Comm, size: int) -> Decision:
     """Ask topocomm's decision at a size; it counts bytes of the whole vector, the column Size those of one block."""
     benchmark = run.options.benchmark
     return comm.explain(benchmark.name, size * run.world.size if benchmark.blocks else size)
 
 
-def _context(run: Run, nodes: int) -> dict[str, str]:
+def _context(run: Report, nodes: int) -> dict[str, str]:
     """Collect the lines above the table."""
     ranks = run.world.size
     context = {
@@ -260,7 +260,7 @@ def _context(run: Run, nodes: int) -> dict[str, str]:
     return context
 
 
-def _chosen(run: Run, comm: Comm) -> str:
+def _chosen(run: Report, comm: Comm) -> str:
     """Describe algorithm, reordering and engine on a communicator, with the size from which each holds."""
     spans: list[tuple[int, str]] = []
     options = run.options

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from topocomm.cli import provenance
-from topocomm.cli.bench.columns import Result, Row
+from topocomm.cli.bench.columns import Line, Result
 from topocomm.cli.bench.osu import Benchmark
 from topocomm.errors import Error
 
@@ -35,7 +35,7 @@ class Record:
     in_place: bool
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, datatype: str, row: Row, choices: Mapping[str, Mapping[str, str]]) -> None:
+    def add(self, datatype: str, row: Line, choices: Mapping[str, Mapping[str, str]]) -> None:
         """Append one size; `choices` names for each contender algorithm, engine and reason."""
         results = {name: _result(result, choices.get(name, {})) for name, result in row.results.items()}
         size = {"datatype": datatype, "size": row.size, "iterations": row.iterations, "verified": row.passed}

@@ -16,11 +16,11 @@ from topocomm.topology.files import Placement, parse_placement
 from topocomm.topology.sites import hwloc, mpich, names, slurm_addr, slurm_topology, slurm_yaml, tables
 from topocomm.topology.sites.text import read_text
 
-__all__ = ["FORMATS", "Format", "Options", "parse_site", "read_site"]
+__all__ = ["FORMATS", "Format", "SiteOptions", "parse_site", "read_site"]
 
 
 @dataclass(frozen=True)
-class Options:
+class SiteOptions:
     """What a reader needs beyond the text.
 
     ``pattern``
@@ -48,14 +48,14 @@ class Format:
 
     summary: str
     looks: Callable[[str], str | None]
-    parse: Callable[[str, str, Options], Placement]
+    parse: Callable[[str, str, SiteOptions], Placement]
 
 
 def _json(text: str) -> str | None:
     return None if text.lstrip().startswith("{") else "it does not begin with '{'"
 
 
-def _pattern(text: str, source: str, options: Options) -> Placement:
+def _pattern(text: str, source: str, options: SiteOptions) -> Placement:
     if options.pattern is None:
         raise TopologyError(f"{source}: format 'pattern' needs a pattern of host names with named groups")
     return names.parse_pattern(text, options.pattern, source)
@@ -108,9 +108,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 """Name → format, in the order in which they are tried."""
 
 
-def parse_site(text: str, source: str, format: str | None = None, options: Options | None = None) -> Placement:
+def parse_site(text: str, source: str, format: str | None = None, options: SiteOptions | None = None) -> Placement:
     """Read a description from text; ``source`` is how errors call it. As :func:`read_site`."""
-    options = options or Options()
+    options = options or SiteOptions()
     text = text.removeprefix("\ufeff")
     if "\0" in text:
         raise TopologyError(f"{source}: holds a NUL, which no text does")
@@ -123,7 +123,7 @@ def parse_site(text: str, source: str, format: str | None = None, options: Optio
     return FORMATS[format].parse(text, source, options)
 
 
-def _guess(text: str, source: str, options: Options) -> str:
+def _guess(text: str, source: str, options: SiteOptions) -> str:
     if options.pattern is not None:
         return "pattern"
     tried = []
@@ -169,5 +169,5 @@ def read_site(
     file, mark, fragment = os.fspath(path).rpartition("#")
     if mark and name is None and fragment and not os.path.lexists(path):
         path, name = file, fragment
-    options = Options(pattern, host, name, Path(path).parent, tuple(hosts))
+    options = SiteOptions(pattern, host, name, Path(path).parent, tuple(hosts))
     return parse_site(read_text(path), os.fspath(path), format, options)

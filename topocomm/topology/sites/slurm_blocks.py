@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from topocomm.errors import TopologyError
 from topocomm.topology.files import Placement
 from topocomm.topology.sites import hostlist
-from topocomm.topology.sites.slurm_conf import Entry
+from topocomm.topology.sites.slurm_conf import ConfLine
 from topocomm.topology.sites.text import Nodes, add_node, fail
 
 __all__ = ["blocks"]
@@ -23,7 +23,7 @@ Larger = dict[int, dict[str, str]]
 """The larger block of every block that lies in one, by size."""
 
 
-def blocks(entries: list[Entry], source: str) -> Placement:
+def blocks(entries: list[ConfLine], source: str) -> Placement:
     """Read the placement by node from lines of blocks. Raises TopologyError, naming the line, for malformed ones."""
     found = _blocks(entries)
     if not found:
@@ -43,8 +43,8 @@ def blocks(entries: list[Entry], source: str) -> Placement:
     return Placement((*(f"block{size}" for size in sorted(larger, reverse=True)), "block"), None, nodes, source)
 
 
-def _blocks(entries: list[Entry]) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
+def _blocks(entries: list[ConfLine]) -> dict[str, ConfLine]:
+    found: dict[str, ConfLine] = {}
     for entry in entries:
         if "blockname" not in entry.values:
             continue
@@ -57,7 +57,7 @@ def _blocks(entries: list[Entry]) -> dict[str, Entry]:
     return found
 
 
-def _counted(lines: list[Entry], names: list[str]) -> Larger:
+def _counted(lines: list[ConfLine], names: list[str]) -> Larger:
     """The larger blocks that BlockSizes makes of consecutive ones."""
     if len(lines) > 1 or len(lines[0].values) > 1:
         lines[-1].fail("BlockSizes must stand once, on a line of its own")
@@ -65,7 +65,7 @@ def _counted(lines: list[Entry], names: list[str]) -> Larger:
     return {size: {name: f"{size}.{i * smallest // size}" for i, name in enumerate(names)} for size in others}
 
 
-def _sizes(line: Entry) -> list[int]:
+def _sizes(line: ConfLine) -> list[int]:
     """The sizes, ascending; the first is that of a block."""
     value = line.values["blocksizes"]
     words = [word.strip() for word in value.split(",")]
@@ -79,7 +79,7 @@ def _sizes(line: Entry) -> list[int]:
     return sorted(set(sizes))
 
 
-def _shown(lines: list[Entry], found: Mapping[str, Entry]) -> Larger:
+def _shown(lines: list[ConfLine], found: Mapping[str, ConfLine]) -> Larger:
     """The larger blocks as they are listed."""
     larger: Larger = {}
     for line in lines:
@@ -100,7 +100,7 @@ def _shown(lines: list[Entry], found: Mapping[str, Entry]) -> Larger:
     return larger
 
 
-def _check_nested(larger: Larger, lines: list[Entry]) -> None:
+def _check_nested(larger: Larger, lines: list[ConfLine]) -> None:
     """Raise TopologyError where a larger block lies in two of the next size."""
     for inner, outer in zip(sorted(larger), sorted(larger)[1:], strict=False):
         around: dict[str, str | None] = {}
@@ -109,7 +109,7 @@ def _check_nested(larger: Larger, lines: list[Entry]) -> None:
                 lines[0].fail(f"a block of {inner} nodes lies in two of {outer}")
 
 
-def _members(line: Entry, found: Mapping[str, Entry]) -> list[str]:
+def _members(line: ConfLine, found: Mapping[str, ConfLine]) -> list[str]:
     try:
         names = hostlist.expand_slurm(line.values["aggregatedblock"])
     except TopologyError as e:

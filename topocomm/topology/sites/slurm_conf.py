@@ -23,7 +23,7 @@ from topocomm.topology.documents import read_text
 from topocomm.topology.sites import hostlist
 from topocomm.topology.sites.text import fail
 
-__all__ = ["Entry", "entries"]
+__all__ = ["ConfLine", "entries"]
 
 _BEFORE_COMMENT = re.compile(r"(?:[^\\#]|\\.|\\$)*")
 _PAIR = re.compile(
@@ -34,7 +34,7 @@ _DEEPEST = 16
 
 
 @dataclass(frozen=True)
-class Entry:
+class ConfLine:
     """A line: the file and the number of the line, and its values by key in small letters."""
 
     source: str
@@ -55,7 +55,7 @@ class Entry:
 
 def entries(
     text: str, source: str, known: Collection[str], folder: Path | None = None, above: tuple[Path, ...] = ()
-) -> Iterator[Entry]:
+) -> Iterator[ConfLine]:
     """Read the lines of a file and of those that it includes from ``folder``, where only ``known`` keys may stand.
 
     Raises TopologyError, naming file and line, for anything malformed, and for an Include where ``folder`` is None.
@@ -63,7 +63,7 @@ def entries(
     for line, content in _logical_lines(text, source):
         include = _INCLUDE.fullmatch(content)
         if include is None:
-            yield Entry(source, line, _pairs(content, source, line, known))
+            yield ConfLine(source, line, _pairs(content, source, line, known))
             continue
         path = _included(include[1], source, line, folder)
         if path in above or len(above) >= _DEEPEST:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from topocomm.topology.files import Placement
 from topocomm.topology.sites.slurm_blocks import blocks
-from topocomm.topology.sites.slurm_conf import Entry, entries
+from topocomm.topology.sites.slurm_conf import ConfLine, entries
 from topocomm.topology.sites.slurm_tree import tree
 from topocomm.topology.sites.text import Nodes, add_node, fail
 
@@ -49,7 +49,7 @@ def parse(text: str, source: str = "topology.conf", folder: Path | None = None) 
     return parse_entries(list(entries(text, source, _KEYS, folder)), source)
 
 
-def parse_entries(found: list[Entry], source: str) -> Placement:
+def parse_entries(found: list[ConfLine], source: str) -> Placement:
     """Read the placement from lines that are read already. Raises TopologyError for anything malformed."""
     if not found:
         fail(source, "defines no switch and no block")
@@ -60,7 +60,7 @@ def parse_entries(found: list[Entry], source: str) -> Placement:
     return reader(found, source)
 
 
-def _kind(entry: Entry) -> str:
+def _kind(entry: ConfLine) -> str:
     """Tell which kind of line this is. Raises TopologyError if it is none, or of several."""
     present = entry.values.keys()
     for kind, (first, others) in _KINDS.items():
@@ -71,7 +71,7 @@ def _kind(entry: Entry) -> str:
     entry.fail("a line without SwitchName, BlockName, BlockSizes, RingName or TorusName")
 
 
-def _rings(found: list[Entry], source: str) -> Placement:
+def _rings(found: list[ConfLine], source: str) -> Placement:
     nodes: Nodes = {}
     names: set[str] = set()
     for entry in found:
@@ -86,7 +86,7 @@ def _rings(found: list[Entry], source: str) -> Placement:
     return Placement(("ring",), None, nodes, source)
 
 
-def _tori(found: list[Entry], source: str) -> Placement:
+def _tori(found: list[ConfLine], source: str) -> Placement:
     """Tori as scontrol shows them: their hosts, but not where each is; and a line for every shape of a job, without."""
     nodes: Nodes = {}
     for entry in found:

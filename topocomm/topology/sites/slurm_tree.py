@@ -15,7 +15,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from topocomm.topology.files import Placement
 from topocomm.topology.sites import hostlist
-from topocomm.topology.sites.slurm_conf import Entry
+from topocomm.topology.sites.slurm_conf import ConfLine
 from topocomm.topology.sites.text import Nodes, add_node, fail
 
 __all__ = ["tree", "tree_levels", "without_gaps"]
@@ -23,12 +23,12 @@ __all__ = ["tree", "tree_levels", "without_gaps"]
 
 @dataclass(frozen=True)
 class _Switch:
-    entry: Entry
+    entry: ConfLine
     nodes: list[str]
     below: list[str]
 
 
-def tree(entries: list[Entry], source: str) -> Placement:
+def tree(entries: list[ConfLine], source: str) -> Placement:
     """Read the placement by node from lines of switches. Raises TopologyError, naming the line, if they are no tree."""
     switches = _switches(entries)
     heights = _heights(switches)
@@ -63,7 +63,7 @@ def without_gaps(tiers: list[str], innermost: str) -> tuple[str, ...]:
     return tuple(reversed(row))
 
 
-def _switches(entries: list[Entry]) -> dict[str, _Switch]:
+def _switches(entries: list[ConfLine]) -> dict[str, _Switch]:
     switches: dict[str, _Switch] = {}
     for entry in entries:
         name = entry.values["switchname"]

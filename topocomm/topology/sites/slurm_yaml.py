@@ -22,7 +22,7 @@ from typing import Any
 from topocomm.errors import TopologyError
 from topocomm.topology.files import Placement
 from topocomm.topology.sites import hostlist
-from topocomm.topology.sites.slurm_conf import Entry
+from topocomm.topology.sites.slurm_conf import ConfLine
 from topocomm.topology.sites.slurm_topology import parse_entries
 from topocomm.topology.sites.slurm_torus import Region, Torus, tori
 from topocomm.topology.sites.text import fail
@@ -132,7 +132,7 @@ def _scalar(node: Any, source: str) -> str:
     return str(node.value)
 
 
-def _lines(kind: str, node: Any, source: str) -> list[Entry]:
+def _lines(kind: str, node: Any, source: str) -> list[ConfLine]:
     """Read a topology as lines of a topology.conf."""
     keys = _mapping(node, source)
     listed, names = _LISTS[kind]
@@ -141,11 +141,11 @@ def _lines(kind: str, node: Any, source: str) -> list[Entry]:
     entries = _entries(keys[listed], names, source)
     if kind == "block" and "block_sizes" in keys:
         sizes = [_scalar(size, source) for size in _sequence(keys["block_sizes"], source)]
-        entries.append(Entry(source, _line(keys["block_sizes"]), {"blocksizes": ",".join(sizes)}))
+        entries.append(ConfLine(source, _line(keys["block_sizes"]), {"blocksizes": ",".join(sizes)}))
     return entries
 
 
-def _entries(node: Any, names: dict[str, str], source: str) -> list[Entry]:
+def _entries(node: Any, names: dict[str, str], source: str) -> list[ConfLine]:
     """Read one entry an item of a list, its keys called as in topology.conf."""
     entries = []
     for item in _sequence(node, source):
@@ -157,7 +157,7 @@ def _entries(node: Any, names: dict[str, str], source: str) -> list[Entry]:
         if first not in keys:
             fail(source, f"an item without {first!r}, its name", _line(item))
         values = {names[key]: _text(value, source) for key, value in keys.items()}
-        entries.append(Entry(source, _line(item), values))
+        entries.append(ConfLine(source, _line(item), values))
     return entries
 
 
