@@ -29,6 +29,11 @@ def test_bad_input_is_refused(launch, transport):
     launch(1, "bad_input.py", transport)
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_origins_of_a_window_and_ranks_without_memory(launch, ranks):
+    launch(ranks, "origins.py")
+
+
 def test_every_bad_argument_has_its_own_error(launch):
     launch(1, "refusals.py")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from topocomm.rma import errors
 from topocomm.rma.strides import Array, as_array, flat_bytes
 
-__all__ = ["buffer_bytes", "datatype_views"]
+__all__ = ["buffer_bytes", "datatype_views", "memory_of"]
 
 Runs = list[tuple[int, int]]  # (first byte, bytes)
 
@@ -115,25 +117,70 @@ def datatype_views(array: Array, datatype: Any, count: int = 1) -> list[Array]:
     return views
 
 
-def buffer_bytes(buffer: Any, who: str) -> Array:
-    """Return the bytes that ``array``, ``[array, datatype]`` or ``[array, count, datatype]`` names, without gaps.
+def memory_of(buffer: Any, who: str) -> Array:
+    """Return memory with the buffer protocol as an array of its elements. Errors: RangeError."""
+    if isinstance(buffer, np.ndarray):
+        return buffer
+    try:
+        found = np.asarray(memoryview(buffer))
+        return found.view(np.uint8) if found.dtype.char == "S" else found  # characters are bytes to MPI
+    except (TypeError, ValueError, BufferError) as error:
+        raise errors.RangeError(
+            f"{who}: needs a NumPy array or contiguous memory with the buffer protocol, got {type(buffer).__name__} "
+            f"({error})"
+        ) from None
 
-    Errors: RangeError for other forms, for arrays and datatypes with gaps, and for counts the array has no room for.
+
+def _parts(buffer: Sequence[Any], who: str) -> tuple[Array, int | None, int, Any]:
+    """Split a list as mpi4py takes it into array, count, displacement and datatype. Errors: RangeError."""
+    array, *rest = buffer or [None]
+    datatype = rest.pop() if rest and (isinstance(rest[-1], str) or hasattr(rest[-1], "Get_true_extent")) else None
+    if len(rest) == 1 and isinstance(rest[0], (list, tuple)):
+        rest = list(rest[0])
+    if not 2 <= len(buffer) <= 4 or len(rest) > 2 or not all(hasattr(number, "__index__") for number in rest):
+        raise errors.RangeError(
+            f"{who}: understands an array, [array, datatype], [array, count], [array, count, datatype] and "
+            "[array, (count, displacement), datatype]"
+        )
+    count, displacement = [*map(int, rest), None, None][:2]
+    if (displacement or 0) < 0:
+        raise errors.RangeError(f"{who}: displacement {displacement}, must not be negative")
+    return memory_of(array, who), count, displacement or 0, datatype
+
+
+def _datatype(array: Array, datatype: Any, who: str) -> Any:
+    """Return the datatype named by a type code; None: that of the array. Errors: RangeError."""
+    from mpi4py import MPI
+
+    if datatype is not None and not isinstance(datatype, str):
+        return datatype
+    try:
+        return MPI.Datatype.fromcode(array.dtype.char if datatype is None else datatype)
+    except (ValueError, KeyError):
+        raise errors.RangeError(f"{who}: {datatype or array.dtype!r} is no type that MPI knows") from None
+
+
+def buffer_bytes(buffer: Any, who: str) -> Array:
+    """Return the bytes that an origin names, without gaps: memory, or a list as mpi4py takes it.
+
+    Memory is an array or anything contiguous with the buffer protocol; lists are [memory, datatype], [memory, count],
+    [memory, count, datatype] and [memory, (count, displacement), datatype], the datatype an MPI.Datatype or a code.
+    Errors: RangeError for other forms, for memory and datatypes with gaps, and for counts there is no room for.
     """
     if not isinstance(buffer, (list, tuple)):
-        return flat_bytes(as_array(buffer, who), who)
-    if len(buffer) not in (2, 3) or not hasattr(buffer[-1], "Get_true_extent"):
-        raise errors.RangeError(f"{who}: understands an array, [array, datatype] and [array, count, datatype]")
-    array, datatype = as_array(buffer[0], who), buffer[-1]
+        return flat_bytes(memory_of(buffer, who), who)
+    array, count, displacement, datatype = _parts(buffer, who)
+    datatype = _datatype(array, datatype, who)
     extent = datatype.Get_extent()[1]
-    if len(buffer) == 2 and (extent <= 0 or array.nbytes % extent):
+    array = flat_bytes(array, who)[displacement * max(extent, 0) :]
+    if count is None and (extent <= 0 or array.nbytes % extent):
         raise errors.RangeError(
             f"{who}: the array has {array.nbytes} bytes, no multiple of the {extent} of {datatype.Get_name()}"
         )
-    views = datatype_views(array, datatype, array.nbytes // extent if len(buffer) == 2 else buffer[1])
+    views = datatype_views(array, datatype, array.nbytes // extent if count is None else count)
     if len(views) > 1 or any(view.ndim > 1 for view in views):
         raise errors.RangeError(
             f"{who}: {datatype.Get_name() or 'the datatype'} leaves gaps, and a window moves contiguous bytes; "
             "use datatype_views with blocks and a plan"
         )
-    return views[0] if views else flat_bytes(array, who)[:0]
+    return views[0] if views else array[:0]

@@ -21,7 +21,7 @@ import numpy as np
 from topocomm.rma import errors
 from topocomm.rma._lib import ffi, lib
 from topocomm.rma.context import Context
-from topocomm.rma.datatypes import buffer_bytes
+from topocomm.rma.datatypes import buffer_bytes, memory_of
 from topocomm.rma.memory import BlockHandle, Memory, Target
 from topocomm.rma.opening import whole
 from topocomm.rma.plan import Plan
@@ -79,10 +79,13 @@ class Win:
         return cls._make(room, disp_unit, info, comm, notifications, options)
 
     @classmethod
-    def Create(cls, memory: Array, disp_unit: int = 1, info: Any = None, comm: Any = None, notifications: int = 4,
+    def Create(cls, memory: Any, disp_unit: int = 1, info: Any = None, comm: Any = None, notifications: int = 4,
                **options: Any) -> Win:  # fmt: skip
-        """A window on a contiguous array of each rank's own."""
-        return cls._make(lambda context: context.register(memory), disp_unit, info, comm, notifications, options)
+        """A window on contiguous, writeable memory of each rank's own: an array, or anything with the buffer protocol.
+
+        None, or MPI.BOTTOM, on ranks that have no memory to share.
+        """
+        return cls._make(lambda context: _own(context, memory), disp_unit, info, comm, notifications, options)
 
     @classmethod
     def _make(
@@ -112,13 +115,14 @@ class Win:
     def Put_notify(self, origin: Any, target: int, target_disp: int = 0, notify: int = 0) -> None:
         """Puts the bytes of ``origin``, and counts one at notification ``notify`` of the target. Complete after Flush.
 
-        ``origin`` is a contiguous array, ``[array, datatype]`` or ``[array, count, datatype]``; a target of
-        MPI.PROC_NULL is no operation. Errors: RangeError, naming what does not fit; PeerLost.
+        ``origin`` is contiguous memory (an array, bytes, anything with the buffer protocol) or a list as mpi4py takes
+        it: ``[array, datatype]``, ``[array, count, datatype]``, …; a target of MPI.PROC_NULL is no operation.
+        Errors: RangeError, naming what does not fit; PeerLost.
         """
         try:
             key = (BYTES(origin), origin.nbytes, origin.dtype.hasobject, target, target_disp, notify)
             plan = self._idle[key] if not self._running else self._known(key)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, BufferError):
             self._move("Put_notify", origin, target, target_disp, notify)
             return
         status = self._start(plan.handle, NOTHING)
@@ -308,6 +312,18 @@ def _check(disp_unit: int, notifications: int, checked: bool) -> None:
         )
     whole(disp_unit, "disp_unit", 1, None, "Win")
     whole(notifications, "notifications", 1, None, "Win")
+
+
+def _own(context: Context, memory: Any) -> Memory:
+    """Register the caller's memory, or allocate none."""
+    if memory is None or _is_bottom(memory):
+        return context.allocate(0, np.uint8)
+    return context.register(memory_of(memory, f"Win.Create on rank {context.rank}"))
+
+
+def _is_bottom(memory: Any) -> bool:
+    module = sys.modules.get("mpi4py.MPI")
+    return module is not None and memory is module.BOTTOM
 
 
 def _world() -> Any:
