@@ -220,8 +220,8 @@ class Chooser:
         """The fastest algorithm that was measured here, and why; None if none was."""
         if self.tuning is None:
             return None
-        where = self.topology.signature, commutative, self.library, self.engine
-        return self.tuning.best(collective, nbytes, *where)
+        place = self.topology.signature, commutative, self.library, self.engine
+        return self.tuning.best(collective, nbytes, *place)
 
     def _choose(self, collective: str, nbytes: int, ordered: bool, whole: bool) -> Choice:
         plain, ours_on = self._network(0.0), self._interpreted(collective)

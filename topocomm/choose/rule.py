@@ -68,8 +68,8 @@ class Decision:
     """What says where the ranks sit, then why other sources do not; empty where nobody was asked."""
 
     def __str__(self) -> str:
-        how = f"{self.algorithm} on engine {self.engine}, reordering {self.reordering}"
-        what = "the MPI library's own" if self.algorithm == NATIVE else how
+        ours = f"{self.algorithm} on engine {self.engine}, reordering {self.reordering}"
+        what = "the MPI library's own" if self.algorithm == NATIVE else ours
         size = "any size" if self.nbytes is None else f"{self.nbytes} bytes"
         by = f"; levels from {self.sources[0]}" if self.sources else ""
         return f"{self.collective}, {size}: {what}; {self.why}{by}"

@@ -121,10 +121,10 @@ def _placement(topology: str | None) -> dict[str, str]:
     world = MPI.COMM_WORLD
     nodes = provenance.count_nodes(world)
     comm = Comm(world, topology=topology)
-    how = MEASURED if topology == MEASURED else f"from {topology}" if topology else "discovered"
+    origin = MEASURED if topology == MEASURED else f"from {topology}" if topology else "discovered"
     facts = {
         "ranks": f"{world.size} on {nodes} node{'s' if nodes != 1 else ''}",
-        "topology": f"{comm.machine_topology.describe()} ({how})",
+        "topology": f"{comm.machine_topology.describe()} ({origin})",
     }
     sources = comm.machine_sources
     return facts | {f"source {k}": line for k, line in enumerate(sources, 1)} if topology is None else facts

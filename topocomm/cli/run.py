@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
         return refuse(_NAME, str(error))
     if args.trace:
         os.environ["TOPOCOMM_TRACE"] = "1"
-    told = {"topology": args.topology, "machine": args.machine, "tuning": args.tuning}
-    _WrapWorld(algorithm, told).install()
+    files = {"topology": args.topology, "machine": args.machine, "tuning": args.tuning}
+    _WrapWorld(algorithm, files).install()
     return _run(words)
 
 
@@ -170,8 +170,8 @@ class _WrapWorld:
     for it.
     """
 
-    def __init__(self, algorithm: str | dict[str, str] | None, told: dict[str, str | None]) -> None:
-        self._algorithm, self._told = algorithm, told
+    def __init__(self, algorithm: str | dict[str, str] | None, files: dict[str, str | None]) -> None:
+        self._algorithm, self._files = algorithm, files
 
     def install(self) -> None:
         """Start to wait. mpi4py.MPI must not be imported yet."""
@@ -210,7 +210,7 @@ class _WrapWorld:
         from topocomm import Comm
 
         try:
-            world = Comm(module.COMM_WORLD, algorithm=self._algorithm, **self._told)
+            world = Comm(module.COMM_WORLD, algorithm=self._algorithm, **self._files)
         except Error as error:  # raised alike on every rank
             code = refuse(_NAME, str(error))
             module.Finalize()  # whoever was to do it: a launcher kills ranks that end without

@@ -59,36 +59,36 @@ def settings(comm: MPI.Intracomm, algorithm: config.Algorithms, engine: str | No
     return config.make_settings(algorithm, engine, env)
 
 
-def topology(comm: MPI.Intracomm, told: TopologyLike, settings: Settings) -> tuple[Topology, Origin]:
+def topology(comm: MPI.Intracomm, asked: TopologyLike, settings: Settings) -> tuple[Topology, Origin]:
     """The topology of ``comm``: given, by a file, measured, or discovered. Collective; raises alike on every rank."""
-    what = str(told)
-    if isinstance(told, Topology):  # the order of its labels counts, too: some schedules follow it
-        what = f"{told.signature} {in_label_order(told).signature}"
-    everyone = objects.allgather(comm, (type(told).__name__, what, uuid.uuid4().hex if comm.Get_rank() == 0 else ""))
+    what = str(asked)
+    if isinstance(asked, Topology):  # the order of its labels counts, too: some schedules follow it
+        what = f"{asked.signature} {in_label_order(asked).signature}"
+    everyone = objects.allgather(comm, (type(asked).__name__, what, uuid.uuid4().hex if comm.Get_rank() == 0 else ""))
     kinds = sorted({found[:2] for found in everyone})
     if len(kinds) > 1:
         raise TopologyError(f"ranks give different topologies: {kinds[:4]}; all must give the same")
-    found, placement, lines = _found(comm, told, settings)
+    found, placement, lines = _found(comm, asked, settings)
     by_node = placement if placement is not None and placement.nodes is not None else None
     if settings.trace and comm.Get_rank() == 0:
         print(*(f"topocomm: topology: {line}" for line in lines), sep="\n", end="\n" if lines else "", file=sys.stderr)
-    discovered = told is None and settings.topology_file is None
+    discovered = asked is None and settings.topology_file is None
     return found, Origin(everyone[0][2], by_node, lines, discovered)
 
 
 def _found(
-    comm: MPI.Intracomm, told: TopologyLike, settings: Settings
+    comm: MPI.Intracomm, asked: TopologyLike, settings: Settings
 ) -> tuple[Topology, Placement | None, tuple[str, ...]]:
     """The topology, the placement that says it if one does, and what it is from."""
-    if isinstance(told, Topology):
-        if told.size != comm.Get_size():
-            raise TopologyError(f"topology is for {told.size} ranks, the communicator has {comm.Get_size()}")
-        return told, None, ("given by the program",)
-    if isinstance(told, Placement):
-        return placed(comm, told), told, (f"placement {told.source}, given by the program",)
-    if told is not None and not isinstance(told, (str, os.PathLike)):
-        raise TypeError(f"topology must be a Topology, a Placement or a path, found {type(told).__name__}")
-    path = told if told is not None else settings.topology_file
+    if isinstance(asked, Topology):
+        if asked.size != comm.Get_size():
+            raise TopologyError(f"topology is for {asked.size} ranks, the communicator has {comm.Get_size()}")
+        return asked, None, ("given by the program",)
+    if isinstance(asked, Placement):
+        return placed(comm, asked), asked, (f"placement {asked.source}, given by the program",)
+    if asked is not None and not isinstance(asked, (str, os.PathLike)):
+        raise TypeError(f"topology must be a Topology, a Placement or a path, found {type(asked).__name__}")
+    path = asked if asked is not None else settings.topology_file
     if path is None:
         found = discover(comm, settings.sources)
         return found.topology, None, found.lines
@@ -122,9 +122,9 @@ def _measured(comm: MPI.Intracomm, settings: Settings) -> Topology:
     return found.topology
 
 
-def _alike(comm: MPI.Intracomm, what: str, told: object) -> None:
+def _alike(comm: MPI.Intracomm, what: str, asked: object) -> None:
     """Raise TopologyError on every rank unless all give the same."""
-    everyone = set(objects.allgather(comm, repr(told)))
+    everyone = set(objects.allgather(comm, repr(asked)))
     if len(everyone) > 1:
         raise TopologyError(
             f"ranks give different {what}: {sorted(text[:80] for text in everyone)[:4]}; all must give the same"
@@ -132,20 +132,20 @@ def _alike(comm: MPI.Intracomm, what: str, told: object) -> None:
 
 
 def machine(
-    comm: MPI.Intracomm, told: MachineLike, settings: Settings, topology: Topology, origin: Origin
+    comm: MPI.Intracomm, asked: MachineLike, settings: Settings, topology: Topology, origin: Origin
 ) -> tuple[Machine | None, Topology, Origin]:
     """The machine: as given or as the file says; and the topology, without what was discovered beyond it.
 
     Collective; raises TopologyError alike on every rank.
     """
-    _alike(comm, "machines", told)
-    if told is None:
-        told = settings.machine_file
-    if told is None:
+    _alike(comm, "machines", asked)
+    if asked is None:
+        asked = settings.machine_file
+    if asked is None:
         return None, topology, origin
-    if not isinstance(told, (Machine, str, os.PathLike)):
-        raise TypeError(f"machine must be a Machine or a path, found {type(told).__name__}")
-    machine = told if isinstance(told, Machine) else parse_machine(text_of(comm, str(told)), str(told))
+    if not isinstance(asked, (Machine, str, os.PathLike)):
+        raise TypeError(f"machine must be a Machine or a path, found {type(asked).__name__}")
+    machine = asked if isinstance(asked, Machine) else parse_machine(text_of(comm, str(asked)), str(asked))
     topology, origin = _within(machine, topology, origin)
     complete(machine, topology).covers(topology)
     return machine, topology, origin
@@ -163,13 +163,13 @@ def _within(machine: Machine, topology: Topology, origin: Origin) -> tuple[Topol
     return inner, replace(origin, lines=(line, *origin.lines[1:]))
 
 
-def tuning(comm: MPI.Intracomm, told: TuningLike, settings: Settings) -> Tuning | None:
+def tuning(comm: MPI.Intracomm, asked: TuningLike, settings: Settings) -> Tuning | None:
     """What was measured: as given or as the file says. Collective; raises TopologyError alike on every rank."""
-    _alike(comm, "tunings", told)
-    if told is None:
-        told = settings.tuning_file
-    if told is None or isinstance(told, Tuning):
-        return told
-    if not isinstance(told, (str, os.PathLike)):
-        raise TypeError(f"tuning must be a Tuning or a path, found {type(told).__name__}")
-    return parse_tuning(text_of(comm, str(told)), str(told))
+    _alike(comm, "tunings", asked)
+    if asked is None:
+        asked = settings.tuning_file
+    if asked is None or isinstance(asked, Tuning):
+        return asked
+    if not isinstance(asked, (str, os.PathLike)):
+        raise TypeError(f"tuning must be a Tuning or a path, found {type(asked).__name__}")
+    return parse_tuning(text_of(comm, str(asked)), str(asked))

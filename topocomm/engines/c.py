@@ -95,8 +95,8 @@ class Engine:
         out = ffi.new("tc_comm **")
         if tags is None:
             tags = min(comm.Get_attr(MPI.TAG_UB) or 32767, 2**31 - 2) - first_tag
-        where = self.rank, self.size, ffi.from_buffer("int32_t[]", members), first_tag, tags
-        status = lib.tc_comm_open(mpi, handle(comm), *where, out)
+        place = self.rank, self.size, ffi.from_buffer("int32_t[]", members), first_tag, tags
+        status = lib.tc_comm_open(mpi, handle(comm), *place, out)
         if status != 0:
             raise Error(f"rank {self.rank}: engine c could not open a communicator: {_text(status)}")
         self._comm = ffi.gc(out[0], lib.tc_comm_close)

@@ -38,12 +38,12 @@ def _level(doc: Any, source: str, name: str | None = None) -> Level:
     _need(not unknown, source, f"unknown keys {unknown} in a level; known are {', '.join(sorted(allowed))}")
     called = name or doc.get("name")
     _need(isinstance(called, str) and bool(called), source, f"a level's 'name' must be a string, found {called!r}")
-    where = f"{source}: level {called!r}"
-    _need("up" in doc, where, "'up' (bytes/s) is missing")
+    at = f"{source}: level {called!r}"
+    _need("up" in doc, at, "'up' (bytes/s) is missing")
     links = doc.get("links", 1)
-    _need(type(links) is int and 1 <= links <= 65536, where, f"'links' must be 1 to 65536, found {links!r}")
-    up = _number(doc, "up", 0, where)
-    level_source = up, _number(doc, "down", up, where), _number(doc, "latency", LATENCY, where)
+    _need(type(links) is int and 1 <= links <= 65536, at, f"'links' must be 1 to 65536, found {links!r}")
+    up = _number(doc, "up", 0, at)
+    level_source = up, _number(doc, "down", up, at), _number(doc, "latency", LATENCY, at)
     try:
         return Level(str(called), *level_source, links)
     except TopologyError as e:

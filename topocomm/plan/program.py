@@ -221,9 +221,9 @@ class Program:
 
     @staticmethod
     def _run_text(role: int, start: int, length: int, stride: int, modulus: int) -> str:
-        where = f"{start}" if length == 1 else f"{start}:{start + length}"
+        span = f"{start}" if length == 1 else f"{start}:{start + length}"
         moved = f" {stride:+} mod {modulus}" if modulus else ""
-        return f"{ROLES[role] if 0 <= role < 3 else '?'}[{where}{moved}]"
+        return f"{ROLES[role] if 0 <= role < 3 else '?'}[{span}{moved}]"
 
     # -- for walkers -------------------------------------------------------------------------------------------------
 

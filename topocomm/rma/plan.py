@@ -214,8 +214,8 @@ class Plan(Handle):
     def _too_large(self, who: str, value: int, target: Target) -> errors.RangeError:
         kind = self.context.transport(target.owner)
         most = 2**8 - 1 if kind == "ofi" else LARGEST
-        where = f"the transport {kind} to rank {target.owner}"
-        return errors.RangeError(f"{who}: value {value} is too large for {where}, which takes {most} at most")
+        taker = f"the transport {kind} to rank {target.owner}"
+        return errors.RangeError(f"{who}: value {value} is too large for {taker}, which takes {most} at most")
 
     def _look(self, what: str) -> None:
         """Check the owner of the block that holds a start back. Errors: PeerLost."""

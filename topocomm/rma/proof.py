@@ -64,9 +64,9 @@ def _problem(
         for target in plan.targets:
             uses.setdefault(target.wire, []).append(k)
             targets[target.wire] = target
-            where = f"rank {target.owner}'s block tag {target.tag}, used in round {k} of {n},"
+            at = f"rank {target.owner}'s block tag {target.tag}, used in round {k} of {n},"
             if target.signal != table[target.owner][k]:
-                words = f"{where} does not count at the signal that its owner waits for in that round"
+                words = f"{at} does not count at the signal that its owner waits for in that round"
                 return words, target.owner, target.tag
     for wire, rounds in uses.items():
         target = targets[wire]

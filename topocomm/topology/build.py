@@ -64,24 +64,24 @@ def random_places(size: int, seed: int) -> Topology:
     return Topology(levels, np.stack(columns, axis=1)[order])
 
 
-def reorder_ranks(topology: Topology, how: str) -> Topology:
+def reorder_ranks(topology: Topology, order: str) -> Topology:
     """The same places handed to the ranks in another order.
 
     ``sorted`` fills one place after the other, ``cyclic`` deals the ranks out over the outermost places in turn,
     ``random:SEED`` shuffles, ``given`` changes nothing. Raises TopologyError for any other word.
     """
-    if how == "given":
+    if order == "given":
         return topology
-    if how == "sorted":
+    if order == "sorted":
         return topology.restrict(topology.order)
-    if how == "cyclic":
+    if order == "cyclic":
         outer = topology.places[:, 0] if topology.levels else np.zeros(topology.size, np.int64)
         turn = np.empty(topology.size, np.int64)
         for place in np.unique(outer):
             members = topology.order[outer[topology.order] == place]
             turn[members] = np.arange(len(members))
         return topology.restrict(np.lexsort((outer, turn)).astype(np.int64))
-    word, _, seed = how.partition(":")
+    word, _, seed = order.partition(":")
     if word == "random" and seed.isdecimal():
         return topology.restrict(np.random.default_rng(int(seed)).permutation(topology.size))
-    raise TopologyError(f"unknown order {how!r}; use given, sorted, cyclic or random:SEED (SEED a whole number)")
+    raise TopologyError(f"unknown order {order!r}; use given, sorted, cyclic or random:SEED (SEED a whole number)")

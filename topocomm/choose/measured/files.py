@@ -47,92 +47,92 @@ _SIGNATURE = re.compile(r"[0-9a-f]{16}")
 _TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\dZ", re.ASCII)
 
 
-def _need(ok: bool, where: str, what: str) -> None:
+def _need(ok: bool, at: str, what: str) -> None:
     if not ok:
-        raise Error(f"{where}: {what}")
+        raise Error(f"{at}: {what}")
 
 
-def _object(value: Any, where: str, required: tuple[str, ...], known: set[str]) -> dict[str, Any]:
-    _need(isinstance(value, dict), where, f"must be an object, found {type(value).__name__}")
+def _object(value: Any, at: str, required: tuple[str, ...], known: set[str]) -> dict[str, Any]:
+    _need(isinstance(value, dict), at, f"must be an object, found {type(value).__name__}")
     unknown = sorted(set(value) - known)
-    _need(not unknown, where, f"unknown keys {unknown}; known are {', '.join(sorted(known))}")
+    _need(not unknown, at, f"unknown keys {unknown}; known are {', '.join(sorted(known))}")
     for key in required:
-        _need(key in value, where, f"{key!r} is missing")
+        _need(key in value, at, f"{key!r} is missing")
     found: dict[str, Any] = value
     return found
 
 
-def _count(doc: Mapping[str, Any], key: str, least: int, most: int, where: str) -> int:
+def _count(doc: Mapping[str, Any], key: str, least: int, most: int, at: str) -> int:
     value = doc[key]
     ok = type(value) is int and least <= value <= most
-    _need(ok, where, f"{key!r} must be a whole number of {least} to {most}, found {value!r}")
+    _need(ok, at, f"{key!r} must be a whole number of {least} to {most}, found {value!r}")
     return int(value)
 
 
-def _seconds(doc: Mapping[str, Any], key: str, positive: bool, where: str) -> float:
+def _seconds(doc: Mapping[str, Any], key: str, positive: bool, at: str) -> float:
     value = doc[key]
     ok = type(value) in (int, float) and math.isfinite(value) and 0 <= value <= MOST_SECONDS
     ok = ok and (value > 0 or not positive)
     bound = "above 0" if positive else "of at least 0"
-    _need(ok, where, f"{key!r} must be seconds {bound} and at most {MOST_SECONDS:g}, found {value!r}")
+    _need(ok, at, f"{key!r} must be seconds {bound} and at most {MOST_SECONDS:g}, found {value!r}")
     return float(value)
 
 
-def _text(doc: Mapping[str, Any], key: str, where: str) -> str:
+def _text(doc: Mapping[str, Any], key: str, at: str) -> str:
     value = doc[key]
     ok = isinstance(value, str) and value.isprintable() and len(value) <= 1000
-    _need(ok, where, f"{key!r} must be printable text, found {value!r}")
+    _need(ok, at, f"{key!r} must be printable text, found {value!r}")
     return str(value)
 
 
-def _engine(doc: Mapping[str, Any], where: str) -> str:
+def _engine(doc: Mapping[str, Any], at: str) -> str:
     """Read an engine's name; ``p2p`` is what version 0.1 called the Python engine."""
-    return "python" if doc["engine"] == "p2p" else _one_of(doc, "engine", ENGINES, where)
+    return "python" if doc["engine"] == "p2p" else _one_of(doc, "engine", ENGINES, at)
 
 
-def _one_of(doc: Mapping[str, Any], key: str, values: tuple[str, ...], where: str) -> str:
+def _one_of(doc: Mapping[str, Any], key: str, values: tuple[str, ...], at: str) -> str:
     value = doc[key]
-    _need(isinstance(value, str) and value in values, where, f"{key!r} must be one of {', '.join(values)}, "
+    _need(isinstance(value, str) and value in values, at, f"{key!r} must be one of {', '.join(values)}, "
           f"found {value!r}")  # fmt: skip
     return str(value)
 
 
-def _timing(collective: str, ranks: int, ordered: bool, name: str, value: Any, where: str) -> Timing:
-    where = f"{where}: algorithm {name!r}"
-    doc = _object(value, where, _TIMING_KEYS, set(_TIMING_KEYS))
+def _timing(collective: str, ranks: int, ordered: bool, name: str, value: Any, at: str) -> Timing:
+    at = f"{at}: algorithm {name!r}"
+    doc = _object(value, at, _TIMING_KEYS, set(_TIMING_KEYS))
     if name != NATIVE:
         try:
             algorithm = find(collective, name)[0]
             check_ranks(algorithm, ranks)
         except AlgorithmError as e:
-            raise Error(f"{where}: {e}; remove it, or tune again with this version") from None
-        _need(algorithm.in_order or not ordered, where, "does not combine in the order of ranks, which 'type_class' "
+            raise Error(f"{at}: {e}; remove it, or tune again with this version") from None
+        _need(algorithm.in_order or not ordered, at, "does not combine in the order of ranks, which 'type_class' "
               "'ordered' needs; remove it")  # fmt: skip
     return Timing(
-        _seconds(doc, "median", True, where),
-        _count(doc, "repetitions", 1, MOST_REPETITIONS, where),
-        _seconds(doc, "spread", False, where),
+        _seconds(doc, "median", True, at),
+        _count(doc, "repetitions", 1, MOST_REPETITIONS, at),
+        _seconds(doc, "spread", False, at),
     )
 
 
-def _entry(value: Any, where: str) -> Entry:
-    doc = _object(value, where, _REQUIRED, _KEYS)
-    collective = _one_of(doc, "collective", tuple(COLLECTIVES), where)
-    nbytes = _count(doc, "bytes", 0, MOST_BYTES, where)
-    ranks = _count(doc, "ranks", 1, MOST_RANKS, where)
-    share, found = per_rank(collective, nbytes, ranks), _count(doc, "bytes_per_rank", 0, MOST_BYTES, where)
-    _need(share == found, where, f"'bytes_per_rank' is {found}, but {collective} of {nbytes} bytes on {ranks} ranks "
+def _entry(value: Any, at: str) -> Entry:
+    doc = _object(value, at, _REQUIRED, _KEYS)
+    collective = _one_of(doc, "collective", tuple(COLLECTIVES), at)
+    nbytes = _count(doc, "bytes", 0, MOST_BYTES, at)
+    ranks = _count(doc, "ranks", 1, MOST_RANKS, at)
+    share, found = per_rank(collective, nbytes, ranks), _count(doc, "bytes_per_rank", 0, MOST_BYTES, at)
+    _need(share == found, at, f"'bytes_per_rank' is {found}, but {collective} of {nbytes} bytes on {ranks} ranks "
           f"has {share}")  # fmt: skip
     classes = tuple(dict.fromkeys(class_of(collective, commutative) for commutative in (True, False)))
-    signature, measured = _text(doc, "signature", where), _text(doc, "measured", where)
-    _need(bool(_SIGNATURE.fullmatch(signature)), where, f"'signature' must be 16 hexadecimal digits, as a topology's "
+    signature, measured = _text(doc, "signature", at), _text(doc, "measured", at)
+    _need(bool(_SIGNATURE.fullmatch(signature)), at, f"'signature' must be 16 hexadecimal digits, as a topology's "
           f"signature is, found {signature!r}")  # fmt: skip
-    _need(bool(_TIME.fullmatch(measured)), where, f"'measured' must be a time as 2026-01-31T23:59:59Z, "
+    _need(bool(_TIME.fullmatch(measured)), at, f"'measured' must be a time as 2026-01-31T23:59:59Z, "
           f"found {measured!r}")  # fmt: skip
     table = doc["algorithms"]
-    _need(isinstance(table, dict), where, f"'algorithms' must be an object: name → times, found {table!r}")
-    _need(NATIVE in table, where, "'algorithms' has no 'native', to which all others are compared; tune again")
-    type_class = _one_of(doc, "type_class", classes, where)
+    _need(isinstance(table, dict), at, f"'algorithms' must be an object: name → times, found {table!r}")
+    _need(NATIVE in table, at, "'algorithms' has no 'native', to which all others are compared; tune again")
+    type_class = _one_of(doc, "type_class", classes, at)
     ordered = type_class == "ordered"
     return Entry(
         collective,
@@ -140,11 +140,11 @@ def _entry(value: Any, where: str) -> Entry:
         ranks,
         signature,
         type_class,
-        _text(doc, "library", where),
-        _engine(doc, where),
+        _text(doc, "library", at),
+        _engine(doc, at),
         measured,
-        {name: _timing(collective, ranks, ordered, name, timing, where) for name, timing in table.items()},
-        _text(doc, "placement", where) if "placement" in doc else "",
+        {name: _timing(collective, ranks, ordered, name, timing, at) for name, timing in table.items()},
+        _text(doc, "placement", at) if "placement" in doc else "",
     )
 
 
