@@ -81,6 +81,18 @@ static datatype of_handle(intptr_t handle) {
     return (datatype){0, 0};
 }
 
+static PyObject *dtype_name; /* "dtype" */
+
+/* Return the datatype of an array whose dtype is one of NumPy's own objects, which is found sooner than its format. */
+static datatype of_array(PyObject *array) {
+    datatype found = {0, 0};
+    PyObject *dtype = PyObject_GetAttr(array, dtype_name);
+    for (size_t i = 0; dtype && found.bytes == 0 && i < known_facts.narrays; i++)
+        if (known_facts.dtypes[i] == dtype) found = known_facts.arrays[i];
+    Py_XDECREF(dtype);
+    return found;
+}
+
 /* Read a buffer into the next view; NULL if it is not plain. Its bytes are whole elements, at least one. */
 static Py_buffer *read_buffer(call *c, PyObject *spec, bool writable, datatype *type) {
     PyObject *array = spec, *named = NULL;
@@ -91,13 +103,15 @@ static Py_buffer *read_buffer(call *c, PyObject *spec, bool writable, datatype *
         named = list ? PyList_GetItem(spec, 1) : PyTuple_GetItem(spec, 1);
         if (Py_TYPE(array) != known_facts.array || Py_TYPE(named) != known_facts.type) return NULL;
     }
+    *type = named ? of_handle(handle_at(named, known_facts.type_at)) : of_array(array);
+    if (named && type->bytes == 0) return NULL;
     Py_buffer *view = &c->views[c->nviews];
-    if (PyObject_GetBuffer(array, view, PyBUF_ANY_CONTIGUOUS | (named ? 0 : PyBUF_FORMAT)) < 0) {
+    if (PyObject_GetBuffer(array, view, PyBUF_ANY_CONTIGUOUS | (type->bytes ? 0 : PyBUF_FORMAT)) < 0) {
         PyErr_Clear(); /* the Python path raises it again */
         return NULL;
     }
     c->nviews++;
-    *type = named ? of_handle(handle_at(named, known_facts.type_at)) : of_format(view->format);
+    if (type->bytes == 0) *type = of_format(view->format);
     if (type->bytes == 0 || view->len == 0 || view->len % type->bytes || (writable && view->readonly)) return NULL;
     return view;
 }
@@ -254,6 +268,22 @@ static bool take_types(PyObject *types) {
     return true;
 }
 
+static bool take_arrays(PyObject *arrays) {
+    facts *f = &known_facts;
+    f->narrays = (size_t)PyTuple_Size(arrays);
+    if (f->narrays > MOST_ARRAYS) {
+        PyErr_Format(PyExc_ValueError, "at most %d dtypes, found %zu", MOST_ARRAYS, f->narrays);
+        return false;
+    }
+    for (size_t i = 0; i < f->narrays; i++) {
+        long long handle;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(arrays, (Py_ssize_t)i), "OL", &f->dtypes[i], &handle)) return false;
+        Py_INCREF(f->dtypes[i]);
+        f->arrays[i] = of_handle((intptr_t)handle);
+    }
+    return true;
+}
+
 static bool take_formats(PyObject *formats) {
     PyObject *key, *value;
     Py_ssize_t at = 0;
@@ -270,22 +300,23 @@ static bool take_formats(PyObject *formats) {
 PyObject *facts_take(PyObject *module, PyObject *args) {
     (void)module;
     facts *f = &known_facts;
-    PyObject *functions, *types, *formats, *operations;
+    PyObject *functions, *types, *arrays, *formats, *operations;
     unsigned long long in_place;
     long long sum;
     size_t n;
     intptr_t addresses[COLLECTIVES];
-    if (!PyArg_ParseTuple(args, "(OOOOO)(nnnn)O!KLO!O!O!:know", &f->array, &f->type, &f->op, &f->in_place,
+    if (!PyArg_ParseTuple(args, "(OOOOO)(nnnn)O!KLO!O!O!O!:know", &f->array, &f->type, &f->op, &f->in_place,
                           &f->exception, &f->handle_bytes, &f->comm_at, &f->type_at, &f->op_at, &PyTuple_Type,
-                          &functions, &in_place, &sum, &PyTuple_Type, &operations, &PyTuple_Type, &types, &PyDict_Type,
-                          &formats))
+                          &functions, &in_place, &sum, &PyTuple_Type, &operations, &PyTuple_Type, &types, &PyTuple_Type,
+                          &arrays, &PyDict_Type, &formats))
         return NULL;
+    if (dtype_name == NULL && (dtype_name = PyUnicode_InternFromString("dtype")) == NULL) return NULL;
     PyObject *held[] = {(PyObject *)f->array, (PyObject *)f->type, (PyObject *)f->op, f->in_place, f->exception};
     for (int i = 0; i < 5; i++) Py_INCREF(held[i]); /* for as long as the process lives */
     f->mpi_in_place = (void *)(uintptr_t)in_place;
     f->sum = (intptr_t)sum;
     if (!take_handles(operations, f->operations, MOST_OPERATIONS, &f->noperations) || !take_types(types) ||
-        !take_formats(formats) || !take_handles(functions, addresses, COLLECTIVES, &n))
+        !take_arrays(arrays) || !take_formats(formats) || !take_handles(functions, addresses, COLLECTIVES, &n))
         return NULL;
     if (n != COLLECTIVES) return PyErr_Format(PyExc_ValueError, "%d functions, found %zu", COLLECTIVES, n);
     for (int i = 0; i < COLLECTIVES; i++) f->functions[i] = (uintptr_t)addresses[i];

@@ -17,6 +17,7 @@ enum collective { ALLGATHER, ALLTOALL, ALLREDUCE, REDUCE_SCATTER_BLOCK, BCAST, R
                   COLLECTIVES };
 
 #define MOST_TYPES 128
+#define MOST_ARRAYS 32
 #define MOST_OPERATIONS 16
 #define KNOWN 16 /* calls of a collective that a memo holds; more take each other's places */
 
@@ -35,6 +36,9 @@ typedef struct facts { /* about mpi4py, NumPy and the MPI library of this proces
     intptr_t operations[MOST_OPERATIONS]; /* predefined ones */
     size_t noperations, ntypes;
     datatype types[MOST_TYPES];             /* predefined ones that are their own bytes */
+    PyObject *dtypes[MOST_ARRAYS]; /* NumPy's own, the usual ones first */
+    datatype arrays[MOST_ARRAYS];  /* of arrays of these */
+    size_t narrays;
     datatype by_code[128], by_complex[128]; /* of a buffer's format: one letter, or one after a Z; 0 bytes: none */
 } facts;
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from mpi4py import MPI
 
 class Recogniser(MPI.Intracomm):
@@ -30,6 +31,7 @@ def know(
     sum: int,
     operations: tuple[int, ...],
     types: tuple[tuple[int, int], ...],
+    arrays: tuple[tuple[np.dtype[Any], int], ...],
     formats: dict[str, int],
     /,
 ) -> None: ...

@@ -29,7 +29,8 @@ _METHODS = (
     *("Allgather", "Alltoall", "Allreduce", "Reduce_scatter_block", "Bcast", "Reduce", "Gather", "Scatter", "Barrier"),
 )
 """In the order of csrc/python/memo.h."""
-_FORMATS = (*"?bBhHiIlLqQfdg", "Zf", "Zd", "Zg")
+_CODES = "dflibDFqhBLIHQ?gG"
+"""Of NumPy's types that MPI has, the usual ones first."""
 
 Native = tuple[int, int]
 """First number of bytes that the MPI library serves, and the first one that it does not."""
@@ -63,6 +64,7 @@ def can_recognise() -> bool:
     widths = {MPI._sizeof(kind) for kind in (MPI.Comm, MPI.Datatype, MPI.Op)}
     if None in functions or widths - {4, 8} or len(widths) > 1:
         return False
+    arrays = {code: handle(found) for code in _CODES if (found := of_code(code)) is not None}
     know(
         (np.ndarray, MPI.Datatype, MPI.Op, MPI.IN_PLACE, MPI.Exception),
         (widths.pop(), _place(MPI.COMM_SELF), _place(MPI.BYTE), _place(MPI.SUM)),
@@ -71,7 +73,8 @@ def can_recognise() -> bool:
         handle(MPI.SUM),
         tuple(handle(op) for op in PREDEFINED),
         _types(),
-        {code: handle(found) for code in _FORMATS if (found := of_code(code)) is not None},
+        tuple((np.dtype(code), number) for code, number in arrays.items()),
+        {f"Z{code.lower()}" if code in "FDG" else code: number for code, number in arrays.items()},
     )
     return True
 
@@ -83,7 +86,7 @@ def _place(obj: MPI.Comm | MPI.Datatype | MPI.Op) -> int:
 
 def _types() -> tuple[tuple[int, int], ...]:
     """Return the handles and bytes of the predefined datatypes that are their own bytes; those of arrays come first."""
-    of_arrays = [of_code(code) for code in _FORMATS]
+    of_arrays = [of_code(code) for code in _CODES]
     named = [value for value in vars(MPI).values() if isinstance(value, MPI.Datatype)]
     found = [datatype for datatype in (*of_arrays, *named) if datatype is not None and datatype]
     sizes = {handle(datatype): size_of(datatype) for datatype in found}
