@@ -15,6 +15,7 @@ from harness import check, communicators, raised, topologies, wrap
 from mpi4py import MPI
 
 import topocomm
+from topocomm.topology.grids import parted
 
 
 def works(comm: Any) -> None:
@@ -406,3 +407,83 @@ def matrix_times_vector_and_conjugate_gradients(world: MPI.Intracomm) -> None:
     comm.Gather(x, whole, root=0)
     if whole is not None:
         assert np.allclose(full @ whole, np.arange(1.0, n + 1))
+
+
+@check()
+def grids_are_put_on_the_machine(world: MPI.Intracomm) -> None:
+    """Reordered if asked for, and only then: few neighbours apart, every rank once, and the grid is what MPI says."""
+    p = world.size
+    dims, periods = MPI.Compute_dims(p, 2), [True, False]
+    for name in ("cyclic", "unequal", "random3", "flat"):
+        comm = wrap(world, name)
+        native = world.Create_cart(dims, periods)
+        plain, cart = comm.Create_cart(dims, periods), comm.Create_cart(dims, periods=periods, reorder=True)
+        assert MPI.Comm.Compare(plain, native) == MPI.CONGRUENT
+        assert type(cart) is type(plain) is topocomm.comm.Cartcomm
+        assert (cart.dims, [bool(x) for x in cart.periods], cart.coords) == (
+            native.dims, periods, native.Get_coords(cart.rank)
+        )  # fmt: skip
+        ranks = cart.allgather(world.rank)
+        assert sorted(ranks) == list(range(p))
+        assert cart.machine_topology == comm.machine_topology.restrict(ranks)
+        before, after = (sum(parted(one.machine_topology, np.arange(p), dims, periods)) for one in (plain, cart))
+        assert after <= before
+        works(cart)
+        left, right = cart.Shift(0, 1)
+        heard = np.full(1, -1)
+        cart.Sendrecv(np.array([world.rank]), right, recvbuf=heard, source=left)
+        assert heard[0] == ranks[left]
+        for made in (plain, cart, native):
+            made.Free()
+    comm = wrap(world)
+    line = comm.Create_cart([p], reorder=True)
+    apart = parted(line.machine_topology, np.arange(p), [p], [False])
+    assert apart == [int(p > 1)], "ranks dealt to two nodes in turn stand by node"
+    line.Free()
+
+
+@check(3)
+def ranks_beyond_a_grid_get_none(world: MPI.Intracomm) -> None:
+    comm = wrap(world)
+    cart = comm.Create_cart([world.size - 1], reorder=True)
+    assert comm.allreduce(int(cart == MPI.COMM_NULL)) == 1
+    if cart != MPI.COMM_NULL:
+        works(cart)
+        cart.Free()
+    for dims in ([world.size + 1], "x"):
+        native, ours = (raised(lambda c=c, d=dims: c.Create_cart(d, reorder=True)) for c in (world, comm))
+        assert type(native) is type(ours) is not type(None), (dims, native, ours)
+
+
+@check()
+def graphs_are_put_on_the_machine(world: MPI.Intracomm) -> None:
+    """Pairs (0, 1), (2, 3), … that the machine parts are brought together, and each vertex keeps its neighbours."""
+    p, r = world.size, world.rank
+    comm = wrap(world)
+    near = [r ^ 1] if r ^ 1 < p else []
+    weights = [r // 2 + 2] if near else MPI.WEIGHTS_EMPTY
+    made = [
+        comm.Create_dist_graph_adjacent(near, near, reorder=True),
+        comm.Create_dist_graph_adjacent(near, near, weights, weights, MPI.INFO_NULL, True),
+        comm.Create_dist_graph([r], [len(near)], near, reorder=True),
+        comm.Create_dist_graph(list(range(p - p % 2)) if r == p - 1 else [], [1] * (p - p % 2) if r == p - 1 else [],
+                               [k ^ 1 for k in range(p - p % 2)] if r == p - 1 else [], reorder=True),
+    ]  # fmt: skip
+    for number, graph in enumerate(made):
+        assert isinstance(graph, topocomm.comm.Distgraphcomm)
+        mine = graph.Get_rank()
+        expected = [mine ^ 1] if mine ^ 1 < p else []
+        inward, outward, given = graph.Get_dist_neighbors()
+        assert (list(inward), list(outward)) == (expected, expected)
+        if number == 1 and expected:
+            assert [list(found) for found in given] == [[mine // 2 + 2]] * 2
+        ranks = graph.allgather(r)
+        assert sorted(ranks) == list(range(p))
+        assert graph.machine_topology == comm.machine_topology.restrict(ranks)
+        if p % 4 == 0:
+            assert all(ranks[k] % 2 == ranks[k ^ 1] % 2 for k in range(p)), ranks
+        works(graph)
+        graph.Free()
+    kept = comm.Create_dist_graph_adjacent(near, near)
+    assert kept.allgather(r) == list(range(p))
+    kept.Free()

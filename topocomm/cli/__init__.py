@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "explain": "topocomm.cli.explain",
     "simulate": "topocomm.cli.simulate",
     "tune": "topocomm.cli.tune",
+    "order": "topocomm.cli.order",
 }
 """Command → module, in the order of the help."""
 

@@ -13,7 +13,7 @@ from topocomm import objects
 from topocomm.choose.modelled import ModelCache
 from topocomm.choose.rule import NATIVE, Decision
 from topocomm.collectives import COLLECTIVES
-from topocomm.comm import given, pickling, readers
+from topocomm.comm import given, neighbours, pickling, readers
 from topocomm.comm import settings as config
 from topocomm.comm._recogniser import Recogniser
 from topocomm.comm.buffers import EMPTY, nbytes_of
@@ -393,21 +393,60 @@ class Comm(Recogniser, metaclass=Named):
         """MPI_Comm_create_group."""
         return self._adopt(super().Create_group(group, tag), together=False)
 
-    def Create_cart(self, *args: Any, **kwargs: Any) -> Any:
-        """MPI_Cart_create."""
-        return self._adopt(super().Create_cart(*args, **kwargs))
+    def Create_cart(self, dims: Any, periods: Any = None, reorder: bool = False) -> Any:
+        """MPI_Cart_create. With ``reorder`` neighbours on the grid are put near each other on the machine."""
+        order = neighbours.cart_of(self._runtime, dims, periods) if reorder and self._runtime is not None else None
+        if order is None:
+            return self._adopt(super().Create_cart(dims, periods, False))
+        with neighbours.reordered(self, order) as ranks:
+            return self._adopt(ranks.Create_cart(dims, periods, False))
 
     def Create_graph(self, *args: Any, **kwargs: Any) -> Any:
         """MPI_Graph_create."""
         return self._adopt(super().Create_graph(*args, **kwargs))
 
-    def Create_dist_graph(self, *args: Any, **kwargs: Any) -> Any:
-        """MPI_Dist_graph_create."""
-        return self._adopt(super().Create_dist_graph(*args, **kwargs))
+    def Create_dist_graph(
+        self,
+        sources: Any,
+        degrees: Any,
+        destinations: Any,
+        weights: Any = None,
+        info: MPI.Info = MPI.INFO_NULL,
+        reorder: bool = False,
+    ) -> Any:
+        """MPI_Dist_graph_create. With ``reorder`` neighbours are put near each other on the machine."""
+        args = sources, degrees, destinations, weights, info, False
+        if not reorder or self._runtime is None:
+            return self._adopt(super().Create_dist_graph(*args))
+        order = neighbours.graph_of(self._runtime, neighbours.edges_of(*args[:4]))
+        if order is None:
+            return self._adopt(super().Create_dist_graph(*args))
+        with neighbours.reordered(self, order) as ranks:
+            return self._adopt(ranks.Create_dist_graph(*args))
 
-    def Create_dist_graph_adjacent(self, *args: Any, **kwargs: Any) -> Any:
-        """MPI_Dist_graph_create_adjacent."""
-        return self._adopt(super().Create_dist_graph_adjacent(*args, **kwargs))
+    def Create_dist_graph_adjacent(
+        self,
+        sources: Any,
+        destinations: Any,
+        sourceweights: Any = None,
+        destweights: Any = None,
+        info: MPI.Info = MPI.INFO_NULL,
+        reorder: bool = False,
+    ) -> Any:
+        """MPI_Dist_graph_create_adjacent. With ``reorder`` neighbours are put near each other on the machine."""
+        args = sources, destinations, sourceweights, destweights
+        if not reorder or self._runtime is None:
+            return self._adopt(super().Create_dist_graph_adjacent(*args, info, False))
+        mine = neighbours.adjacent_edges(self._runtime.rank, destinations, destweights)
+        order = neighbours.graph_of(self._runtime, mine)
+        if order is None:
+            return self._adopt(super().Create_dist_graph_adjacent(*args, info, False))
+        with neighbours.reordered(self, order) as ranks:
+            lists = (np.atleast_1d(peers).tolist() for peers in args[:2])
+            passed = neighbours.passed_on(ranks, order, (*lists, *map(neighbours.portable, args[2:])))
+            near, far, near_weights, far_weights = passed
+            weights = neighbours.native(near_weights), neighbours.native(far_weights)
+            return self._adopt(ranks.Create_dist_graph_adjacent(near, far, *weights, info, False))
 
     def Create_intercomm(self, *args: Any, **kwargs: Any) -> Any:
         """MPI_Intercomm_create. What is merged from it is wrapped again."""
