@@ -35,6 +35,7 @@ enum tc_combiner { TC_BY_KERNEL, TC_BY_MPI, TC_BY_CALLER };
 typedef struct tc_program tc_program; /* checked and ready to run; never changes */
 typedef struct tc_comm tc_comm;       /* communicator of MPI's that carries nothing else */
 typedef struct tc_run tc_run;         /* program with sizes and memory */
+typedef struct tc_net tc_net;         /* process's end of notified puts, for all its communicators */
 
 typedef struct tc_mpi {
     uintptr_t isend, irecv, test, get_count, reduce_local; /* addresses of MPI's functions of these names */
@@ -69,6 +70,13 @@ typedef struct tc_failure {
     uint32_t step;
 } tc_failure;
 
+typedef struct tc_net_facts { /* since it was opened */
+    uint64_t links, memory;   /* pairs of processes' shared channels; bytes that others may put into */
+    uint64_t openings;        /* messages of MPI's that opened channels */
+    uint64_t messages, parts; /* of programs, put by this process; puts that they took */
+    uint64_t credits;         /* puts besides those: that room is free again */
+} tc_net_facts;
+
 /* --- programs ------------------------------------------------------------------------------------------- */
 /* Check the bytes of a program and prepare it. TC_ERR_PROGRAM: `text` (TC_TEXT_BYTES of room) says why not. */
 int tc_program_load(const void *bytes, size_t length, tc_program **program, char *text);
@@ -83,6 +91,21 @@ int tc_comm_open(const tc_mpi *mpi, intptr_t handle, uint32_t rank, uint32_t siz
                  int32_t first_tag, uint32_t tags, tc_comm **comm);
 /* Let go of a communicator; it is freed when the last of its runs is. */
 int tc_comm_close(tc_comm *comm);
+
+/* --- notified puts ------------------------------------------------------------------------------------------------- */
+/* Open a process's end. `context` has the number `world` among `size` processes, stays open as long as this end is in
+ * use, and is used for nothing else; NULL: there is no network here, which peers are told. `most`: bytes that others may
+ * put into, for all communicators together; peers for whom nothing is left are reached by MPI's messages. */
+int tc_net_open(tc_context *context, uint32_t world, uint32_t size, uint64_t most, tc_net **net);
+int tc_net_info(const tc_net *net, tc_net_facts *facts);
+/* Let go of it; it ends with the last of its communicators. */
+int tc_net_close(tc_net *net);
+/* Let the messages between this rank and each member that have no nearer way go as puts; `worlds`: the members' numbers
+ * among the processes, < 0: it has none. Both sides say so alike, before runs are made. `tag` is one that no run uses: channels are opened with it. */
+int tc_comm_puts(tc_comm *comm, tc_net *net, const int32_t *worlds, int32_t tag);
+/* Name the kind of transport that carries messages to a member: TC_OFI or TC_MSG; TC_AGAIN: not known before the first
+ * message. */
+int tc_comm_transport(const tc_comm *comm, uint32_t member, uint32_t *kind);
 
 /* --- runs ----------------------------------------------------------------------------------------------- */
 int tc_run_new(tc_comm *comm, tc_program *program, tc_run **run);

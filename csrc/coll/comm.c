@@ -28,6 +28,7 @@ static void unlock(tc_comm *comm) {
 
 static void comm_release(tc_comm *comm) {
     if (atomic_fetch_sub(&comm->holders, 1) != 1) return;
+    if (comm->channels) puts_close(comm);
     void *parts[] = {comm->spare, comm->ranks, comm->ports, comm};
     for (int i = 0; i < 4; i++) free(parts[i]);
 }
@@ -79,8 +80,8 @@ int tc_comm_close(tc_comm *comm) {
 
 static void run_delete(tc_run *run) {
     sizes_free(run);
-    void *parts[] = {run->state, run->finished, run->length, run->data, run->posted, run};
-    for (int i = 0; i < 6; i++) free(parts[i]);
+    void *parts[] = {run->state, run->finished, run->length, run->data, run->posted, run->entries, run};
+    for (int i = 0; i < 7; i++) free(parts[i]);
 }
 
 int tc_run_new(tc_comm *comm, tc_program *program, tc_run **run) {
@@ -162,6 +163,7 @@ static bool drive_others(tc_comm *comm, const tc_run *run) {
 
 /* Drive a run, and all others unless it is complete; tell of one that needs its caller. */
 static int drive_all(tc_run *run) {
+    if (run->comm->channels && run->link) puts_progress(run->comm);
     int status = drive(run);
     return status == TC_AGAIN && drive_others(run->comm, run) ? TC_NEEDS_REDUCE : status;
 }
@@ -180,6 +182,7 @@ static int start(tc_run *run, const void *send, void *recv) {
         return TC_ERR_ARGUMENT;
     if (run->choice.by == TC_BY_KERNEL && run->item % run->element_bytes) return TC_ERR_ARGUMENT;
     if (!tag_free(run->comm)) {
+        if (run->comm->channels) puts_progress(run->comm);
         drive_others(run->comm, run);
         return TC_FULL;
     }
@@ -296,6 +299,7 @@ int tc_run_failure(const tc_run *run, tc_failure *failure) {
 
 /* Let the messages of a run that failed come and go, as far as they do. */
 static void drain(tc_run *run) {
+    if (run->comm->channels) puts_progress(run->comm);
     tc_failure why = run->failure;
     for (uint32_t k = 0; k < run->nposted; k++) message_test(run, run->posted[k]);
     run->failure = why;

@@ -62,3 +62,9 @@ int message_test(tc_run *run, uint32_t message) {
     if (status == TC_OK && s->code == RECV) unpack(run, s, message);
     return status;
 }
+
+void message_taken(tc_run *run, uint32_t message) {
+    const step *s = &run->program->steps[run->program->poster[message]];
+    const port *from = run->comm->ports[s->peer];
+    if (from->taken) from->taken(run, s, message);
+}

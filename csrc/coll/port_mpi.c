@@ -26,25 +26,24 @@ static bool last_chunk(const tc_run *run, uint32_t message, uint32_t chunk) {
     return (chunk + 1) * run->comm->mpi.largest >= (uint64_t)run->length[message];
 }
 
-static int mpi_send(tc_run *run, const step *s, uint32_t message) {
-    const tc_mpi *mpi = &run->comm->mpi;
-    int rank = run->comm->ranks[s->peer];
-    for (uint32_t c = 0;; c++) {
-        int code = ((isend_function)mpi->isend)(run->data[message] + c * mpi->largest, chunk_bytes(run, message, c),
-                                                mpi->byte, rank, run->tag, run->comm->handle,
-                                                request_of(run, message, c));
-        if (code != 0) return mpi_failed(run, s, message, code);
-        if (last_chunk(run, message, c)) return TC_OK;
-    }
+int mpi_begin(tc_comm *comm, bool sends, void *at, int bytes, uint32_t peer, int32_t tag, void *request) {
+    const tc_mpi *mpi = &comm->mpi;
+    int rank = comm->ranks[peer];
+    if (sends) return ((isend_function)mpi->isend)(at, bytes, mpi->byte, rank, tag, comm->handle, request);
+    return ((irecv_function)mpi->irecv)(at, bytes, mpi->byte, rank, tag, comm->handle, request);
 }
 
-static int mpi_receive(tc_run *run, const step *s, uint32_t message) {
-    const tc_mpi *mpi = &run->comm->mpi;
-    int rank = run->comm->ranks[s->peer];
+int mpi_ended(tc_comm *comm, void *request, bool *ended) {
+    int flag = 0, code = ((test_function)comm->mpi.test)(request, &flag, comm->status);
+    *ended = flag;
+    return code;
+}
+
+static int mpi_post(tc_run *run, const step *s, uint32_t message) {
+    uint64_t largest = run->comm->mpi.largest;
     for (uint32_t c = 0;; c++) {
-        int code = ((irecv_function)mpi->irecv)(run->data[message] + c * mpi->largest, chunk_bytes(run, message, c),
-                                                mpi->byte, rank, run->tag, run->comm->handle,
-                                                request_of(run, message, c));
+        int code = mpi_begin(run->comm, s->code == SEND, run->data[message] + c * largest, chunk_bytes(run, message, c),
+                             (uint32_t)s->peer, run->tag, request_of(run, message, c));
         if (code != 0) return mpi_failed(run, s, message, code);
         if (last_chunk(run, message, c)) return TC_OK;
     }
@@ -63,10 +62,10 @@ static int check_length(tc_run *run, const step *s, uint32_t message, uint32_t c
 static int mpi_test(tc_run *run, const step *s, uint32_t message) {
     for (;;) {
         uint32_t chunk = run->finished[message];
-        int flag = 0, code = ((test_function)run->comm->mpi.test)(request_of(run, message, chunk), &flag,
-                                                                  run->comm->status);
+        bool ended;
+        int code = mpi_ended(run->comm, request_of(run, message, chunk), &ended);
         if (code != 0) return mpi_failed(run, s, message, code);
-        if (!flag) return TC_AGAIN;
+        if (!ended) return TC_AGAIN;
         run->finished[message]++;
         run->moved++;
         bool last = last_chunk(run, message, chunk);
@@ -76,4 +75,4 @@ static int mpi_test(tc_run *run, const step *s, uint32_t message) {
     }
 }
 
-const port mpi_port = {mpi_send, mpi_receive, mpi_test};
+const port mpi_port = {mpi_post, mpi_post, mpi_test, NULL};

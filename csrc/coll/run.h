@@ -16,7 +16,11 @@ typedef struct port {
     int (*receive)(tc_run *run, const step *s, uint32_t message); /* be ready for it */
     /* TC_OK: it has come, or its bytes may be overwritten · TC_AGAIN · errors. Not asked again after TC_OK. */
     int (*test)(tc_run *run, const step *s, uint32_t message);
+    void (*taken)(tc_run *run, const step *s, uint32_t message); /* what landed has been read; NULL: no matter */
 } port;
+
+struct channels; /* of a communicator whose messages go as notified puts: puts.h */
+struct entry;
 
 struct tc_comm {
     tc_mpi mpi;
@@ -25,6 +29,7 @@ struct tc_comm {
     atomic_uint holders; /* whoever opened it, and runs */
     int32_t *ranks; /* in MPI's communicator, of every member */
     const port **ports; /* that lead to every member */
+    struct channels *channels; /* NULL: no message is a put */
     int32_t first_tag;
     uint64_t tags, calls;
     tc_run *active; /* runs under way, driven by everybody who waits */
@@ -75,6 +80,7 @@ struct tc_run {
     int64_t *length;      /* of each message: bytes */
     char **data;          /* of each message: where it lies, or will */
     char *requests;
+    struct entry *entries; /* of each message, once one is put */
     uint32_t *posted; /* since the last fence, in order */
     uint32_t nposted, pending; /* messages posted; not complete */
     uint64_t under_way;        /* their bytes */
@@ -107,11 +113,21 @@ void memory_give(tc_run *run);
 
 /* --- port_mpi.c ---------------------------------------------------------------------------------------------------- */
 extern const port mpi_port; /* to any peer, over the MPI library's own messages */
+/* Begin to send or receive; test. They return MPI's error code. */
+int mpi_begin(tc_comm *comm, bool sends, void *at, int bytes, uint32_t peer, int32_t tag, void *request);
+int mpi_ended(tc_comm *comm, void *request, bool *ended);
+
+/* --- port_puts.c --------------------------------------------------------------------------------------------------- */
+/* Drive the network and all channels that have something to do. */
+void puts_progress(tc_comm *comm);
+void puts_close(tc_comm *comm);
 
 /* --- messages.c ---------------------------------------------------------------------------------------------------- */
 int message_post(tc_run *run, const step *s, uint32_t message);
 /* TC_OK: it has come, or may be overwritten · TC_AGAIN · errors. */
 int message_test(tc_run *run, uint32_t message);
+/* What landed has been read. */
+void message_taken(tc_run *run, uint32_t message);
 
 /* --- walk.c: the program's steps ----------------------------------------------------------------------------------- */
 /* Go on as far as possible: TC_OK: to the end · TC_AGAIN · TC_NEEDS_REDUCE · errors. */

@@ -111,12 +111,19 @@ void walk_reduced(tc_run *run) {
     run->at.part++;
 }
 
+/* Take what landed, then let it go. */
+static int take(tc_run *run, const step *s, uint32_t message) {
+    int status = s->code == REDUCE ? reduce(run, s, message) : copy_landing(run, s, message);
+    if (status == TC_OK) message_taken(run, message);
+    return status;
+}
+
 static int do_step(tc_run *run, const step *s, uint32_t message) {
     switch (s->code) {
-    case COPY: return s->source < 0 ? copy_landing(run, s, message) : copy_runs(run, s);
+    case COPY: return s->source < 0 ? take(run, s, message) : copy_runs(run, s);
     case SEND:
     case RECV: return message_post(run, s, message);
-    case REDUCE: return reduce(run, s, message);
+    case REDUCE: return take(run, s, message);
     case WAIT: return await(run, s, message);
     case FENCE: return fence(run);
     default: return TC_OK;

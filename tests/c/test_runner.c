@@ -3,6 +3,8 @@
  *
  * Arguments: a file of programs (for each group: ranks, then the length and bytes of every rank's), then
  *   orders N: N orders of arrival must give the results of the first;
+ *   puts N:   the same, with notified puts between some or all ranks, over a network that cuts, reorders, delays and
+ *             repeats;
  *   fuzz N:   N programs with changed bytes are refused, or run without touching other memory.
  */
 #include <stdbool.h>
@@ -46,6 +48,9 @@ static int noperations, room;
 static int wide;            /* requests of 8 bytes */
 static bool drain;          /* everything is complete, nothing moves */
 static unsigned delivered;
+static uint64_t put_messages, put_parts, credits, links;
+static tc_context *contexts[MOST_RANKS];
+static tc_net *nets[MOST_RANKS]; /* ends of notified puts, if they are tried */
 
 static void copy(operation *s, operation *r) {
     if (!s->copied) {
@@ -158,7 +163,61 @@ typedef struct rank {
 
 static tc_mpi functions(void) {
     return (tc_mpi){(uintptr_t)fake_isend, (uintptr_t)fake_irecv, (uintptr_t)fake_test, (uintptr_t)fake_count,
-                    (uintptr_t)fake_reduce, BYTE, wide ? 8 : 4, 16, chance(2) ? 1 + chance(100) : 1 << 30};
+                    (uintptr_t)fake_reduce, BYTE, wide ? 8 : 4, 16, !nets[0] && chance(2) ? 1 + chance(100) : 1 << 30};
+}
+
+/* --- notified puts ---------------------------------------------------------------------------------------- */
+static bool putting;
+static int32_t numbers[MOST_RANKS][MOST_RANKS]; /* of the members, as each rank sees them */
+
+static void open_nets(uint64_t most) {
+    static unsigned char address[MOST_RANKS][TC_ADDRESS_BYTES];
+    size_t bytes[MOST_RANKS];
+    tc_faults faults = {.seed = 1 + chance(1000), .reorder = 1, .pieces = 3, .delay_us = 5, .duplicate = 0.2};
+    for (uint32_t r = 0; r < MOST_RANKS; r++) {
+        tc_options options;
+        tc_options_default(&options);
+        options.rank = r;
+        options.size = MOST_RANKS;
+        options.transports = TC_SHM;
+        options.signals = options.blocks;
+        OK(tc_context_open(&options, &contexts[r]));
+        if (chance(4)) OK(tc_context_faults(contexts[r], &faults));
+        OK(tc_context_address(contexts[r], address[r], sizeof address[r], &bytes[r]));
+        bool absent = r == MOST_RANKS - 1 && chance(2); /* a rank without a network */
+        OK(tc_net_open(absent ? NULL : contexts[r], r, MOST_RANKS, most, &nets[r]));
+    }
+}
+
+static void close_nets(void) {
+    for (uint32_t r = 0; r < MOST_RANKS; r++) OK(tc_context_flush(contexts[r], 10)); /* repeats may be on their way */
+    for (uint32_t r = 0; r < MOST_RANKS; r++) {
+        tc_net_facts facts;
+        tc_stats stats;
+        OK(tc_net_info(nets[r], &facts));
+        OK(tc_context_stats(contexts[r], &stats));
+        EXPECT(stats.messages == facts.parts + facts.credits);
+        put_messages += facts.messages;
+        put_parts += facts.parts;
+        credits += facts.credits;
+        links += facts.links;
+        OK(tc_net_close(nets[r]));
+        OK(tc_context_close(contexts[r]));
+    }
+}
+
+/* Rank r of the group is process r, in reverse for some; some pairs are reached by MPI's messages. */
+static void choose_ways(uint32_t size) {
+    bool reversed = chance(2), some = chance(2);
+    for (uint32_t i = 0; i < size; i++)
+        for (uint32_t k = 0; k < size; k++) {
+            uint32_t number = reversed ? MOST_RANKS - 1 - k : k;
+            numbers[i][k] = some && i != k && (i + k) % 3 == 0 ? -1 : (int32_t)number;
+        }
+}
+
+static void open_puts(rank *r, uint32_t me) {
+    OK(tc_comm_puts(r->comm, nets[numbers[me][me]], numbers[me], 9));
 }
 
 static bool open_rank(rank *r, const tc_mpi *mpi, const unsigned char *bytes, size_t length, uint32_t me, uint32_t size,
@@ -169,6 +228,7 @@ static bool open_rank(rank *r, const tc_mpi *mpi, const unsigned char *bytes, si
     EXPECT(status == TC_OK || (status == TC_ERR_PROGRAM && text[0]));
     if (status != TC_OK) return false;
     OK(tc_comm_open(mpi, (intptr_t)me + 1, me, size, NULL, 1, 3, &r->comm));
+    if (putting) open_puts(r, me);
     if (tc_run_new(r->comm, r->program, &r->run) != TC_OK) return false; /* of another rank */
     tc_program_facts facts;
     OK(tc_program_info(r->program, &facts));
@@ -207,7 +267,7 @@ static bool run_all(rank *ranks, uint32_t size) {
         if (r->status > 0) r->status = tc_run_test(r->run);
         idle = delivered == before ? idle + 1 : 0;
         before = delivered;
-        if (idle > 400) return false;
+        if (idle > (putting ? 1000000 : 400)) return false;
     }
 }
 
@@ -234,6 +294,8 @@ static bool run_group(const group *g, const int64_t *counts, size_t n, char **re
     tc_mpi mpi = functions();
     bool open = true;
     memset(ranks, 0, sizeof ranks);
+    putting = nets[0] && chance(4);
+    choose_ways(g->size);
     for (uint32_t i = 0; i < g->size && open; i++)
         open = open_rank(&ranks[i], &mpi, g->bytes[i], g->length[i], i, g->size, counts, n);
     bool done = open && run_all(ranks, g->size);
@@ -265,7 +327,8 @@ static size_t choose_counts(const group *g, int64_t *counts) {
     OK(tc_program_info(program, &facts));
     tc_program_free(program);
     EXPECT(facts.rank == 0 && facts.size == g->size && facts.blocks <= 4096);
-    for (size_t i = 0; i < 4096; i++) counts[i] = chance(4) ? chance(9) : 0;
+    int64_t scale = nets[0] && facts.blocks <= 8 && chance(4) == 0 ? 1000 : 1; /* longer than a part of a lane */
+    for (size_t i = 0; i < 4096; i++) counts[i] = chance(4) ? scale * chance(9) : 0;
     bool whole = true; /* the vector holds all slots, so a table of sizes means the same to all ranks */
     for (uint32_t i = 0; i < g->size; i++) {
         int64_t header[16];
@@ -355,17 +418,23 @@ int main(int argc, char **argv) {
     FILE *file = fopen(argv[1], "rb");
     EXPECT(file != NULL);
     unsigned times = (unsigned)atoi(argv[3]), groups = 0;
-    bool fuzzing = strcmp(argv[2], "fuzz") == 0;
+    bool fuzzing = strcmp(argv[2], "fuzz") == 0, puts = strcmp(argv[2], "puts") == 0;
     for (group g; read_group(file, &g); groups++) {
         wide = (int)groups & 1;
         for (unsigned k = 0; k < times && fuzzing; k++) fuzz(&g);
+        if (puts && groups % 50 == 0) { /* with room for all, or for few */
+            if (groups) close_nets();
+            open_nets((uint64_t)1 << (16 + 2 * (groups / 50 % 5)));
+        }
         if (!fuzzing) orders(&g, times);
         for (uint32_t i = 0; i < g.size; i++) free(g.bytes[i]);
     }
+    if (puts) close_nets();
     fclose(file);
     free(operations);
     EXPECT(groups > 0);
     printf("%u groups, %u deliveries; of changed programs %u were refused, %u ended, %u did not\n", groups, delivered,
            refused, ended, stuck);
+    printf("%lu messages put in %lu parts, %lu credits, %lu links\n", put_messages, put_parts, credits, links);
     return 0;
 }

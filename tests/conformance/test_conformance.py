@@ -51,6 +51,21 @@ def test_checks_pass_where_nothing_is_remembered(ranks: int) -> None:
     assert len(wanted) > 3
 
 
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_checks_pass_over_notified_puts(ranks: int) -> None:
+    names = (
+        *("every_collective_and_algorithm_agrees_with_the_library", "derived_communicators_agree_with_the_library"),
+        *("every_algorithm_gives_the_same_again", "bits_are_equal_on_all_ranks"),
+    )
+    wanted = [name for name in expected(ranks) if name in names]
+    program = ["-m", "mpi4py", str(HERE / "program.py"), *wanted]
+    done = launch(ranks, program, timeout=400, env={"TOPOCOMM_TRANSPORTS": "ofi,mpi"})
+    passed = [line[3:] for line in done.stdout.splitlines() if line.startswith("ok ")]
+    assert done.returncode == 0, done.stderr
+    assert passed == wanted
+    assert len(wanted) > 3
+
+
 def _run(tmp_path: Path, ranks: int, text: str, env: Mapping[str, str]) -> CompletedProcess[str]:
     path = tmp_path / "program.py"
     path.write_text("import numpy as np, topocomm\nfrom mpi4py import MPI\n" + text)
@@ -205,3 +220,27 @@ print("done")
 """
     done = launch(1, ["-c", text])
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+CARRIED = """
+comm = topocomm.Comm(MPI.COMM_WORLD, algorithm="ring")
+assert comm.explain("allreduce", 8000).carried == ""
+for _ in range(3):
+    comm.Allreduce(np.ones(1000), out := np.zeros(1000))
+    assert (out == comm.size).all()
+assert {expected!r} in str(comm.explain("allreduce", 8000)), comm.explain("allreduce", 8000)
+"""
+
+
+def test_explain_names_what_carries_messages(tmp_path: Path) -> None:
+    puts, absent = "messages to other ranks by ofi (", "messages to other ranks by mpi: 2; no ofi here: no libfabric"
+    for expected_text, provider in ((puts, "tcp"), (absent, "nosuch")):
+        env = {"TOPOCOMM_TRANSPORTS": "ofi,mpi", "TOPOCOMM_RMA_PROVIDER": provider}
+        done = _run(tmp_path, 3, CARRIED.format(expected=expected_text), env)
+        assert done.returncode == 0, done.stderr
+
+
+def test_unknown_transports_are_refused(tmp_path: Path) -> None:
+    done = _run(tmp_path, 2, "topocomm.Comm(MPI.COMM_WORLD)", {"TOPOCOMM_TRANSPORTS": "pigeons,mpi"})
+    assert done.returncode != 0
+    assert "TOPOCOMM_TRANSPORTS=pigeons,mpi: needs mpi, and may name ofi, mpi" in done.stderr

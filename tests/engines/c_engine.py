@@ -15,7 +15,7 @@ from test_local import root_of, topology_of
 
 from topocomm.algorithms import make_schedule
 from topocomm.collectives import COLLECTIVES, REDUCING
-from topocomm.engines import c, combiners, local
+from topocomm.engines import c, combiners, local, puts
 from topocomm.errors import BufferError, Error, ProgramError
 from topocomm.plan.bind import bind
 from topocomm.plan.program import (
@@ -36,6 +36,7 @@ from topocomm.schedule.blocks import block_cuts
 
 WORLD = MPI.COMM_WORLD
 RANK, SIZE = WORLD.rank, WORLD.size
+WAY = sys.argv[1] if len(sys.argv) > 1 else "mpi"
 NOTHING = np.empty(0, np.uint8)
 
 
@@ -208,7 +209,7 @@ def check_every_algorithm(engine):
 
 def check_split_messages(_engine):
     """The same with messages split at 100 bytes, which is how one of 1 GiB and more goes."""
-    engine = c.Engine(WORLD.Dup(), largest=100)
+    engine = engine_of(largest=100)
     check_ring(engine)
     check_every_algorithm(engine)
 
@@ -218,7 +219,7 @@ def check_split_messages(_engine):
 
 def check_kernels_give_the_librarys_bits(_engine):
     """Every operation and type that the library has, in both orders, through whoever combines."""
-    engine = c.Engine(WORLD.Dup())  # of pairs of ranks: the last of an odd number makes no call
+    engine = engine_of()  # of pairs of ranks: the last of an odd number makes no call
     other = RANK ^ 1
     kernels = 0
     for name in [*combiners._SIGNED, *combiners._UNSIGNED, *combiners._LOGICAL, *combiners._OTHERS]:
@@ -261,7 +262,7 @@ def exchange(rank, size, other, flags):
 
 def check_operations_of_the_user(_engine):
     """Combined in Python between the steps, in the order that the schedule says."""
-    engine = c.Engine(WORLD.Dup())
+    engine = engine_of()
     calls = []
 
     def affine(a, b, _datatype):
@@ -320,7 +321,7 @@ def check_several_under_way(engine):
 def check_more_under_way_than_tags(_engine):
     """A start waits for the oldest run when all tags are in use. Members in another order, as a carrier has them."""
     turned = WORLD.Split(0, -RANK)
-    engine = c.Engine(WORLD.Dup(), ranks=[SIZE - 1 - r for r in range(SIZE)], first_tag=100, tags=3)
+    engine = engine_of(ranks=[SIZE - 1 - r for r in range(SIZE)], first_tag=100, tags=3)
     assert engine.rank == turned.rank
     sized = engine.load(ring_allreduce(turned.rank, SIZE)).size(5, 8)
     outs, runs = np.zeros((10, 5 * SIZE)), []
@@ -358,6 +359,57 @@ def check_mpi_is_driven(engine):
     assert (out == SIZE).all()
 
 
+# -- notified puts -------------------------------------------------------------------------------------------------
+
+
+def check_messages_are_counted(engine):
+    """A call puts the messages of its program and nothing else: no question before, no answer after."""
+    if WAY == "mpi" or SIZE < 2:
+        return
+    program = ring_allreduce(RANK, SIZE)
+    sized, mine, out = engine.load(program).size(3, 8), np.ones(3 * SIZE), np.zeros(3 * SIZE)
+    sized.run(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE)
+    before, calls = puts.end().facts(), 20
+    for _ in range(calls):
+        sized.run(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE)
+    after = puts.end().facts()
+    assert {engine.transport((RANK + step) % SIZE) for step in (1, -1)} == {"ofi"}
+    assert after.messages - before.messages == calls * 2 * (SIZE - 1)
+    assert after.parts - before.parts == after.messages - before.messages
+    assert after.openings == before.openings
+    assert after.credits - before.credits <= calls * 2 * (SIZE - 1) / 12
+    assert SIZE > 2 or after.credits == before.credits  # messages go both ways, and carry them
+    assert "ofi" in engine.carried
+
+
+def check_long_messages_are_cut(engine):
+    """Longer than a lane, in one direction: as many parts as needed, and credits for those that lie in the lane."""
+    if SIZE < 2:
+        return
+    gather = engine.load(bind(make_schedule("bcast", "textbook_binomial", topology_of(SIZE)), RANK))
+    count = 300_001
+    for step in range(3):
+        data = (np.arange(count) * 7 + step) % 251 if RANK == 0 else np.zeros(count, int)
+        mine, out = data.astype(np.uint8), np.zeros(count, np.uint8)
+        gather.size(count, 1).run(mine if RANK == 0 else NOTHING, out)
+        assert (out == (np.arange(count) * 7 + step) % 251).all()
+
+
+def check_links_serve_one_communicator_after_another(_engine):
+    """Memory is bounded: a communicator that is gone leaves its links to the next."""
+    if WAY == "mpi":
+        return
+    before = puts.end().facts().links
+    for _ in range(5):
+        comm = WORLD.Dup()
+        engine = c.Engine(comm, first_tag=1)
+        engine.put(puts.end(), 0)
+        check_ring(engine)
+        del engine
+        comm.Free()
+    assert puts.end().facts().links - before <= 2
+
+
 # -- refusals ------------------------------------------------------------------------------------------------------
 
 
@@ -383,13 +435,16 @@ def check_other_lengths(_engine):
     """A message shorter than expected is named with both lengths. On a communicator of its own: it is useless after."""
     if SIZE < 2:
         return
-    engine = c.Engine(WORLD.Dup())
+    engine = engine_of()
     if RANK > 1:
         return
     sized = engine.load(exchange(RANK, SIZE, 1 - RANK, 0)).size(10 - RANK, 8)
     mine, out = np.zeros(10), np.zeros(10)
     if RANK == 0:
         text = "rank 0: a message from rank 1 has 72 bytes, needs 80"
+        raises(Error, text, lambda: sized.run(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE))
+    elif WAY != "mpi":
+        text = "rank 1: a message from rank 0 has 80 bytes, needs 72"
         raises(Error, text, lambda: sized.run(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE))
     else:
         with pytest.raises(MPI.Exception) as raised:
@@ -407,8 +462,18 @@ def check_memory_is_given_back(engine):
         assert SIZE == 1 or 800000 <= sized.memory_bytes < 900000
 
 
+def engine_of(**settings):
+    """An engine whose messages go over what this launch tries."""
+    engine = c.Engine(WORLD.Dup(), **{"first_tag": 1, **settings})
+    if WAY == "puts":
+        engine.put(puts.end(), 0)
+    elif WAY == "faulty":
+        engine.put(puts.end(puts.Faults(seed=RANK, delay_us=20), 1 << 20), 0)
+    return engine
+
+
 if __name__ == "__main__":
-    shared = c.Engine(WORLD.Dup())
+    shared = engine_of()
     for name, check in list(globals().items()):
         if name.startswith("check_"):
             check(shared)

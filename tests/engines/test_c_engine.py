@@ -9,9 +9,13 @@ from launch import launch
 PROGRAM = Path(__file__).parent / "c_engine.py"
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5, 8])
-def test_every_check_passes(ranks: int) -> None:
-    done = launch(ranks, ["-m", "mpi4py", str(PROGRAM)], timeout=240)
+CASES = [(ranks, "mpi") for ranks in (1, 2, 3, 4, 5, 8)] + [(2, "puts"), (4, "puts"), (3, "faulty")]
+
+
+@pytest.mark.parametrize(("ranks", "way"), CASES)
+def test_every_check_passes(ranks: int, way: str) -> None:
+    """Over MPI's messages, over notified puts of libfabric, and over a simulated network before those."""
+    done = launch(ranks, ["-m", "mpi4py", str(PROGRAM), way], timeout=240)
     assert done.returncode == 0, done.stderr
     checks = re.findall(r"^def (check_\w+)", PROGRAM.read_text(encoding="utf-8"), re.MULTILINE)
     assert re.findall(r"^ok (\w+)", done.stdout, re.MULTILINE) == checks

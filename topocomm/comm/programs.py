@@ -22,12 +22,13 @@ from topocomm.schedule import Schedule
 from topocomm.schedule.blocks import block_cuts
 from topocomm.topology import Topology
 
-__all__ = ["KEPT", "KEPT_SIZES", "MOST_PROGRAMS", "Programs", "Scratch"]
+__all__ = ["KEPT", "KEPT_SIZES", "MOST_PROGRAMS", "OPENING_TAG", "Programs", "Scratch"]
 
 MOST_PROGRAMS, KEPT_SIZES = 64, 256
 """Programs (by collective, algorithm, root, order and place) and sizes of them (by call) that a communicator keeps."""
-_FIRST_TAG = 4
-"""Tags of a carrier from here on are for runs in C; those before for the Python engine and for comparing calls."""
+OPENING_TAG, _FIRST_TAG = 4, 5
+"""Tags of a carrier: of what opens channels for puts; from here on for runs in C. Those before are for the Python
+engine and for comparing calls."""
 KEPT = 1 << 25
 """Bytes of scratch memory that a process keeps between calls, for all communicators together."""
 
@@ -83,8 +84,11 @@ def _block_counts(call: Call, nslots: int) -> int | Sequence[int] | IntArray:
 class Programs:
     """The schedules and programs of one rank of a communicator."""
 
-    def __init__(self, rank: int, topology: Callable[[], Topology], engine: str) -> None:
+    def __init__(
+        self, rank: int, topology: Callable[[], Topology], engine: str, share: Callable[[c.Engine], object]
+    ) -> None:
         self.rank = rank
+        self._share = share
         self._topology = topology
         self._name = engine
         self._engine: c.Engine | None = None
@@ -120,7 +124,13 @@ class Programs:
         if self._engine is None:
             to = carrier()
             self._engine = c.Engine(to.comm, ranks=to.ranks, first_tag=to.tag + _FIRST_TAG, tags=TAGS - _FIRST_TAG)
+            self._share(self._engine)
         return self._engine.load(program)
+
+    @property
+    def carried(self) -> str:
+        """What carries messages to the other ranks so far, in words; empty before the first program."""
+        return self._engine.carried if self._engine is not None else ""
 
     def run(self, carrier: python.Carrier, sized: Sized | c.Sized, read: Read) -> None:
         """Run a program on the memory of a call."""

@@ -3,6 +3,7 @@
 =============================  ====================================================================================
 ``TOPOCOMM_<COLLECTIVE>``      algorithm of a collective: ``TOPOCOMM_ALLREDUCE=rabenseifner``, ``…=native``
 ``TOPOCOMM_ENGINE``            engine of all collectives: ``c`` (default), ``python``
+``TOPOCOMM_TRANSPORTS``        what may carry messages of engine ``c``: ``mpi`` (default); ``ofi,mpi``: puts, too
 ``TOPOCOMM_TOPOLOGY``          placement file that describes the machine or the job, or ``measured``: probe it
 ``TOPOCOMM_DISCOVER``          sources asked where nodes sit: ``off``, or names, the best first: ``slurm,slingshot``
 ``TOPOCOMM_MACHINE``           machine file: how fast the links of each level are
@@ -25,13 +26,15 @@ from dataclasses import dataclass, field
 from topocomm.algorithms.table import TABLE, find, parse_name
 from topocomm.choose.rule import NATIVE
 from topocomm.collectives import COLLECTIVES, find_collective
-from topocomm.engines import ENGINES
+from topocomm.engines import ENGINES, TRANSPORTS, USUAL_TRANSPORTS
 from topocomm.errors import AlgorithmError, Error, TopologyError
 from topocomm.topology.live.sources import named_sources
 
 __all__ = ["Settings", "environment", "make_settings"]
 
-_WORDS = ("ENGINE", "TOPOLOGY", "DISCOVER", "PLACE", "LABELS", "MACHINE", "TUNING", "TRACE", "CHECK", "MEMO")
+_WORDS = (
+    "ENGINE", "TRANSPORTS", "TOPOLOGY", "DISCOVER", "PLACE", "LABELS", "MACHINE", "TUNING", "TRACE", "CHECK", "MEMO",
+)  # fmt: skip
 Algorithms = str | Mapping[str, str] | None
 
 
@@ -50,6 +53,7 @@ class Settings:
     trace: bool = False
     check_always: bool = False
     memo: bool = True
+    transports: tuple[str, ...] = USUAL_TRANSPORTS
 
 
 def environment() -> dict[str, str]:
@@ -62,6 +66,13 @@ def _engine(name: str, by: str) -> str:
     if name not in ENGINES:
         raise AlgorithmError(f"unknown engine {name!r} ({by}); this build has {', '.join(ENGINES)}")
     return name
+
+
+def _transports(words: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in words.split(","))
+    if "mpi" not in names or any(name not in TRANSPORTS for name in names):
+        raise Error(f"TOPOCOMM_TRANSPORTS={words}: needs mpi, and may name {', '.join(TRANSPORTS)}")
+    return tuple(name for name in TRANSPORTS if name in names)
 
 
 def _sources(words: str | None) -> tuple[str, ...] | None:
@@ -131,4 +142,5 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
         env.get("TOPOCOMM_TRACE", "0") not in ("", "0"),
         check == "always",
         env.get("TOPOCOMM_MEMO", "1") not in ("", "0"),
+        _transports(env.get("TOPOCOMM_TRANSPORTS") or ",".join(USUAL_TRANSPORTS)),
     )

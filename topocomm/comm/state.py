@@ -18,11 +18,11 @@ from topocomm.comm.kinds import Kinds
 from topocomm.comm.operations import Traits
 from topocomm.comm.places import Places, Ranks, ranks_in
 from topocomm.comm.private import Private
-from topocomm.comm.programs import Programs
+from topocomm.comm.programs import OPENING_TAG, Programs
 from topocomm.comm.readers import ForLibraryError, KnownToAllError
 from topocomm.comm.recall import Served
 from topocomm.comm.settings import Settings
-from topocomm.engines import c
+from topocomm.engines import c, puts
 from topocomm.engines.python import Carrier
 from topocomm.engines.walk import Sized
 from topocomm.errors import AlgorithmError, BufferError
@@ -52,10 +52,15 @@ class Runtime:
         self.private = private or Private(comm)
         self._ranks = ranks
         self._chooser: Chooser | None = None
-        self.programs = Programs(self.rank, lambda: self.topology, settings.engine)
+        self.programs = Programs(self.rank, lambda: self.topology, settings.engine, self._share)
         self.kinds = Kinds(self.size, settings, lambda: self.chooser, lambda: self.agreement, self.programs, self._name)
         self._always: set[str] = set()
         self._agreement: Agreement | None = None
+
+    def _share(self, engine: c.Engine) -> None:
+        """Let the messages of an engine go through what the settings allow."""
+        if "ofi" in self.settings.transports:
+            engine.put(puts.end(), self.carrier.tag + OPENING_TAG)
 
     @property
     def topology(self) -> Topology:
@@ -216,7 +221,7 @@ class Runtime:
         if nbytes < 0 or not 0 <= root < self.size:
             raise AlgorithmError(f"{nbytes} bytes, root {root}: needs bytes ≥ 0 and a root of 0..{self.size - 1}")
         decision = self.kinds.explain(Call(collective, -(-nbytes // blocks), 1, root, algorithm, traits))
-        return replace(decision, sources=self.origin.lines)
+        return replace(decision, sources=self.origin.lines, carried=self.programs.carried)
 
     def note_uncovered(self, call: str) -> None:
         """Note, once, a call that is mpi4py's own."""

@@ -14,6 +14,7 @@ Whoever tests or waits for one run drives all of its communicator. The interpret
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes, IntArray
-from topocomm.engines import library
+from topocomm.engines import library, puts
 from topocomm.engines.combiners import combiner
 from topocomm.engines.library import handle
 from topocomm.errors import BufferError, Error, ProgramError
@@ -90,7 +91,9 @@ class Engine:
         tags: int | None = None,
     ) -> None:
         members = np.asarray(range(comm.Get_size()) if ranks is None else ranks, np.int32)
-        self.comm, self.rank, self.size = comm, members.tolist().index(comm.Get_rank()), len(members)
+        self._members: list[int] = members.tolist()
+        self._end: puts.End | None = None
+        self.comm, self.rank, self.size = comm, self._members.index(comm.Get_rank()), len(members)
         mpi = ffi.new("tc_mpi *", {**_library(), "largest": largest})
         out = ffi.new("tc_comm **")
         if tags is None:
@@ -104,6 +107,32 @@ class Engine:
         """Runs under way whose operands are combined in Python."""
         self._lost: list[Run] = []
         """Runs that ended with messages under way: MPI may still write to their memory."""
+
+    def put(self, ours: puts.End, tag: int) -> None:
+        """Let messages that have no nearer way go as notified puts, where both sides have a network. Local.
+
+        All ranks do so, before the first run. ``tag`` is one that nothing else uses: channels are opened with it.
+        """
+        numbers = ffi.from_buffer("int32_t[]", puts.numbers(self.comm, self._members))
+        status = lib.tc_comm_puts(self._comm, ours.handle, numbers, tag)
+        if status != 0:
+            raise Error(f"rank {self.rank}: engine c could not set up notified puts: {_text(status)}")
+        self._end = ours
+
+    def transport(self, member: int) -> str | None:
+        """Return the name of what carries messages to a member; None: not known before the first of them."""
+        kind = ffi.new("uint32_t *")
+        status = lib.tc_comm_transport(self._comm, member, kind)
+        return {lib.TC_OFI: "ofi", lib.TC_MSG: "mpi"}[kind[0]] if status == 0 else None
+
+    @property
+    def carried(self) -> str:
+        """What carries messages to the other ranks, in words: by transport how many of them; and why none are puts."""
+        found = Counter(self.transport(r) or "not known yet" for r in range(self.size) if r != self.rank)
+        provider = f" ({self._end.provider})" if self._end and self._end.provider else ""
+        names = (f"{name}{provider if name == 'ofi' else ''}: {n}" for name, n in sorted(found.items()))
+        why = f"; no ofi here: {self._end.why}" if self._end and self._end.why else ""
+        return f"messages to other ranks by {', '.join(names)}{why}" if found else ""
 
     def load(self, program: Program) -> Loaded:
         """Check a program and prepare it. Raises ProgramError."""
