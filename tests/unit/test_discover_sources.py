@@ -319,6 +319,13 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
     assert "topology.conf cannot be read" in choice_of(hosts).lines[1]
 
 
+def test_a_defect_is_an_answer_too(tmp_path, monkeypatch):
+    """Raised on one rank alone it would leave the others waiting."""
+    monkeypatch.setattr(Host, "text", lambda *_: 1 / 0)
+    choice = choice_of([Host(name, {}, tmp_path) for name in "ab"], "xname")
+    assert choice.lines == ("not xname: failed: ZeroDivisionError: 'division by zero' (rank 0)",)
+
+
 def test_binary_files_are_left_aside(tmp_path):
     hosts = hosts_of(recorded("[a]\n/etc/cray/xname: -\n[b]\n"), tmp_path)
     (hosts[0].root / "etc/cray/xname").write_bytes(b"\xff\x00")

@@ -49,6 +49,8 @@ def _answer(name: str, host: Host) -> str:
         answer = SOURCES[name].ask(host)
     except TopologyError as e:
         return _REFUSED + str(e)[:MOST]
+    except Exception as e:  # the other ranks wait for an answer
+        return f"{_REFUSED}failed: {type(e).__name__}: {quoted(str(e))}"
     return answer if len(answer) <= MOST else f"{_REFUSED}the answer has more than {MOST} characters"
 
 
