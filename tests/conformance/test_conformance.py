@@ -96,6 +96,24 @@ for _ in range(3):
     assert "TOPOCOMM_ALLREDUCE" in lines[2]
 
 
+def test_the_trace_names_calls_that_are_not_covered(tmp_path: Path) -> None:
+    """Each once, whoever calls it how often; covered ones have their own lines."""
+    text = """
+comm = topocomm.Comm(MPI.COMM_WORLD)
+for _ in range(3):
+    comm.Scan(np.ones(1), np.zeros(1))
+    comm.Ibarrier().Wait()
+    comm.bcast(None)
+    comm.Barrier()
+"""
+    done = _run(tmp_path, 2, text, {"TOPOCOMM_TRACE": "1"})
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "not covered by topocomm" in line]
+    assert len(told) == 3, done.stderr
+    for line, name in zip(told, ("Scan", "Ibarrier", "bcast"), strict=True):
+        assert name in line
+
+
 def test_a_placement_by_node_and_files_that_do_not_fit(tmp_path: Path) -> None:
     text = f"""
 import json
