@@ -70,9 +70,9 @@ def topology(comm: MPI.Intracomm, asked: TopologyLike, settings: Settings) -> tu
         raise TopologyError(f"ranks give different topologies: {kinds[:4]}; all must give the same")
     found, placement, lines = _found(comm, asked, settings)
     by_node = placement if placement is not None and placement.nodes is not None else None
-    if settings.trace and comm.Get_rank() == 0:
-        print(*(f"topocomm: topology: {line}" for line in lines), sep="\n", end="\n" if lines else "", file=sys.stderr)
     discovered = asked is None and settings.topology_file is None
+    if discovered and settings.trace and comm.Get_rank() == 0:
+        print(*(f"topocomm: topology: {line}" for line in lines), sep="\n", end="\n" if lines else "", file=sys.stderr)
     return found, Origin(everyone[0][2], by_node, lines, discovered)
 
 
