@@ -74,7 +74,7 @@ static int open_by(const tc_node_address *address, node_head **head) {
     return status;
 }
 
-static tc_node *new_node(uint32_t rank, uint32_t size, uint32_t cores, const tc_node_mpi *mpi) {
+static tc_node *new_node(uint32_t rank, uint32_t size, const tc_node_mpi *mpi) {
     tc_node *node = calloc(1, sizeof *node);
     char *scratch = malloc(TC_NODE_LARGEST);
     if (node == NULL || scratch == NULL) {
@@ -87,8 +87,6 @@ static tc_node *new_node(uint32_t rank, uint32_t size, uint32_t cores, const tc_
     node->rank = rank;
     node->size = size;
     node->descriptor = -1;
-    node->most_spins = size > cores ? 0 : SPINS;
-    node->spins = node->most_spins;
     if (mpi) node->mpi = *mpi;
     node->drives = mpi && mpi->iprobe;
     return node;
@@ -108,12 +106,11 @@ static bool fits(uint32_t rank, uint32_t size, tc_node **node) {
     return rank < size && size <= TC_NODE_RANKS && node;
 }
 
-int tc_node_create(uint32_t rank, uint32_t size, uint32_t cores, const tc_node_mpi *mpi, tc_node **node,
-                   tc_node_address *address) {
+int tc_node_create(uint32_t rank, uint32_t size, const tc_node_mpi *mpi, tc_node **node, tc_node_address *address) {
     if (!fits(rank, size, node) || address == NULL) return TC_ERR_ARGUMENT;
     uint64_t bytes = tc_node_bytes(size);
     node_head *head = NULL;
-    tc_node *n = new_node(rank, size, cores, mpi);
+    tc_node *n = new_node(rank, size, mpi);
     int status = n ? make(bytes, &n->descriptor, &head) : TC_ERR_NO_MEMORY;
     if (status == TC_OK && getrandom(&head->nonce, sizeof head->nonce, 0) != sizeof head->nonce) status = TC_ERR_NO_MEMORY;
     if (status != TC_OK) {
@@ -129,7 +126,7 @@ int tc_node_create(uint32_t rank, uint32_t size, uint32_t cores, const tc_node_m
     return TC_OK;
 }
 
-int tc_node_attach(uint32_t rank, uint32_t size, uint32_t cores, const tc_node_mpi *mpi, const tc_node_address *address,
+int tc_node_attach(uint32_t rank, uint32_t size, const tc_node_mpi *mpi, const tc_node_address *address,
                    tc_node **node) {
     if (!fits(rank, size, node) || address == NULL || address->size != size) return TC_ERR_ARGUMENT;
     if (address->bytes != tc_node_bytes(size)) return TC_ERR_ARGUMENT;
@@ -142,7 +139,7 @@ int tc_node_attach(uint32_t rank, uint32_t size, uint32_t cores, const tc_node_m
         head = (node_head *)(uintptr_t)address->pointer;
         here = true;
     }
-    tc_node *n = new_node(rank, size, cores, mpi);
+    tc_node *n = new_node(rank, size, mpi);
     if (n == NULL) {
         if (!here) munmap(head, address->bytes);
         return TC_ERR_NO_MEMORY;
@@ -153,16 +150,22 @@ int tc_node_attach(uint32_t rank, uint32_t size, uint32_t cores, const tc_node_m
     return TC_OK;
 }
 
-int tc_node_seal(tc_node *node) {
-    if (node == NULL) return TC_ERR_ARGUMENT;
+static void close_door(tc_node *node) {
     if (node->descriptor >= 0) close(node->descriptor);
     node->descriptor = -1;
+}
+
+int tc_node_seal(tc_node *node, uint32_t cores) {
+    if (node == NULL) return TC_ERR_ARGUMENT;
+    close_door(node);
+    node->most_spins = node->size > cores ? 0 : SPINS;
+    node->spins = node->most_spins;
     return TC_OK;
 }
 
 int tc_node_free(tc_node *node) {
     if (node == NULL) return TC_ERR_ARGUMENT;
-    tc_node_seal(node);
+    close_door(node);
     if (node->head && !node->borrowed) munmap(node->head, node->bytes);
     node->head = NULL;
     node_release(node);

@@ -63,14 +63,12 @@ typedef struct tc_node_fault {
 /* Bytes of the memory that `size` ranks share: 192 + 640 size, rounded up to pages, and 16 KiB a rank that take room
  * when calls of more than 48 bytes use them. */
 uint64_t tc_node_bytes(uint32_t size);
-/* Make the memory, on one rank; the others open it by its address, then the first closes the door. `cores`: those that
- * the ranks of this host may use; NULL for `mpi`: nothing is driven. */
-int tc_node_create(uint32_t rank, uint32_t size, uint32_t cores, const tc_node_mpi *mpi, tc_node **node,
-                   tc_node_address *address);
-int tc_node_attach(uint32_t rank, uint32_t size, uint32_t cores, const tc_node_mpi *mpi, const tc_node_address *address,
+/* Make the memory, on one rank; the others open it by its address. NULL for `mpi`: nothing is driven. */
+int tc_node_create(uint32_t rank, uint32_t size, const tc_node_mpi *mpi, tc_node **node, tc_node_address *address);
+int tc_node_attach(uint32_t rank, uint32_t size, const tc_node_mpi *mpi, const tc_node_address *address,
                    tc_node **node);
-/* All ranks are attached: nobody else can be. */
-int tc_node_seal(tc_node *node);
+/* Say, on every rank, that all are attached and nobody else may be, and how many cores they have together. */
+int tc_node_seal(tc_node *node, uint32_t cores);
 /* Let go of the memory. Calls that are left are refused with TC_ERR_FREED. In one process the rank that made the memory
  * is freed last. */
 int tc_node_free(tc_node *node);

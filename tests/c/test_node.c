@@ -40,10 +40,10 @@ static void open_node(uint32_t size) {
         rank *k = &ranks[r];
         k->rank = r;
         k->size = size;
-        if (r == 0) OK(tc_node_create(0, size, 2, NULL, &k->node, &address));
-        else OK(tc_node_attach(r, size, 2, NULL, &address, &k->node));
+        if (r == 0) OK(tc_node_create(0, size, NULL, &k->node, &address));
+        else OK(tc_node_attach(r, size, NULL, &address, &k->node));
     }
-    OK(tc_node_seal(ranks[0].node));
+    for (uint32_t r = 0; r < size; r++) OK(tc_node_seal(ranks[r].node, 2));
 }
 
 static void close_node(uint32_t size) {
@@ -242,15 +242,15 @@ static void check_refused(void) {
     tc_node *node, *second;
     tc_node_call *call;
     tc_node_fault fault;
-    EXPECT_STATUS(tc_node_create(2, 2, 1, NULL, &node, &address), TC_ERR_ARGUMENT);
-    EXPECT_STATUS(tc_node_create(0, TC_NODE_RANKS + 1, 1, NULL, &node, &address), TC_ERR_ARGUMENT);
-    OK(tc_node_create(0, 2, 1, &mpi, &node, &address));
+    EXPECT_STATUS(tc_node_create(2, 2, NULL, &node, &address), TC_ERR_ARGUMENT);
+    EXPECT_STATUS(tc_node_create(0, TC_NODE_RANKS + 1, NULL, &node, &address), TC_ERR_ARGUMENT);
+    OK(tc_node_create(0, 2, &mpi, &node, &address));
     EXPECT(address.bytes == tc_node_bytes(2) && tc_node_bytes(2) == 4096 + 2 * 16384);
     tc_node_address wrong = address;
     wrong.nonce++;
-    EXPECT_STATUS(tc_node_attach(1, 2, 1, NULL, &wrong, &second), TC_ERR_UNREACHABLE);
-    OK(tc_node_seal(node));
-    EXPECT_STATUS(tc_node_attach(1, 2, 1, NULL, &address, &second), TC_ERR_UNREACHABLE);
+    EXPECT_STATUS(tc_node_attach(1, 2, NULL, &wrong, &second), TC_ERR_UNREACHABLE);
+    OK(tc_node_seal(node, 1));
+    EXPECT_STATUS(tc_node_attach(1, 2, NULL, &address, &second), TC_ERR_UNREACHABLE);
     tc_node_arguments a = {.collective = TC_BARRIER}, large = {.collective = TC_BCAST, .bytes = TC_NODE_LARGEST + 1};
     tc_node_arguments blocks = {.collective = TC_ALLTOALL, .bytes = TC_NODE_LARGEST / 2 + 1}, sum = {
         .collective = TC_ALLREDUCE, .bytes = 8, .item = 8, .choice = {.by = TC_BY_CALLER}};
@@ -275,10 +275,11 @@ static void member(uint32_t r, tc_node_address *address, volatile int *attached)
     rank *k = &ranks[r];
     k->rank = r;
     k->size = 3;
-    OK(tc_node_attach(r, 3, 2, NULL, address, &k->node));
+    OK(tc_node_attach(r, 3, NULL, address, &k->node));
     __atomic_add_fetch(attached, 1, __ATOMIC_SEQ_CST);
     tc_node_arguments sum = {.collective = TC_ALLREDUCE, .bytes = 1000, .item = 1, .choice = {.operation = TC_SUM,
                              .element = TC_UINT8}};
+    OK(tc_node_seal(k->node, 2));
     for (uint32_t call = 0; call < 200; call++) make_one(k, &sum, call);
     if (r == 2) pause(); /* until it is killed */
     EXPECT_STATUS(call_of(k, sum), TC_ERR_PEER_LOST);
@@ -293,11 +294,11 @@ static void check_processes(void) {
     tc_node_fault fault;
     k->rank = 0;
     k->size = 3;
-    OK(tc_node_create(0, 3, 2, NULL, &k->node, &address));
+    OK(tc_node_create(0, 3, NULL, &k->node, &address));
     for (uint32_t r = 1; r < 3; r++)
         if ((child[r - 1] = fork()) == 0) member(r, &address, attached);
     while (__atomic_load_n(attached, __ATOMIC_SEQ_CST) < 2) usleep(1000);
-    OK(tc_node_seal(k->node));
+    OK(tc_node_seal(k->node, 2));
     tc_node_arguments sum = {.collective = TC_ALLREDUCE, .bytes = 1000, .item = 1, .choice = {.operation = TC_SUM,
                              .element = TC_UINT8}};
     for (uint32_t call = 0; call < 200; call++) make_one(k, &sum, call);

@@ -20,6 +20,7 @@ import check_memory  # noqa: F401
 import check_merging  # noqa: F401
 import check_operations  # noqa: F401
 import check_private  # noqa: F401
+import check_shared  # noqa: F401
 import check_types  # noqa: F401
 from harness import CHECKS, Check, expected
 from mpi4py import MPI

@@ -18,6 +18,7 @@ import check_memory  # noqa: F401
 import check_merging  # noqa: F401
 import check_operations  # noqa: F401
 import check_private  # noqa: F401
+import check_shared  # noqa: F401
 import check_types  # noqa: F401
 import pytest
 from harness import expected

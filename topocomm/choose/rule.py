@@ -5,13 +5,14 @@ The automatic rule, in this order:
 0. What the user named, if it can serve the call (:func:`decide`).
 1. What was measured, for vectors of more than :data:`TINY` bytes: the entry of the tuning file for this topology, MPI
    library and size (:mod:`topocomm.choose.measured`).
-2. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
-   knows shared memory best, and there is no distance to save.
-3. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the engine adds
+2. Ranks of one host, vectors up to a size that was measured: ``shared`` (:mod:`topocomm.choose.shared`).
+3. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
+   knows its node best, and there is no distance to save.
+4. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the engine adds
    more between two rounds than near peers save.
-4. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
+5. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
    library at its best among them (:mod:`topocomm.choose.modelled`).
-5. More ranks than can be modelled in a moment: ``native`` for small vectors, for large ones the algorithm with the
+6. More ranks than can be modelled in a moment: ``native`` for small vectors, for large ones the algorithm with the
    fewest bytes between places (:func:`topocomm.algorithms.table.fallback`).
 
 An operation of the program's own gets whole vectors unless it is declared elementwise: only algorithms that never cut
@@ -30,6 +31,7 @@ from typing import Any
 from topocomm.algorithms.table import check_ranks, check_whole, fallback, find
 from topocomm.choose.measured import Tuning
 from topocomm.choose.modelled import CLASSES, MOST_RANKS, Chooser
+from topocomm.choose.shared import SHARED, Host, cuts
 from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError
@@ -105,16 +107,19 @@ class Decision:
         return {**self.figures.document(self.chosen), "sources": list(self.sources)}
 
 
-def size_classes(collective: str, chooser: Chooser, commutative: bool = True) -> tuple[int, ...]:
+def size_classes(collective: str, chooser: Chooser, commutative: bool = True, shared: bool = False) -> tuple[int, ...]:
     """The sizes in bytes of the whole vector at which a class begins, ascending; class 0 is what is below the first.
 
-    :func:`decide` gives the same algorithm for all sizes of a class.
+    :func:`decide` gives the same algorithm for all sizes of a class, on a common host too if ``shared``.
     """
-    cuts = {TINY + 1, WHOLE, LARGE, *CLASSES}
+    if shared and chooser.tuning is None and not chooser.topology.has_distance:
+        return tuple(sorted(cuts(collective, chooser.topology.size)))
+    found = {TINY + 1, WHOLE, LARGE, *CLASSES}
     if chooser.tuning is not None:
         place = chooser.topology.signature, commutative, chooser.library, chooser.engine
-        cuts |= chooser.tuning.cuts(collective, *place)
-    return tuple(sorted(cut for cut in cuts if cut > TINY))
+        found |= chooser.tuning.cuts(collective, *place)
+    found = {cut for cut in found if cut > TINY}
+    return tuple(sorted(found | cuts(collective, chooser.topology.size) if shared else found))
 
 
 def asks_model(
@@ -158,19 +163,22 @@ def decide(
     whole: bool = False,
     root: int = 0,
     engine: str = ENGINES[0],
+    host: Host | None = None,
 ) -> Decision:
     """Choose the algorithm for a vector of ``nbytes`` bytes on the chooser's topology and machine.
 
     The vector is that of an allreduce, bcast or reduce; of an allgather or gather the result; of a reduce_scatter,
     scatter or all-to-all what a rank (the root) sends. ``named`` is the user's word and ``named_by`` where it was said;
     it is taken or refused, never replaced. ``whole``: the operation needs whole vectors; ``engine`` runs what is not
-    native. Raises AlgorithmError if the named algorithm is unknown, cannot run here, or cuts vectors that must stay
-    whole.
+    native; ``host`` if the ranks share one and the call may go through its memory. Raises AlgorithmError if the named
+    algorithm is unknown, cannot run here, or cuts vectors that must stay whole.
     """
     topology = chooser.topology
     decision = partial(Decision, collective, nbytes, root=root, chooser=chooser)
     if named == NATIVE:
         return decision(NATIVE, NATIVE, f"named by {named_by}")
+    if named == SHARED:
+        return decision(SHARED, engine, f"named by {named_by}")
     if named is not None:
         algorithm = find(collective, named)[0]
         check_ranks(algorithm, topology.size)
@@ -183,6 +191,8 @@ def decide(
     if measured is not None:
         name, why = measured
         return decision(name, NATIVE if name == NATIVE else engine, f"{reason}: {why}")
+    if host is not None and nbytes <= host.up_to(collective):
+        return decision(SHARED, engine, f"{reason}: {host.why}")
     name, why = _without_measurement(collective, nbytes, chooser, commutative, whole)
     if chooser.tuning is not None and not tiny:
         why += f"; {chooser.tuning.source} has nothing for this size, topology and MPI library"
@@ -190,16 +200,17 @@ def decide(
 
 
 def native_always(
-    collective: str, size: int, distance: bool, tuning: Tuning | None, named: str | None, named_by: str
+    collective: str, size: int, distance: bool, tuning: Tuning | None, named: str | None, named_by: str, shared: bool
 ) -> Decision | None:
     """Return the decision for any call of ``collective`` by ``size`` ranks where all sizes go to the MPI library.
 
-    ``distance`` as of the topology (:attr:`~topocomm.topology.Topology.has_distance`). None where the size decides.
+    ``distance`` as of the topology (:attr:`~topocomm.topology.Topology.has_distance`); ``shared``: calls may go
+    through memory of a common host. None where the size decides.
     """
     if named is not None:
         why = f"named by {named_by}" if named == NATIVE else None
     else:
-        why = f"automatic: {_no_distance(size)}" if tuning is None and not distance else None
+        why = f"automatic: {_no_distance(size)}" if tuning is None and not distance and not shared else None
     return None if why is None else Decision(collective, None, NATIVE, NATIVE, why)
 
 

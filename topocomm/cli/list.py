@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from topocomm.algorithms import TABLE, Algorithm
+from topocomm.cli.console import log
 from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.errors import AlgorithmError
 
@@ -27,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = list(COLLECTIVES) if args.collective is None else [find_collective(args.collective).name]
     ranks = _numbers(args.ranks)
     rows = [describe(a, ranks) for c in chosen for a in TABLE[c].values()]
+    log("without a schedule, so not listed: native, the MPI library's own; shared, memory that ranks of one host share")
     print(json.dumps(rows, indent=1, ensure_ascii=False) if args.json else "\n".join(_table(rows, ranks)))
     return 0
 

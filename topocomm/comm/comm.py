@@ -323,6 +323,8 @@ class Comm(Recogniser, metaclass=Named):
     def _forget(self) -> None:
         """After the end every call is the MPI library's, which refuses it."""
         self._close_memo()
+        if self._runtime is not None:
+            self._runtime.shared.close()
         self._runtime, self._native = None, dict.fromkeys(COLLECTIVES, ALWAYS)
 
     def __reduce__(self) -> Any:

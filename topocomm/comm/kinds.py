@@ -16,12 +16,14 @@ from dataclasses import replace
 
 from topocomm.choose.modelled import Chooser, rounded
 from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, size_classes
+from topocomm.choose.shared import SHARED, fits
 from topocomm.collectives import COLLECTIVES, REDUCING
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
 from topocomm.comm.operations import PLAIN, Traits, combines
 from topocomm.comm.programs import Programs
 from topocomm.comm.settings import Settings
+from topocomm.comm.shared import Shared
 from topocomm.errors import AlgorithmError
 
 __all__ = ["ALWAYS", "MOST_SIZES", "Kind", "Kinds", "NativeSizes"]
@@ -80,12 +82,14 @@ class Kinds:
         chooser: Callable[[], Chooser],
         agreement: Callable[[], Agreement],
         programs: Programs,
+        shared: Shared,
         name: Callable[[], str],
     ) -> None:
         self.size = size
         self._name = name
         self.settings = settings
         self._chooser, self._agreement, self._programs = chooser, agreement, programs
+        self.shared = shared
         self._combines = combines()
         self._known: dict[Kind, Decision] = {}
         self._noted: list[Decision] = []
@@ -106,9 +110,14 @@ class Kinds:
         """
         kind = self.kind(read.call)
         known = self._known.get(kind)
+        if known is None and not self.settings.check_always and self._surely_native(read.call):
+            known = self._known[kind] = self.decide(read.call)
+            self._note(kind, known)
         if known is None or self.settings.check_always:
             self._agreement().compare(f"{read.describe()}, topology {self._chooser().topology.signature}")
         if known is None:
+            if self._unshared(read.call) is None:
+                self.shared.open()
             self._share_choice(read.call)
             known = self._known[kind] = self._complete(read.call, self.decide(read.call))
             self._note(kind, known)
@@ -121,15 +130,22 @@ class Kinds:
     def kind(self, call: Call) -> Kind:
         """The kind of a call: depends on the call, the settings and the topology only."""
         collective, traits = call.collective, call.traits
-        any_size = call.named is not None or self._any_size.get((collective, traits))
+        if not self._may_share(collective):
+            traits = traits._replace(own=False)
+        by_size = SHARED in (call.named, self.settings.named.get(collective))
+        any_size = not by_size and (call.named is not None or self._any_size.get((collective, traits)))
         if any_size is None:
             any_size = self._any_size[collective, traits] = self._preference(call)[0] is not None
         if any_size:
             return collective, None, traits, call.named
         at = bisect_right(self._classes(collective, traits.commutative), call.nbytes(self.size))
-        if at == 0 and collective not in self.settings.named:  # native, whatever the operation
-            traits = PLAIN
-        return collective, at, traits, None
+        if at == 0 and collective not in self.settings.named and not self._may_share(collective):
+            traits = PLAIN  # native, whatever the operation
+        return collective, at, traits, call.named
+
+    def _may_share(self, collective: str) -> bool:
+        """Tell whether vectors up to some size may go through memory of a common host."""
+        return self.shared.why_not is None and self.settings.named.get(collective) in (None, SHARED)
 
     def native_sizes(self, collective: str) -> NativeSizes:
         """The sizes known to be the MPI library's, by bytes of a gather's or scatter's block and of other vectors.
@@ -148,7 +164,9 @@ class Kinds:
     def _classes(self, collective: str, commutative: bool) -> tuple[int, ...]:
         cuts = self._cuts.get((collective, commutative))
         if cuts is None:
-            cuts = self._cuts[collective, commutative] = size_classes(collective, self._chooser(), commutative)
+            cuts = self._cuts[collective, commutative] = size_classes(
+                collective, self._chooser(), commutative, self.shared.why_not is None
+            )
         return cuts
 
     # -- agreement ---------------------------------------------------------------------------------------------
@@ -164,6 +182,8 @@ class Kinds:
         ordered = not traits.commutative
         question = call.collective, rounded(nbytes), ordered, traits.whole
         if traits.foreign or question in self._shared:
+            return
+        if self._is_shared(call):
             return
         if asks_model(call.collective, nbytes, chooser, named, traits.commutative, traits.whole):
             answer = self._agreement().share(
@@ -217,7 +237,28 @@ class Kinds:
             whole=traits.whole,
             root=call.root,
             engine=self.settings.engine,
+            host=self.shared.host if self._unshared(call) is None else None,
         )
+
+    def _unshared(self, call: Call) -> str | None:
+        """Return why a call cannot go through memory of a common host; None if it can."""
+        nbytes = call.nbytes(self.size)
+        if self.shared.why_not is not None:
+            return self.shared.why_not
+        if call.traits.own or call.traits.foreign:
+            return "an operation of the program's own, or elements that overlap"
+        if not fits(call.collective, nbytes, self.size):
+            return f"{nbytes} bytes are too many"
+        return None
+
+    def _surely_native(self, call: Call) -> bool:
+        """Tell whether a call is the MPI library's whatever ranks could compare: nothing else comes into question."""
+        chooser, named = self._chooser(), call.named or self.settings.named.get(call.collective)
+        weighed = named is not None or chooser.tuning is not None or chooser.topology.has_distance
+        return not weighed and self._unshared(call) is not None
+
+    def _is_shared(self, call: Call) -> bool:
+        return self.decide(call).algorithm == SHARED
 
     def _preference(self, call: Call) -> tuple[str | None, str | None]:
         """The algorithm named for the communicator or the program, if it can serve; and why not, if it cannot."""
@@ -232,6 +273,9 @@ class Kinds:
         """Why an algorithm cannot serve a call; None if it can."""
         if named == NATIVE:
             return None
+        if named == SHARED:
+            reason = self._unshared(call)
+            return None if reason is None else f"shared cannot serve this call: {reason}"
         alone = self._only_library(call)
         if alone is not None:
             return f"{call.collective} needs native: {alone}"
@@ -257,7 +301,7 @@ class Kinds:
 
     def _complete(self, call: Call, decision: Decision) -> Decision:
         """The decision with the reordering that its schedule has."""
-        if decision.algorithm == NATIVE:
+        if decision.algorithm in (NATIVE, SHARED):
             return decision
         return replace(decision, reordering=self._programs.schedule(call, decision.algorithm).reordering)
 

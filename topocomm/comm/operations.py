@@ -35,6 +35,8 @@ class Traits(NamedTuple):
     """The operation gets whole vectors, never pieces."""
     foreign: bool = False
     """The elements overlap or begin before their address: only the MPI library can reduce them."""
+    own: bool = False
+    """The operation is the program's own."""
 
 
 PLAIN = Traits()
@@ -71,7 +73,7 @@ def traits_of(op: MPI.Op) -> Traits:
     if op is MPI.SUM or op.is_predefined:
         return PLAIN
     declared = _elementwise.get(id(op))
-    return Traits(op.Is_commutative(), declared is None or declared() is not op)
+    return Traits(op.Is_commutative(), declared is None or declared() is not op, own=True)
 
 
 def reducible(op: MPI.Op, datatype: MPI.Datatype) -> bool:

@@ -21,6 +21,7 @@ from topocomm.comm.call import Read
 from topocomm.comm.operations import PREDEFINED
 from topocomm.engines import c
 from topocomm.engines.library import address, handle
+from topocomm.engines.node import NodeCall
 from topocomm.engines.walk import Sized
 
 __all__ = ["Native", "Program", "Served", "can_recognise"]
@@ -34,20 +35,22 @@ _CODES = "dflibDFqhBLIHQ?gG"
 
 Native = tuple[int, int]
 """First number of bytes that the MPI library serves, and the first one that it does not."""
-Program = tuple[int, int, c.Bound, bool]
+Program = tuple[int, int, c.Bound | NodeCall, bool]
 """Addresses of a function in C and of its first argument, what keeps that, and whether the input is in place."""
 
 
 class Served(NamedTuple):
     """A call that a program has served."""
 
-    sized: Sized | c.Sized
+    sized: Sized | c.Sized | NodeCall
     read: Read
 
     def bind(self) -> Program | None:
         """Return what serves such calls in C; None if only the Python path can."""
         sized, read = self.sized, self.read
         copied = not read.recv.flags.writeable or (read.result is not None and read.result.put_back is not None)
+        if isinstance(sized, NodeCall) and not copied:
+            return sized.address, sized.state, sized, read.in_place
         if copied or not isinstance(sized, c.Sized):
             return None
         bound = c.Bound(sized, read.op, read.datatype)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 from topocomm.algorithms.table import TABLE, find, parse_name
 from topocomm.choose.rule import NATIVE
+from topocomm.choose.shared import SHARED
 from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.engines import ENGINES, TRANSPORTS, USUAL_TRANSPORTS
 from topocomm.errors import AlgorithmError, Error, TopologyError
@@ -87,14 +88,14 @@ def _sources(words: str | None) -> tuple[str, ...] | None:
 def _one_name(name: str) -> dict[str, str]:
     """A name for all collectives that know it. Raises AlgorithmError if none does."""
     base, _ = parse_name(name)
-    known = [c for c in COLLECTIVES if base in TABLE[c] or base == NATIVE]
+    known = [c for c in COLLECTIVES if base in TABLE[c] or base in (NATIVE, SHARED)]
     if not known:
         raise AlgorithmError(f"unknown algorithm {name!r}; 'python -m topocomm list' shows those of every collective")
     return {c: _valid(c, name) for c in known}
 
 
 def _valid(collective: str, name: str) -> str:
-    if name != NATIVE:
+    if name not in (NATIVE, SHARED):
         find(collective, name)
     return name
 

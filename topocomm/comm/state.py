@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 from topocomm.choose.modelled import Chooser
 from topocomm.choose.rule import NATIVE, Decision, native_always
+from topocomm.choose.shared import SHARED
 from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
@@ -22,7 +23,9 @@ from topocomm.comm.programs import OPENING_TAG, Programs
 from topocomm.comm.readers import ForLibraryError, KnownToAllError
 from topocomm.comm.recall import Served
 from topocomm.comm.settings import Settings
+from topocomm.comm.shared import Shared
 from topocomm.engines import c, puts
+from topocomm.engines.node import NodeCall
 from topocomm.engines.python import Carrier
 from topocomm.engines.walk import Sized
 from topocomm.errors import AlgorithmError, BufferError
@@ -53,7 +56,10 @@ class Runtime:
         self._ranks = ranks
         self._chooser: Chooser | None = None
         self.programs = Programs(self.rank, lambda: self.topology, settings.engine, self._share)
-        self.kinds = Kinds(self.size, settings, lambda: self.chooser, lambda: self.agreement, self.programs, self._name)
+        self.shared = Shared(comm, settings.engine, lambda: self._on_one_node, lambda: self.carrier)
+        self.kinds = Kinds(
+            self.size, settings, lambda: self.chooser, lambda: self.agreement, self.programs, self.shared, self._name
+        )
         self._always: set[str] = set()
         self._agreement: Agreement | None = None
 
@@ -79,6 +85,11 @@ class Runtime:
         """True if some ranks are nearer to each other than others are."""
         whole = self.places.topology
         return whole.has_distance and (self._ranks is None or whole.has_distance_among(self._ranks))
+
+    @property
+    def _on_one_node(self) -> bool:
+        """True if the topology says that all ranks are on one node."""
+        return self.places.topology.is_one_node_among(range(self.size) if self._ranks is None else self._ranks)
 
     @property
     def carrier(self) -> Carrier:
@@ -109,7 +120,7 @@ class Runtime:
         """Return True, and note it, if every call of ``collective`` that names no algorithm is the MPI library's."""
         named, by = self.settings.named.get(collective), self.settings.named_by.get(collective, "")
         found = self.kinds.always_library(collective) or native_always(
-            collective, self.size, self.has_distance, self.places.tuning, named, by
+            collective, self.size, self.has_distance, self.places.tuning, named, by, self.shared.why_not is None
         )
         if found is not None:
             self._always.add(collective)
@@ -151,14 +162,33 @@ class Runtime:
             raise trouble
 
     def _make(self, read: Read) -> Served | None:
+        if not self.settings.check_always and self.shared.is_open:
+            known = self.shared.known(read)
+            if known is not None:
+                return self._through_memory(known, read)
         sized = None if self.settings.check_always else self.programs.known(read)
         if sized is None:
             decision = self.kinds.decision(read)
             if decision.algorithm == NATIVE:
                 self._leave(read)
                 return None
+            if decision.algorithm == SHARED:
+                return self._through_memory(self.shared.make(read), read)
             sized = self.programs.make(read, decision.algorithm, lambda: self.carrier)
         self._run(sized, read)
+        return self._done(sized, read)
+
+    def _through_memory(self, call: NodeCall, read: Read) -> Served:
+        """Make a call through the memory of the common host."""
+        try:
+            call.run(read.send, read.recv)
+        except MPI.Exception as error:
+            self._call_handler(error)
+            raise
+        return self._done(call, read)
+
+    def _done(self, sized: Sized | c.Sized | NodeCall, read: Read) -> Served:
+        """End a call: deliver what is in a copy, and say what was wrong on this rank alone."""
         if read.result is not None:
             read.result.deliver()
         if read.fault:
@@ -172,7 +202,7 @@ class Runtime:
             self._call_handler(error)
             raise
 
-    def finish(self, bound: c.Bound, status: int, send: int, recv: int) -> None:
+    def finish(self, bound: c.Bound | NodeCall, status: int, send: int, recv: int) -> None:
         """Finish a call that C started with buffers at these addresses and that ended with ``status``."""
         try:
             bound.finish(status, send, recv)

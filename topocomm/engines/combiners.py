@@ -16,7 +16,7 @@ from topocomm.arrays import Bytes
 from topocomm.engines.library import handle
 from topocomm.rma._core import ffi, lib
 
-__all__ = ["combiner"]
+__all__ = ["combiner", "numbers"]
 
 _OPERATIONS = ["SUM", "PROD", "MIN", "MAX", "LAND", "LOR", "LXOR", "BAND", "BOR", "BXOR", "MINLOC", "MAXLOC"]
 _SIGNED = [
@@ -64,6 +64,13 @@ def combiner(op: MPI.Op, datatype: MPI.Datatype) -> Any:
             choice |= {"by": lib.TC_BY_KERNEL, "operation": found[0], "element": found[1]}
         _choices[key] = ffi.new("tc_operation_choice *", choice)
     return _choices[key]
+
+
+def numbers(op: MPI.Op, datatype: MPI.Datatype) -> tuple[int, int]:
+    """Return the numbers of an operation and an element, that of no element if there is no kernel for the type."""
+    name = next((name for name in _OPERATIONS if op == getattr(MPI, name)), "OPERATIONS")
+    element = _element(datatype)
+    return getattr(lib, f"TC_{name}"), getattr(lib, f"TC_{element[0]}") if element is not None else lib.TC_ELEMENTS
 
 
 def _kernel(op: MPI.Op, datatype: MPI.Datatype) -> tuple[int, int] | None:

@@ -144,6 +144,10 @@ class Topology:
             return False
         return any(1 < count < len(ranks) for count in kinds)
 
+    def is_one_node_among(self, ranks: Sequence[int]) -> bool:
+        """Return True if the topology says that ``ranks`` are on one node."""
+        return "node" in self.levels and len({self._columns[self.levels.index("node")][rank] for rank in ranks}) == 1
+
     @cached_property
     def nesting(self) -> list[IntArray]:
         """The partitions of the virtual ranks, from one place that holds all to every rank alone.

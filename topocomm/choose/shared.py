@@ -1,0 +1,53 @@
+"""The choice of ``shared``: a collective through memory that ranks of one host share (:mod:`topocomm.engines.node`).
+
+It has no schedule, and so no row in the table of algorithms: every rank writes a line and reads the others'. It is
+taken for vectors up to a size at which it was measured faster than the MPI libraries' own (``bench/node.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["LARGEST", "MOST_RANKS", "SHARED", "Host", "cuts", "fits"]
+
+SHARED = "shared"
+LARGEST, MOST_RANKS = 4096, 256
+"""Bytes that a rank may give in one call; ranks."""
+_EACH_GIVES_A_BLOCK = ("allgather", "gather")
+"""Of the other collectives a rank gives the whole vector, or the root does."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the ranks of a communicator have alike on their common host, as far as the choice depends on it."""
+
+    size: int
+    crowded: bool
+    """There are more ranks than cores that they may use."""
+    multiple: bool
+    """MPI was initialised for several threads (``MPI_THREAD_MULTIPLE``)."""
+
+    def up_to(self, collective: str) -> int:
+        """Return the bytes of the whole vector up to which ``shared`` is taken; -1: not at all."""
+        return largest(collective, self.size) if self.crowded else -1
+
+    @property
+    def why(self) -> str:
+        """The reason in words."""
+        cores = "more ranks than cores" if self.crowded else "a core each"
+        return f"{self.size} ranks of one host, {cores}: fastest up to this size"
+
+
+def largest(collective: str, size: int) -> int:
+    """Return the bytes of the whole vector that can go through the lines and slots of ``size`` ranks."""
+    return LARGEST * (size if collective in _EACH_GIVES_A_BLOCK else 1)
+
+
+def fits(collective: str, nbytes: int, size: int) -> bool:
+    """Tell whether a vector of ``nbytes`` bytes can go that way."""
+    return nbytes <= largest(collective, size)
+
+
+def cuts(collective: str, size: int) -> set[int]:
+    """Return the sizes at which the choice may change."""
+    return {largest(collective, size) + 1}

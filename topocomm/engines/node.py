@@ -1,0 +1,221 @@
+"""Collectives among the ranks of one host through memory that they share: ``csrc/coll/node.h``.
+
+One :class:`Node` belongs to one communicator, whose ranks make the same calls in the same order:
+
+    node = Node.open(comm, carrier)          # collective; a text if it cannot be
+    call = node.call("allreduce", nbytes, op=op, datatype=datatype)
+    call.run(send, recv)
+
+The interpreter's lock is free while a call waits; MPI is driven meanwhile, and signals are handled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from topocomm.arrays import Bytes
+from topocomm.collectives import COLLECTIVES, REDUCING, ROOTED
+from topocomm.engines.combiners import combiner, numbers
+from topocomm.engines.library import address, handle
+from topocomm.errors import Error
+from topocomm.rma._core import ffi, lib
+
+__all__ = ["LARGEST", "MOST_RANKS", "Node", "NodeCall"]
+
+LARGEST, MOST_RANKS = int(lib.TC_NODE_LARGEST), int(lib.TC_NODE_RANKS)
+"""Bytes that a rank gives in one call at most; ranks of a node at most."""
+_SLICE = 0.01
+"""Seconds after which a wait in C comes back to let Python handle signals."""
+_WORDS = 64
+"""64-bit words of a mask of cores."""
+_NAMES = {int(getattr(lib, f"TC_{name.upper()}")): name for name in COLLECTIVES}
+
+
+class Node:
+    """The memory that the ranks of a communicator share. Made by :meth:`open`."""
+
+    def __init__(self, comm: MPI.Intracomm, pointer: Any, crowded: bool, multiple: bool) -> None:
+        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self.crowded, self.multiple = crowded, multiple
+        self._pointer: Any = ffi.gc(pointer, lib.tc_node_free)
+
+    @classmethod
+    def open(cls, comm: MPI.Intracomm, probed: MPI.Intracomm) -> Node | str:
+        """Open the memory. Collective; returns why not, on all ranks alike, if a rank cannot.
+
+        ``probed`` carries nothing that a probe may find; MPI is driven by probing it.
+        """
+        out, place = ffi.new("tc_node **"), ffi.new("tc_node_address *")
+        mpi = {"iprobe": address("MPI_Iprobe"), "reduce_local": address("MPI_Reduce_local"), "handle": handle(probed)}
+        mpi |= {"any_source": MPI.ANY_SOURCE, "any_tag": MPI.ANY_TAG}
+        here, driven = (comm.Get_rank(), comm.Get_size()), ffi.new("tc_node_mpi *", mpi)
+        status = lib.tc_node_create(*here, driven, out, place) if here[0] == 0 else 0
+        comm.Bcast(np.frombuffer(ffi.buffer(place), np.uint8))
+        if here[0] != 0:
+            status = lib.tc_node_attach(*here, driven, place, out)
+        cores, level, failed = _agreed(comm, status)
+        if failed:
+            if status == 0:
+                lib.tc_node_free(out[0])
+            return f"a rank cannot open memory of another one on its host ({_text(-failed)})"
+        lib.tc_node_seal(out[0], cores)
+        return cls(comm, out[0], comm.Get_size() > cores, level == 1 << MPI.THREAD_MULTIPLE)
+
+    def call(
+        self,
+        collective: str,
+        nbytes: int,
+        root: int = 0,
+        counts: Sequence[int] | None = None,
+        op: MPI.Op = MPI.OP_NULL,
+        datatype: MPI.Datatype = MPI.BYTE,
+        itemsize: int = 1,
+    ) -> NodeCall:
+        """Return a call that can be made as often as wanted.
+
+        Parameters
+        ----------
+        nbytes
+            Bytes of a vector that is broadcast or reduced; of one block of other collectives.
+        counts
+            Of a reduce_scatter: bytes of every rank's block.
+        op, datatype, itemsize
+            Of a reduction: an operation of MPI's own, a predefined type and the bytes of an element.
+
+        Raises
+        ------
+        Error
+            If a rank would give more than :data:`LARGEST` bytes, or the operation is the program's own.
+        """
+        blocks = ffi.NULL if counts is None else ffi.new("uint64_t[]", counts)
+        arguments: dict[str, Any] = {"collective": getattr(lib, f"TC_{collective.upper()}"), "root": root}
+        arguments |= {"bytes": nbytes, "counts": blocks}
+        if collective in REDUCING:
+            arguments |= {"item": itemsize, "choice": _choice(op, datatype)}
+        out = ffi.new("tc_node_call **")
+        status = lib.tc_node_call_new(self._pointer, ffi.new("tc_node_arguments *", arguments), out)
+        if status != 0:
+            raise Error(f"rank {self.rank}: {collective} of {nbytes} bytes through shared memory: {_text(status)}")
+        return NodeCall(self, ffi.gc(out[0], lib.tc_node_call_free))
+
+    def close(self) -> None:
+        """Let go of the memory. Calls that are left raise Error."""
+        ffi.release(self._pointer)
+
+    def _failure(self, status: int) -> Exception:
+        fault = ffi.new("tc_node_fault *")
+        if lib.tc_node_failure(self._pointer, fault) != 0:
+            return Error(f"rank {self.rank}: call through shared memory: {_text(status)}")
+        if status == lib.TC_ERR_MPI and fault.rank == self.rank:
+            return MPI.Exception(fault.code)
+        mine, theirs = _called(fault.mine), _called(fault.theirs)
+        text = {
+            lib.TC_ERR_MISMATCH: f"the ranks call differently: rank {fault.rank}: {mine}; rank {fault.peer}: {theirs}; "
+            "all must give the same",
+            lib.TC_ERR_PEER_LOST: f"rank {fault.peer} ended, but rank {fault.rank} waits for it",
+            lib.TC_ERR_LEFT: f"rank {fault.rank} left {mine} while others wait in it, and makes no more",
+            lib.TC_ERR_MPI: f"rank {fault.rank} got MPI error {fault.code} while it waited",
+        }[status]
+        return Error(f"rank {self.rank}: collective {fault.number} through shared memory: {text}")
+
+
+class NodeCall:
+    """One call with its arguments but the buffers."""
+
+    __slots__ = ("node", "pointer")
+
+    def __init__(self, node: Node, pointer: Any) -> None:
+        self.node = node
+        self.pointer = pointer
+        """The ``tc_node_call *`` of C."""
+
+    def run(self, send: Bytes, recv: Bytes) -> None:
+        """Make the call and wait for it.
+
+        Parameters
+        ----------
+        send, recv
+            What the rank gives and what it gets; in place, ``send`` lies in ``recv``. Of a broadcast the root's vector
+            is ``send``, the others' ``recv``.
+
+        Raises
+        ------
+        Error
+            If ranks call differently, or one ended or left the call. No more calls can be made then.
+        mpi4py.MPI.Exception
+            Whatever MPI raises.
+        """
+        self._end(lib.tc_node_run(self.pointer, ffi.from_buffer(send), ffi.from_buffer(recv), _SLICE))
+
+    @property
+    def address(self) -> int:
+        """Address of the C function that makes the call: of state, buffers and seconds."""
+        return int(ffi.cast("uintptr_t", ffi.addressof(lib, "tc_node_run")))
+
+    @property
+    def state(self) -> int:
+        """Address of the call in C."""
+        return int(ffi.cast("uintptr_t", self.pointer))
+
+    def finish(self, status: int, send: int, recv: int) -> None:
+        """Finish a call that C started, with buffers at these addresses, and that ended with ``status``.
+
+        Raises what :meth:`run` raises.
+        """
+        if status == lib.TC_ERR_BUSY:  # another thread is in a call of this communicator
+            raise Error(f"rank {self.node.rank}: two collectives at once on one communicator")
+        self._end(status)
+
+    def _end(self, status: int) -> None:
+        """Wait for a call that has started."""
+        try:
+            while status == lib.TC_AGAIN:
+                status = lib.tc_node_wait(self.node._pointer, _SLICE)
+        except BaseException:
+            if status == lib.TC_AGAIN:
+                lib.tc_node_leave(self.node._pointer)
+            raise
+        if status != 0:
+            raise self.node._failure(status)
+
+
+def _agreed(comm: MPI.Intracomm, status: int) -> tuple[int, int, int]:
+    """Return the number of cores of all ranks, their thread levels as bits, and a failure's number or 0."""
+    mask = sum(1 << core for core in os.sched_getaffinity(0) if core < 64 * _WORDS)
+    words = [mask >> (64 * k) & (1 << 64) - 1 for k in range(_WORDS)]
+    mine = np.array([*words, 1 << MPI.Query_thread(), -status], np.uint64)
+    comm.Allreduce(MPI.IN_PLACE, mine, MPI.BOR)
+    found = mine.tolist()
+    return sum(word.bit_count() for word in found[:_WORDS]), found[-2], found[-1]
+
+
+def _choice(op: MPI.Op, datatype: MPI.Datatype) -> Any:
+    """Return who combines; where that is MPI, with the numbers of operation and element for the others to compare."""
+    choice = combiner(op, datatype)
+    if choice.by != lib.TC_BY_MPI:
+        return choice[0]
+    operation, element = numbers(op, datatype)
+    fields = {"by": choice.by, "op": choice.op, "type": choice.type, "operation": operation, "element": element}
+    return ffi.new("tc_operation_choice *", fields)[0]
+
+
+def _called(called: Any) -> str:
+    """Return a call in words."""
+    if called.collective not in _NAMES:
+        return "another call, now or earlier"
+    name = _NAMES[called.collective]
+    words = [f"{name} of {called.bytes} bytes"]
+    if name in REDUCING:
+        words += [f"operation {called.operation}", f"element {called.element}"]
+    if name in ROOTED:
+        words.append(f"root {called.root}")
+    return ", ".join(words)
+
+
+def _text(status: int) -> str:
+    return str(ffi.string(lib.tc_status_text(status)).decode())
