@@ -4,13 +4,17 @@
 
 Programs of rank 0 of 2 and of 8 run over messages of a process to itself, so that nobody waits and only the processor's
 time counts, which other work on the machine lengthens less than the time on the clock: the least of many repetitions.
-A round's time is the difference between 8 and 2 ranks, by their rounds; beside it mpi4py's own ``Sendrecv`` to itself.
+A round's time is the difference between 8 and 2 ranks, by their rounds; beside it mpi4py's own ``Sendrecv`` to itself,
+and the same messages from C without a program (``engines_plain.c``): what a round takes more is what the engine adds.
 The figures go to ``bench/results/engines_<MPI>.json``.
 """
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +22,11 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from bench.record import keep
+from bench.record import ROOT, keep
 from topocomm import Topology
 from topocomm.algorithms import make_schedule
 from topocomm.engines import c, python
+from topocomm.engines.library import address, handle
 from topocomm.plan.bind import bind
 from topocomm.plan.program import Program
 
@@ -57,6 +62,20 @@ def runner(engine: str, comm: MPI.Intracomm, program: Program, reduces: bool) ->
     return lambda: python.start(carrier, loaded, (send, recv, *own), op, datatype, itemsize).wait()
 
 
+def plain_round(comm: MPI.Intracomm, nbytes: int) -> float:
+    """Return the least processor time in microseconds of a message to oneself and its receive, called from C."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/plain.so"
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", str(ROOT / "bench/engines_plain.c"), "-o", path], check=True)
+        function = ctypes.CDLL(path).plain_round
+    function.restype = ctypes.c_double
+    function.argtypes = [*[ctypes.c_void_p] * 3, ctypes.c_ssize_t, ctypes.c_ssize_t, *[ctypes.c_int] * 3]
+    calls = (address(f"MPI_{name}") for name in ("Isend", "Irecv", "Test"))
+    took = float(function(*calls, handle(comm), handle(MPI.BYTE), nbytes, CALLS, REPEATS))
+    assert took > 0
+    return took
+
+
 def main() -> int:
     comm = MPI.COMM_SELF.Dup()
     rows: list[dict[str, Any]] = []
@@ -72,9 +91,16 @@ def main() -> int:
     one, other, status = np.ones(8, np.uint8), np.ones(8, np.uint8), MPI.Status()
     plain = round(least(lambda: comm.Sendrecv(one, 0, 0, other, 0, 0, status))[0], 3)
     print("mpi4py's Sendrecv to itself:", plain, "us")
+    in_c = {nbytes: round(plain_round(comm, nbytes), 3) for nbytes in (0, 8)}
+    print("the same from C:", in_c, "us by bytes")
     name, version = MPI.get_vendor()
     library = name.replace(" ", "").lower()
-    what = {"mpi": f"{name} {'.'.join(map(str, version))}", "thread_level": MPI.Query_thread(), "sendrecv_us": plain}
+    what = {
+        "mpi": f"{name} {'.'.join(map(str, version))}",
+        "thread_level": MPI.Query_thread(),
+        "sendrecv_us": plain,
+        "plain_c_us": in_c,
+    }
     print(f"kept {keep(f'engines_{library}', {**what, 'figures': rows})}")
     return 0
 

@@ -22,6 +22,6 @@ class Costs:
 
 
 COSTS: Mapping[str, Costs] = MappingProxyType(
-    {"c": Costs(4e-6, 0.25e-6, 0.3e-6), "python": Costs(4e-6, 1.5e-6, 6.5e-6)},
+    {"c": Costs(1e-6, 0.25e-6, 0.3e-6), "python": Costs(4e-6, 1.5e-6, 6.5e-6)},
 )
-"""Engine → costs (``python -m bench.overhead``; of ``c`` a round with the MPI library's own message to itself)."""
+"""Engine → costs (``bench.overhead``; of ``c`` ``bench.engines``: a round less the same messages called from plain C)."""
