@@ -43,6 +43,9 @@ typedef struct tc_mpi {
     uint32_t request_bytes, status_bytes;                  /* 4 or 8, at most 256 */
     uint64_t largest;                                      /* bytes of the longest message, alike on all ranks; longer
                                                               ones are split. At most 2^31 - 1 */
+    uintptr_t iprobe;                                      /* MPI_Iprobe, which lets MPI move what is not ours where a
+                                                              wait makes no other call of MPI; 0: there is none */
+    int32_t any_source, any_tag;
 } tc_mpi;
 
 typedef struct tc_program_facts {

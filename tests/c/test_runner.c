@@ -163,7 +163,8 @@ typedef struct rank {
 
 static tc_mpi functions(void) {
     return (tc_mpi){(uintptr_t)fake_isend, (uintptr_t)fake_irecv, (uintptr_t)fake_test, (uintptr_t)fake_count,
-                    (uintptr_t)fake_reduce, BYTE, wide ? 8 : 4, 16, !nets[0] && chance(2) ? 1 + chance(100) : 1 << 30};
+                    (uintptr_t)fake_reduce, BYTE, wide ? 8 : 4, 16, !nets[0] && chance(2) ? 1 + chance(100) : 1 << 30,
+                    0, 0, 0};
 }
 
 /* --- notified puts ---------------------------------------------------------------------------------------- */

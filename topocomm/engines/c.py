@@ -38,7 +38,7 @@ _SLICE = 0.01
 """Seconds after which a wait in C comes back to let Python handle signals."""
 _MOST = 1 << 30
 """Elements combined by one call: MPI libraries before MPI-4 count them in 31 bits."""
-_FUNCTIONS = ("Isend", "Irecv", "Test", "Get_count", "Reduce_local")
+_FUNCTIONS = ("Isend", "Irecv", "Test", "Get_count", "Reduce_local", "Iprobe")
 
 
 @cache
@@ -49,7 +49,8 @@ def _library() -> Any:
     if hidden:
         raise Error(f"engine c: the MPI library that mpi4py has loaded shows no MPI_{hidden[0]}; use another engine")
     widths = {"request_bytes": MPI._sizeof(MPI.Request), "status_bytes": MPI._sizeof(MPI.Status)}
-    return {**found, **widths, "byte": handle(MPI.BYTE)}
+    anything = {"any_source": MPI.ANY_SOURCE, "any_tag": MPI.ANY_TAG}
+    return {**found, **widths, **anything, "byte": handle(MPI.BYTE)}
 
 
 def why_not() -> str | None:
