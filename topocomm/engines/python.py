@@ -10,6 +10,7 @@ from mpi4py import MPI
 from topocomm.arrays import Bytes
 from topocomm.engines.walk import Combine, Loaded, Regions, Sized, walk
 from topocomm.errors import Error
+from topocomm.plan.check import check
 from topocomm.plan.program import Program
 
 __all__ = ["LARGEST", "Carrier", "Run", "load", "start"]
@@ -20,7 +21,11 @@ int of 32 bits."""
 
 
 def load(program: Program) -> Loaded:
-    """Prepare a program; it serves any number of runs, sizes and communicators."""
+    """Check and prepare a program; it serves any number of runs, sizes and communicators.
+
+    Raises ProgramError if it reaches outside its memory, misnumbers a message, or leaves one behind.
+    """
+    check(program)
     return Loaded(program, fused=True)
 
 

@@ -29,9 +29,8 @@ class Group:
     def __init__(self, programs: Sequence[Program], schedule: Schedule) -> None:
         """Number the memory of every rank. Raises ProgramError if programs, schedule and buffers do not fit."""
         self.programs, self.schedule = programs, schedule
-        if [(p.rank, p.size, p.pieces) for p in programs] != [
-            (r, schedule.size, schedule.pieces) for r in range(schedule.size)
-        ]:
+        facts = [(r, schedule.size, schedule.pieces, schedule.nslots) for r in range(schedule.size)]
+        if [(p.rank, p.size, p.pieces, p.nslots) for p in programs] != facts:
             raise ProgramError(f"{self.name}: the programs are not those of ranks 0 to {schedule.size - 1}, in order")
         self.memories = [Numbering(p) for p in programs]
         inputs = max(1, *(len(p.layout[0]) for p in programs))
