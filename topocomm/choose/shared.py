@@ -18,7 +18,11 @@ _EACH_GIVES_A_BLOCK = ("allgather", "gather")
 
 
 _FASTER = ("allreduce", "barrier")
-"""Of 16 ranks on 2 cores these were faster than MPICH's and Open MPI's; a broadcast was slower at some sizes."""
+"""Where ranks outnumber cores (measured: 16 on 2) these were faster than MPICH's and Open MPI's; a broadcast was slower
+at some sizes."""
+_MOST_WITH_CORES, _MEASURED, _UP_TO = 8, 2, 1024
+"""With a core each all collectives are taken by at most 8 ranks: measured for 2, at all sizes, under both libraries and
+thread levels; for more of them, whose every rank reads all lines, up to 1 KiB a rank."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,11 @@ class Host:
 
     def up_to(self, collective: str) -> int:
         """Return the bytes of the whole vector up to which ``shared`` is taken; -1: not at all."""
-        return largest(collective, self.size) if self.crowded and collective in _FASTER else -1
+        if self.crowded:
+            return largest(collective, self.size) if collective in _FASTER else -1
+        if not 2 <= self.size <= _MOST_WITH_CORES:
+            return -1
+        return largest(collective, self.size) // (1 if self.size == _MEASURED else LARGEST // _UP_TO)
 
     @property
     def why(self) -> str:
@@ -54,4 +62,4 @@ def fits(collective: str, nbytes: int, size: int) -> bool:
 
 def cuts(collective: str, size: int) -> set[int]:
     """Return the sizes at which the choice may change."""
-    return {largest(collective, size) + 1}
+    return {largest(collective, size) + 1, largest(collective, size) * _UP_TO // LARGEST + 1}
