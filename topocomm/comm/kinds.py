@@ -26,11 +26,14 @@ from topocomm.comm.settings import Settings
 from topocomm.comm.shared import Shared
 from topocomm.errors import AlgorithmError
 
-__all__ = ["ALWAYS", "MOST_SIZES", "Kind", "Kinds", "NativeSizes"]
+__all__ = ["ALWAYS", "EARLY", "MOST_SIZES", "Kind", "Kinds", "NativeSizes"]
 
 Kind = tuple[str, int | None, Traits, str | None]
 """Collective, class of sizes (None: any size), traits of the operation, algorithm that the call names."""
 
+EARLY = 16
+"""Small calls of a derived communicator whose ranks share a host that are the MPI library's before memory is opened for
+them: many communicators make fewer."""
 MOST_SIZES = 256
 """Sizes of a collective that are remembered to be the MPI library's."""
 _NO_END = 1 << 62
@@ -84,8 +87,10 @@ class Kinds:
         programs: Programs,
         shared: Shared,
         name: Callable[[], str],
+        early: int = 0,
     ) -> None:
         self.size = size
+        self._early = early
         self._name = name
         self.settings = settings
         self._chooser, self._agreement, self._programs = chooser, agreement, programs
@@ -110,6 +115,10 @@ class Kinds:
         """
         kind = self.kind(read.call)
         known = self._known.get(kind)
+        if known is None and self._is_early(read.call):
+            self._early -= 1
+            why = f"automatic: one of the first {EARLY} small calls of a derived communicator on one host"
+            return Decision(read.call.collective, read.call.nbytes(self.size), NATIVE, NATIVE, why, root=read.call.root)
         if known is None and not self.settings.check_always and self._surely_native(read.call):
             known = self._known[kind] = self.decide(read.call)
             self._note(kind, known)
@@ -251,11 +260,20 @@ class Kinds:
             return f"{nbytes} bytes are too many"
         return None
 
+    def _is_weighed(self, call: Call) -> bool:
+        """Tell whether more than the memory of a common host comes into question beside the MPI library."""
+        chooser, named = self._chooser(), call.named or self.settings.named.get(call.collective)
+        return named is not None or chooser.tuning is not None or chooser.topology.has_distance
+
     def _surely_native(self, call: Call) -> bool:
         """Tell whether a call is the MPI library's whatever ranks could compare: nothing else comes into question."""
-        chooser, named = self._chooser(), call.named or self.settings.named.get(call.collective)
-        weighed = named is not None or chooser.tuning is not None or chooser.topology.has_distance
-        return not weighed and self._unshared(call) is not None
+        return not self._is_weighed(call) and self._unshared(call) is not None
+
+    def _is_early(self, call: Call) -> bool:
+        """Tell whether a call is made before its communicator is worth memory; by what all ranks know alike."""
+        if not self._early or self.settings.check_always or self.shared.is_open:
+            return False
+        return self._unshared(call) is None and not self._is_weighed(call)
 
     def _is_shared(self, call: Call) -> bool:
         return self.decide(call).algorithm == SHARED

@@ -15,7 +15,7 @@ from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
 from topocomm.comm.given import Origin
-from topocomm.comm.kinds import Kinds
+from topocomm.comm.kinds import EARLY, Kinds
 from topocomm.comm.operations import Traits
 from topocomm.comm.places import Places, Ranks, ranks_in
 from topocomm.comm.private import Private
@@ -45,6 +45,7 @@ class Runtime:
         origin: Origin,
         private: Private | None = None,
         ranks: Ranks = None,
+        early: int = 0,
     ) -> None:
         self.comm = comm
         self.rank: int = comm.Get_rank()
@@ -57,9 +58,8 @@ class Runtime:
         self._chooser: Chooser | None = None
         self.programs = Programs(self.rank, lambda: self.topology, settings.engine, self._share)
         self.shared = Shared(comm, settings.engine, lambda: self._on_one_node, lambda: self.carrier)
-        self.kinds = Kinds(
-            self.size, settings, lambda: self.chooser, lambda: self.agreement, self.programs, self.shared, self._name
-        )
+        asked = (lambda: self.chooser), (lambda: self.agreement)
+        self.kinds = Kinds(self.size, settings, *asked, self.programs, self.shared, self._name, early)
         self._always: set[str] = set()
         self._agreement: Agreement | None = None
 
@@ -114,7 +114,7 @@ class Runtime:
         """
         ranks = self._ranks if same_ranks else ranks_in(comm, self.comm, self._ranks)
         private = self.private.derive(comm, together)
-        return Runtime(comm, self.places, self.settings, self.origin, private, ranks)
+        return Runtime(comm, self.places, self.settings, self.origin, private, ranks, EARLY)
 
     def native_always(self, collective: str) -> bool:
         """Return True, and note it, if every call of ``collective`` that names no algorithm is the MPI library's."""
