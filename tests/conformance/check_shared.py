@@ -14,6 +14,7 @@ from mpi4py import MPI
 import topocomm
 from topocomm.choose.shared import LARGEST
 from topocomm.collectives import COLLECTIVES
+from topocomm.comm.kinds import EARLY
 from topocomm.topology import Topology
 
 
@@ -136,10 +137,28 @@ def order_and_operations_of_the_program(world: MPI.Intracomm) -> None:
 
 
 @check(2)
+def derived_communicators_share_once_they_have_made_some_calls(world: MPI.Intracomm) -> None:
+    """What is soon gone opens no memory; the ranks count alike, also where one's arguments take another path."""
+    part = shared(world, algorithm=None).Dup()
+    y = np.zeros(1)
+    for i in range(EARLY):
+        mine = np.ones(2)[::2] if i % 3 == 0 and world.rank == 0 else np.ones(1)
+        part.Allreduce(mine, y)
+        assert y[0] == world.size
+        part.Bcast(np.ones(1 << 20))
+    assert [d.algorithm for d in part.decisions] == ["native"]  # of the broadcasts
+    part.Allreduce(np.ones(1), y)
+    assert part.decisions[-1].algorithm == part.explain("allreduce", 8).algorithm
+    assert y[0] == world.size
+    part.Free()
+
+
+@check(2)
 def the_choice_says_that_memory_is_shared(world: MPI.Intracomm) -> None:
     comm = shared(world, algorithm=None)
     comm.Allreduce(np.ones(1), np.zeros(1))
-    taken = "shared" if world.size > len(os.sched_getaffinity(0)) else "native"
+    crowded = world.size > len(os.sched_getaffinity(0))
+    taken = "shared" if crowded or world.size <= 8 else "native"
     assert comm.decisions[-1].algorithm == taken
     assert comm.explain("barrier", 0).algorithm == taken
     assert comm.explain("allreduce", 1 << 22).algorithm == "native"
