@@ -115,6 +115,21 @@ for _ in range(3):
         assert name in line
 
 
+def test_a_communicator_that_outlives_our_modules_ends_in_silence(tmp_path: Path) -> None:
+    """A compiler that keeps globals of a program, as Numba's does, frees it when the interpreter empties modules."""
+    text = """
+import topocomm.engines.c
+apart = topocomm.Topology(("node",), [[0], [1]])
+comm = topocomm.Comm(MPI.COMM_WORLD, topology=apart, algorithm={"allreduce": "ring"})
+comm.Allreduce(np.ones(8), out := np.zeros(8))
+assert (out == 2).all()
+np.kept, np.module = comm, topocomm.engines.c
+"""
+    done = _run(tmp_path, 2, text, {})
+    assert done.returncode == 0, done.stderr
+    assert "Exception ignored" not in done.stderr, done.stderr
+
+
 def test_a_placement_by_node_and_files_that_do_not_fit(tmp_path: Path) -> None:
     text = f"""
 import json
