@@ -151,7 +151,11 @@ def test_reordering_cancels_on_equals_that_are_no_power_of_two():
         ("allgather", "ring:", "unknown option ''"),
         ("alltoall", "bruck:radix=1", "unknown option 'radix=1'"),
         ("alltoall", "bruck:direct", "cannot realise its reordering as 'direct'; it offers local"),
-        ("allgather", "ring:radix=4", "has no radix; those that have are bruck, k_trees, knomial, textbook_bruck"),
+        (
+            "allgather",
+            "ring:radix=4",
+            "has no radix; those that have are bruck, k_trees, knomial, kport, textbook_bruck, textbook_kport",
+        ),
         ("alltoall", "bruck:radix=4/", "unknown option 'radix=4/'"),
         ("allgather", "textbook_recexch:radix=4/2", "has one radix, not one a level"),
         ("allgather", "ring:aggregate=2", "has no limit to aggregate; those that have are textbook_pat"),
