@@ -243,23 +243,21 @@ void call_release(call *c) {
 }
 
 /* --- facts ---------------------------------------------------------------------------------------------------- */
+static bool take_count(PyObject *tuple, size_t most, const char *of, size_t *n) {
+    *n = (size_t)PyTuple_Size(tuple);
+    if (*n > most) PyErr_Format(PyExc_ValueError, "at most %zu %s, found %zu", most, of, *n);
+    return *n <= most;
+}
+
 static bool take_handles(PyObject *numbers, intptr_t *out, size_t most, size_t *n) {
-    *n = (size_t)PyTuple_Size(numbers);
-    if (*n > most) {
-        PyErr_Format(PyExc_ValueError, "at most %zu numbers, found %zu", most, *n);
-        return false;
-    }
+    if (!take_count(numbers, most, "numbers", n)) return false;
     for (size_t i = 0; i < *n; i++) out[i] = (intptr_t)PyLong_AsLongLong(PyTuple_GetItem(numbers, (Py_ssize_t)i));
     return !PyErr_Occurred();
 }
 
 static bool take_types(PyObject *types) {
     facts *f = &known_facts;
-    f->ntypes = (size_t)PyTuple_Size(types);
-    if (f->ntypes > MOST_TYPES) {
-        PyErr_Format(PyExc_ValueError, "at most %d datatypes, found %zu", MOST_TYPES, f->ntypes);
-        return false;
-    }
+    if (!take_count(types, MOST_TYPES, "datatypes", &f->ntypes)) return false;
     for (size_t i = 0; i < f->ntypes; i++) {
         long long handle, bytes;
         if (!PyArg_ParseTuple(PyTuple_GetItem(types, (Py_ssize_t)i), "LL", &handle, &bytes)) return false;
@@ -270,11 +268,7 @@ static bool take_types(PyObject *types) {
 
 static bool take_arrays(PyObject *arrays) {
     facts *f = &known_facts;
-    f->narrays = (size_t)PyTuple_Size(arrays);
-    if (f->narrays > MOST_ARRAYS) {
-        PyErr_Format(PyExc_ValueError, "at most %d dtypes, found %zu", MOST_ARRAYS, f->narrays);
-        return false;
-    }
+    if (!take_count(arrays, MOST_ARRAYS, "dtypes", &f->narrays)) return false;
     for (size_t i = 0; i < f->narrays; i++) {
         long long handle;
         if (!PyArg_ParseTuple(PyTuple_GetItem(arrays, (Py_ssize_t)i), "OL", &f->dtypes[i], &handle)) return false;

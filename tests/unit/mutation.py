@@ -8,11 +8,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from topocomm import Topology
 from topocomm.collectives import REDUCING
 from topocomm.engines import local
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
+from topocomm.topology import groups_of, reorder_ranks
 
 Parts = list[RankSchedule]
+SMALL = {
+    "2": Topology.flat(2),
+    "3": Topology.flat(3),
+    "4 as 2 + 2 cyclic": reorder_ranks(groups_of([2, 2]), "cyclic"),
+    "5": Topology.flat(5),
+    "6 as 3 + 1 + 2 shuffled": reorder_ranks(groups_of([3, 1, 2]), "random:2"),
+}
+"""Machines on which mutants are made."""
 
 
 @dataclass(frozen=True)
