@@ -104,7 +104,8 @@ int tc_net_info(const tc_net *net, tc_net_facts *facts);
 /* Let go of it; it ends with the last of its communicators. */
 int tc_net_close(tc_net *net);
 /* Let the messages between this rank and each member that have no nearer way go as puts; `worlds`: the members' numbers
- * among the processes, < 0: it has none. Both sides say so alike, before runs are made. `tag` is one that no run uses: channels are opened with it. */
+ * among the processes, < 0: it has none. Both sides say so alike, before runs are made. `tag` is one that no run uses:
+ * channels are opened with it. */
 int tc_comm_puts(tc_comm *comm, tc_net *net, const int32_t *worlds, int32_t tag);
 /* Name the kind of transport that carries messages to a member: TC_OFI or TC_MSG; TC_AGAIN: not known before the first
  * message. */

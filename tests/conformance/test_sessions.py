@@ -19,6 +19,13 @@ def test_a_communicator_of_a_session(where: str, named: str, ranks: int) -> None
     assert done.stdout.splitlines() == ["right"] * ranks
 
 
+def test_puts_are_left_aside() -> None:
+    """Processes are numbered by MPI.COMM_WORLD, which is not there."""
+    done = launch(3, [PROGRAM, "apart", "named"], timeout=60, env={"TOPOCOMM_TRANSPORTS": "ofi,mpi"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["right"] * 3
+
+
 def test_topologies_by_file_and_by_probing(tmp_path: Path) -> None:
     rows = {"format": "topocomm-placement", "version": 1, "levels": ["node"], "ranks": [["a"], ["b"], ["a"]]}
     (tmp_path / "place.json").write_text(json.dumps(rows))

@@ -114,11 +114,12 @@ class Engine:
 
         All ranks do so, before the first run. ``tag`` is one that nothing else uses: channels are opened with it.
         """
-        numbers = ffi.from_buffer("int32_t[]", puts.numbers(self.comm, self._members))
-        status = lib.tc_comm_puts(self._comm, ours.handle, numbers, tag)
+        self._end, numbers = ours, puts.numbers(self.comm, self._members)
+        if numbers[self.rank] < 0:
+            return
+        status = lib.tc_comm_puts(self._comm, ours.handle, ffi.from_buffer("int32_t[]", numbers), tag)
         if status != 0:
             raise Error(f"rank {self.rank}: engine c could not set up notified puts: {_text(status)}")
-        self._end = ours
 
     def transport(self, member: int) -> str | None:
         """Return the name of what carries messages to a member; None: not known before the first of them."""

@@ -55,10 +55,13 @@ class End:
     """One process's end of notified puts; ``why``: the reason why it has no network, else empty."""
 
     def __init__(self, faults: Faults | None = None, most: int = MOST) -> None:
-        world = MPI.COMM_WORLD
-        context, self.provider, self.why = _open(world.Get_rank(), world.Get_size(), faults)
+        rank, size = 0, 1
+        context, self.provider, self.why = ffi.NULL, "", "processes have no numbers before MPI_Init"
+        if MPI.Is_initialized():
+            rank, size = MPI.COMM_WORLD.Get_rank(), MPI.COMM_WORLD.Get_size()
+            context, self.provider, self.why = _open(rank, size, faults)
         out = ffi.new("tc_net **")
-        if lib.tc_net_open(context, world.Get_rank(), world.Get_size(), most, out) != 0:
+        if lib.tc_net_open(context, rank, size, most, out) != 0:
             raise MemoryError("no memory for notified puts")
         self.handle = out[0]
         self.context = context
@@ -110,6 +113,8 @@ def _open(rank: int, size: int, faults: Faults | None) -> tuple[Any, str, str]:
 
 def numbers(comm: MPI.Intracomm, ranks: list[int]) -> npt.NDArray[np.int32]:
     """Return the rank in MPI.COMM_WORLD of members of ``comm``, given by rank there; -1 where there is none. Local."""
+    if not MPI.Is_initialized():
+        return np.full(len(ranks), -1, np.int32)
     members, world = comm.Get_group(), MPI.COMM_WORLD.Get_group()
     try:
         found = np.array(MPI.Group.Translate_ranks(members, ranks, world), np.int32)
