@@ -18,8 +18,8 @@ _EACH_GIVES_A_BLOCK = ("allgather", "gather")
 
 
 _FASTER = ("allreduce", "barrier")
-"""Where ranks outnumber cores (measured: 16 on 2) these were faster than MPICH's and Open MPI's; a broadcast was slower
-at some sizes."""
+"""Where ranks outnumber cores these were faster than MPICH's and Open MPI's at every size (``bench.node``, 16 ranks on
+2 cores); a broadcast was slower at some sizes."""
 _MOST_WITH_CORES, _MEASURED, _UP_TO = 8, 2, 1024
 """With a core each all collectives are taken by at most 8 ranks: measured for 2, at all sizes, under both libraries and
 thread levels; for more of them, whose every rank reads all lines, up to 1 KiB a rank."""
@@ -47,7 +47,7 @@ class Host:
     def why(self) -> str:
         """The reason in words."""
         cores = "more ranks than cores" if self.crowded else "a core each"
-        return f"{self.size} ranks of one host, {cores}: fastest up to this size"
+        return f"{self.size} ranks of one host, {cores}: lines that they share, up to this size"
 
 
 def largest(collective: str, size: int) -> int:

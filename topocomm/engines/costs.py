@@ -24,4 +24,6 @@ class Costs:
 COSTS: Mapping[str, Costs] = MappingProxyType(
     {"c": Costs(1e-6, 0.25e-6, 0.3e-6), "python": Costs(4e-6, 1.5e-6, 6.5e-6)},
 )
-"""Engine → costs (``bench.overhead``; of ``c`` ``bench.engines``: a round less the same messages in plain C)."""
+"""Engine → costs. Of ``c`` twice what ``bench.engines`` measures of a message, a round less the same messages in plain
+C, so that a doubtful case stays with the MPI library; of ``python`` what ``bench.overhead`` does.
+"""
