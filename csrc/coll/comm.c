@@ -1,22 +1,12 @@
 /* Communicators and runs: starting, driving and waiting. */
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "pause.h"
 #include "run.h"
 
 #define SPINS 400u           /* polls before a waiter with a core of its own yields it */
-#define CROWDED 3e-6         /* seconds after which a yield must have let somebody else run */
-#define LATE 1e-3            /* seconds of waiting after which it sleeps, */
-#define SECONDS_A_BYTE 1e-8  /* and the time that what is under way may take over a slow network */
-#define LONGEST_SLEEP 1e-3   /* seconds; at most 1/64 of the time waited */
-
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#define SECONDS_A_BYTE 1e-8  /* that what is under way may take over a slow network before a waiter sleeps */
 
 static void lock(tc_comm *comm) {
     while (atomic_flag_test_and_set_explicit(&comm->busy, memory_order_acquire)) sched_yield();
@@ -220,22 +210,6 @@ int tc_run_test(tc_run *run) {
 }
 
 /* --- waiting -------------------------------------------------------------------------------------------- */
-static void sleep_for(double seconds) {
-    struct timespec t = {0, (long)(1e9 * seconds)};
-    nanosleep(&t, NULL);
-}
-
-/* Yield, and learn from how long that took whether somebody else needs the core. */
-static double yield_core(tc_comm *comm, double time) {
-    sched_yield();
-    double after = seconds_now();
-    if (after - time > CROWDED)
-        comm->spins = comm->spins / 4 + 1;
-    else if (comm->spins < SPINS)
-        comm->spins++;
-    return after;
-}
-
 typedef int (*iprobe_function)(int, int, intptr_t, int *, void *);
 
 /* Let MPI move messages of the program, which a rank may need before it comes here. Tests of messages do as much; a wait
@@ -255,9 +229,8 @@ static double pause_between(tc_run *run) {
     if (run->since == 0) run->since = time;
     double waited = time - run->since;
     drive_mpi(run->comm);
-    if (waited < LATE + SECONDS_A_BYTE * (double)run->under_way) return yield_core(run->comm, time);
-    sleep_for(waited / 64 < LONGEST_SLEEP ? waited / 64 : LONGEST_SLEEP);
-    return seconds_now();
+    if (waited < LATE + SECONDS_A_BYTE * (double)run->under_way) return yield_core(&run->comm->spins, 1, SPINS, time);
+    return sleep_late(waited);
 }
 
 int tc_run_wait(tc_run *run, double seconds) {

@@ -1,13 +1,8 @@
 /* Waiting for the other ranks of a node: polls, yields and late sleep; MPI is driven meanwhile, the dead are named. */
-#include <sched.h>
-#include <time.h>
-
+#include "pause.h"
 #include "shared_node.h"
 
 #define AT_ONCE 1e-5       /* seconds of waiting before MPI is driven */
-#define CROWDED 3e-6       /* seconds after which a yield must have let somebody else run */
-#define LATE 1e-3          /* seconds of waiting after which a waiter sleeps */
-#define LONGEST_SLEEP 1e-3 /* seconds; at most 1/64 of the time waited */
 #define CHECK 0.25         /* seconds between two looks whether those waited for are alive */
 
 #if defined(__x86_64__)
@@ -19,12 +14,6 @@
 #endif
 
 typedef int (*iprobe_function)(int, int, intptr_t, int *, void *);
-
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void wait_again(tc_node *node) {
     node->polls = 0;
@@ -56,22 +45,6 @@ static int find_dead(tc_node *node, missing_function missing) {
     return TC_OK;
 }
 
-/* Yield, and learn from how long that took whether somebody else needs the core. */
-static double yield_core(tc_node *node, double time) {
-    sched_yield();
-    double after = seconds_now();
-    if (after - time > CROWDED)
-        node->spins /= 4;
-    else if (node->spins < node->most_spins)
-        node->spins++;
-    return after;
-}
-
-static void sleep_for(double seconds) {
-    struct timespec t = {0, (long)(1e9 * seconds)};
-    nanosleep(&t, NULL);
-}
-
 int wait_pause(tc_node *node, missing_function missing, double seconds) {
     if (node->polls++ < node->spins) {
         relax();
@@ -84,12 +57,7 @@ int wait_pause(tc_node *node, missing_function missing, double seconds) {
     if (status == TC_OK && time - node->since > AT_ONCE) status = drive(node);
     if (status != TC_OK) return status;
     double waited = time - node->since;
-    if (waited < LATE) {
-        time = yield_core(node, time);
-    } else {
-        sleep_for(waited / 64 < LONGEST_SLEEP ? waited / 64 : LONGEST_SLEEP);
-        time = seconds_now();
-    }
+    time = waited < LATE ? yield_core(&node->spins, 0, node->most_spins, time) : sleep_late(waited);
     if (time - node->checked > CHECK) {
         node->checked = time;
         status = find_dead(node, missing);

@@ -3,8 +3,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "pause.h"
 #include "puts.h"
 
 #define CHECK_POLLS 256u    /* polls between looks at the clock */
@@ -213,12 +213,6 @@ static void puts_taken(tc_run *run, const step *s, uint32_t message) {
 }
 
 /* --- progress ------------------------------------------------------------------------------------------------------ */
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Who died does not put any more. */
 static void ask_who_lives(channels *all) {
     if (++all->polls % CHECK_POLLS) return;

@@ -369,10 +369,10 @@ def check_messages_are_counted(engine):
     program = ring_allreduce(RANK, SIZE)
     sized, mine, out = engine.load(program).size(3, 8), np.ones(3 * SIZE), np.zeros(3 * SIZE)
     sized.run(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE)
-    before, calls = puts.end().facts(), 20
+    before, calls = puts.endpoint().counters(), 20
     for _ in range(calls):
         sized.run(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE)
-    after = puts.end().facts()
+    after = puts.endpoint().counters()
     assert {engine.transport((RANK + step) % SIZE) for step in (1, -1)} == {"ofi"}
     assert after.messages - before.messages == calls * 2 * (SIZE - 1)
     assert after.parts - before.parts == after.messages - before.messages
@@ -399,15 +399,15 @@ def check_links_serve_one_communicator_after_another(_engine):
     """Memory is bounded: a communicator that is gone leaves its links to the next."""
     if WAY == "mpi":
         return
-    before = puts.end().facts().links
+    before = puts.endpoint().counters().links
     for _ in range(5):
         comm = WORLD.Dup()
         engine = c.Engine(comm, first_tag=1)
-        engine.put(puts.end(), 0)
+        engine.put(puts.endpoint(), 0)
         check_ring(engine)
         del engine
         comm.Free()
-    assert puts.end().facts().links - before <= 2
+    assert puts.endpoint().counters().links - before <= 2
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------
@@ -466,9 +466,9 @@ def engine_of(**settings):
     """An engine whose messages go over what this launch tries."""
     engine = c.Engine(WORLD.Dup(), **{"first_tag": 1, **settings})
     if WAY == "puts":
-        engine.put(puts.end(), 0)
+        engine.put(puts.endpoint(), 0)
     elif WAY == "faulty":
-        engine.put(puts.end(puts.Faults(seed=RANK, delay_us=20), 1 << 20), 0)
+        engine.put(puts.endpoint(puts.Faults(seed=RANK, delay_us=20), 1 << 20), 0)
     return engine
 
 

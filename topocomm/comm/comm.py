@@ -445,9 +445,9 @@ class Comm(Recogniser, metaclass=Named):
             return self._adopt(super().Create_dist_graph_adjacent(*args, info, False))
         with neighbours.reordered(self, order) as ranks:
             lists = (np.atleast_1d(peers).tolist() for peers in args[:2])
-            passed = neighbours.passed_on(ranks, order, (*lists, *map(neighbours.portable, args[2:])))
+            passed = neighbours.passed_on(ranks, order, (*lists, *map(neighbours.plain_weights, args[2:])))
             near, far, near_weights, far_weights = passed
-            weights = neighbours.native(near_weights), neighbours.native(far_weights)
+            weights = neighbours.weights_of(near_weights), neighbours.weights_of(far_weights)
             return self._adopt(ranks.Create_dist_graph_adjacent(near, far, *weights, info, False))
 
     def Create_intercomm(self, *args: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,6 @@ A process takes over another rank, and with it that rank's position: on a graph 
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,10 +28,10 @@ __all__ = [
     "cart_of",
     "edges_of",
     "graph_of",
-    "native",
     "passed_on",
-    "portable",
+    "plain_weights",
     "reordered",
+    "weights_of",
 ]
 
 MOST_EDGES = 1 << 20
@@ -131,22 +130,16 @@ def passed_on(ranks: MPI.Intracomm, order: IntArray, mine: tuple[Any, ...]) -> t
     """
     me = ranks.Get_rank()
     to, source = int(order[me]), int(np.flatnonzero(order == me)[0])
-    data = np.frombuffer(pickle.dumps(mine), np.uint8)
-    size = np.empty(1, np.int64)
-    ranks.Sendrecv(np.array([len(data)], np.int64), to, recvbuf=size, source=source)
-    found = np.empty(int(size[0]), np.uint8)
-    ranks.Sendrecv(data, to, recvbuf=found, source=source)
-    answer: tuple[Any, ...] = pickle.loads(found.tobytes())
-    return answer
+    return objects.sendrecv(ranks, mine, to, source)
 
 
-def portable(weights: Any) -> list[int] | str | None:
+def plain_weights(weights: Any) -> list[int] | str | None:
     """Weights as something that can be sent: numbers, None without any, or a word for MPI's mark of an empty list."""
     if weights is MPI.WEIGHTS_EMPTY:
         return "empty"
     return None if _no_weights(weights) else _numbers(weights)
 
 
-def native(weights: Any) -> Any:
-    """The reverse of :func:`portable`."""
+def weights_of(weights: Any) -> Any:
+    """The reverse of :func:`plain_weights`."""
     return MPI.WEIGHTS_EMPTY if isinstance(weights, str) else weights

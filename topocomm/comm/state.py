@@ -66,7 +66,7 @@ class Runtime:
     def _share(self, engine: c.Engine) -> None:
         """Let the messages of an engine go through what the settings allow."""
         if "ofi" in self.settings.transports:
-            engine.put(puts.end(), self.carrier.tag + OPENING_TAG)
+            engine.put(puts.endpoint(), self.carrier.tag + OPENING_TAG)
 
     @property
     def topology(self) -> Topology:

@@ -93,7 +93,7 @@ class Engine:
     ) -> None:
         members = np.asarray(range(comm.Get_size()) if ranks is None else ranks, np.int32)
         self._members: list[int] = members.tolist()
-        self._end: puts.End | None = None
+        self._endpoint: puts.Endpoint | None = None
         self.comm, self.rank, self.size = comm, self._members.index(comm.Get_rank()), len(members)
         mpi = ffi.new("tc_mpi *", {**_library(), "largest": largest})
         out = ffi.new("tc_comm **")
@@ -109,12 +109,12 @@ class Engine:
         self._lost: list[Run] = []
         """Runs that ended with messages under way: MPI may still write to their memory."""
 
-    def put(self, ours: puts.End, tag: int) -> None:
+    def put(self, ours: puts.Endpoint, tag: int) -> None:
         """Let messages that have no nearer way go as notified puts, where both sides have a network. Local.
 
         All ranks do so, before the first run. ``tag`` is one that nothing else uses: channels are opened with it.
         """
-        self._end, numbers = ours, puts.numbers(self.comm, self._members)
+        self._endpoint, numbers = ours, puts.numbers(self.comm, self._members)
         if numbers[self.rank] < 0:
             return
         status = lib.tc_comm_puts(self._comm, ours.handle, ffi.from_buffer("int32_t[]", numbers), tag)
@@ -131,9 +131,9 @@ class Engine:
     def carried(self) -> str:
         """What carries messages to the other ranks, in words: by transport how many of them; and why none are puts."""
         found = Counter(self.transport(r) or "not known yet" for r in range(self.size) if r != self.rank)
-        provider = f" ({self._end.provider})" if self._end and self._end.provider else ""
+        provider = f" ({self._endpoint.provider})" if self._endpoint and self._endpoint.provider else ""
         names = (f"{name}{provider if name == 'ofi' else ''}: {n}" for name, n in sorted(found.items()))
-        why = f"; no ofi here: {self._end.why}" if self._end and self._end.why else ""
+        why = f"; no ofi here: {self._endpoint.why}" if self._endpoint and self._endpoint.why else ""
         return f"messages to other ranks by {', '.join(names)}{why}" if found else ""
 
     def load(self, program: Program) -> Loaded:

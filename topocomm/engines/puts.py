@@ -1,6 +1,6 @@
-"""The process's end of notified puts for engine ``c``: libfabric, opened when a communicator first needs it.
+"""The process's endpoint of notified puts for engine ``c``: libfabric, opened when a communicator first needs it.
 
-One end serves all communicators of a process, and stays until the process ends: others may put into its memory as
+One endpoint serves all communicators of a process, and stays until the process ends: others may put into its memory as
 long as they live. What leads to a peer is found out pair by pair, when a program first sends there: where either side
 has no libfabric, or a provider that this engine was not tried with, messages go over MPI.
 """
@@ -20,7 +20,7 @@ from topocomm.rma.errors import RmaError
 from topocomm.rma.opening import Faults, Limits, Opening
 from topocomm.rma.transports import offered
 
-__all__ = ["KNOWN", "MOST", "End", "end", "numbers"]
+__all__ = ["KNOWN", "MOST", "Counters", "Endpoint", "endpoint", "numbers"]
 
 KNOWN = ("tcp", "tcp;ofi_rxm")
 """Providers of libfabric that the engine was tried with. Others are used where ``TOPOCOMM_RMA_PROVIDER`` names them."""
@@ -30,12 +30,12 @@ MOST = 1 << 26
 
 _LIMITS = Limits(signals=8192, queues=0)
 _lock = threading.Lock()
-_ends: list[End] = []
+_endpoints: list[Endpoint] = []
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Counts of a process since its end was opened."""
+class Counters:
+    """Counts of a process since its endpoint was opened."""
 
     links: int
     """Pairs of processes with memory for each other."""
@@ -51,8 +51,8 @@ class Facts:
     """Puts besides: that room is free again, where no message said so in time."""
 
 
-class End:
-    """One process's end of notified puts; ``why``: the reason why it has no network, else empty."""
+class Endpoint:
+    """One process's endpoint of notified puts; ``why``: the reason why it has no network, else empty."""
 
     def __init__(self, faults: Faults | None = None, most: int = MOST) -> None:
         rank, size = 0, 1
@@ -66,15 +66,15 @@ class End:
         self.handle = out[0]
         self.context = context
 
-    def facts(self) -> Facts:
+    def counters(self) -> Counters:
         """Return the counts so far."""
         facts = ffi.new("tc_net_facts *")
         lib.tc_net_info(self.handle, facts)
-        return Facts(facts.links, facts.memory, facts.openings, facts.messages, facts.parts, facts.credits)
+        return Counters(facts.links, facts.memory, facts.openings, facts.messages, facts.parts, facts.credits)
 
 
-def end(faults: Faults | None = None, most: int = MOST) -> End:
-    """Return this process's end; the first call opens it. Local.
+def endpoint(faults: Faults | None = None, most: int = MOST) -> Endpoint:
+    """Return this process's endpoint; the first call opens it. Local.
 
     Parameters
     ----------
@@ -84,9 +84,9 @@ def end(faults: Faults | None = None, most: int = MOST) -> End:
         Bytes that others may put into; counts if the call is the first.
     """
     with _lock:
-        if not _ends:
-            _ends.append(End(faults, most))
-        return _ends[0]
+        if not _endpoints:
+            _endpoints.append(Endpoint(faults, most))
+        return _endpoints[0]
 
 
 def _open(rank: int, size: int, faults: Faults | None) -> tuple[Any, str, str]:
