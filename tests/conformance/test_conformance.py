@@ -86,10 +86,9 @@ for _ in range(3):
     done = _run(tmp_path, 4, text, names)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("topocomm: ")]
-    assert lines[:2] == [f"topocomm: topology: file {tmp_path / 'place.json'}"] * 2, done.stderr  # one a communicator
-    assert len(lines) == 3, done.stderr
-    assert "allreduce, 24 bytes: ring" in lines[2]
-    assert "TOPOCOMM_ALLREDUCE" in lines[2]
+    assert len(lines) == 1, done.stderr
+    assert "allreduce, 24 bytes: ring" in lines[0]
+    assert "TOPOCOMM_ALLREDUCE" in lines[0]
 
 
 def test_the_trace_names_calls_that_are_not_covered(tmp_path: Path) -> None:
@@ -241,7 +240,7 @@ import numpy as np
 from topocomm.engines import python
 for nbytes in (0, 1, 2**30, 2**30 + 1, 2**31 + 5, 2**35):
     data = np.broadcast_to(np.zeros(1, np.uint8), nbytes)
-    sizes = [len(piece) for piece in messages._pieces(data)]
+    sizes = [len(piece) for piece in python._pieces(data)]
     assert sum(sizes) == nbytes
     assert len(sizes) == max(1, -(-nbytes // python.LARGEST))
     assert max(sizes) <= python.LARGEST <= 2**31 - 1

@@ -148,7 +148,7 @@ def windows(options: dict) -> None:
     def create(array: object, **more: object) -> Callable[[], object]:
         return lambda: rma.Win.Create(array if ME == 1 else np.zeros(4), 8, comm=COMM, **{**options, **more})
 
-    everywhere(rma.RangeError, "register on rank 1: needs a NumPy array, got NoneType", create(None))
+    everywhere(rma.RangeError, "Win.Create on rank 1: needs a NumPy array or contiguous memory", create(7))
     everywhere(rma.RangeError, "register on rank 1: the array is not contiguous", create(np.zeros((4, 4))[:, 1]))
     everywhere(rma.RangeError, "register on rank 1: the array must be writeable", create(np.frombuffer(bytes(8))))
     everywhere(rma.RangeError, "got rank 0: 2, rank 1: 3", create(None, notifications=2 + ME))
