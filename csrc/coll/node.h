@@ -21,7 +21,13 @@ enum tc_node_status {
 };
 
 enum tc_collective { TC_ALLGATHER, TC_ALLREDUCE, TC_REDUCE_SCATTER, TC_REDUCE_SCATTER_BLOCK, TC_ALLTOALL, TC_BCAST,
-                     TC_REDUCE, TC_GATHER, TC_SCATTER, TC_BARRIER, TC_COLLECTIVES };
+                     TC_REDUCE, TC_GATHER, TC_SCATTER, TC_BARRIER, TC_FRAMES, TC_ROOT_FRAME, TC_COLLECTIVES };
+
+/* A *frame* is a vector whose length only its sender knows: a header, the number of bytes behind it in its low half,
+ * then these. TC_FRAMES brings every rank's frame to all, TC_ROOT_FRAME the root's to the others; `bytes` of the
+ * arguments is the room for one, header included, and the operation of `choice` a number that all ranks must give alike.
+ */
+#define TC_FRAME_HEADER 8
 
 typedef struct tc_node tc_node;
 typedef struct tc_node_call tc_node_call; /* a call with its arguments but the buffers; made as often as wanted */
@@ -42,7 +48,7 @@ typedef struct tc_node_arguments {
     uint32_t collective, root;
     uint64_t bytes;             /* of a vector that is broadcast or reduced; of one block of the others */
     const uint64_t *counts;     /* of a reduce_scatter: bytes of every rank's block; else NULL */
-    uint32_t item;              /* bytes of an element that is reduced */
+    uint32_t item;              /* bytes of an element that is reduced; 1 of frames */
     tc_operation_choice choice; /* of a reduction: by a kernel or by MPI. By MPI too it says operation and element */
 } tc_node_arguments;
 

@@ -34,8 +34,12 @@ static int mismatch(tc_node *node, uint32_t peer, const uint64_t *theirs) {
 }
 
 /* --- arguments ----------------------------------------------------------------------------------------------- */
+static bool is_framed(uint32_t collective) {
+    return collective == TC_FRAMES || collective == TC_ROOT_FRAME;
+}
+
 static bool has_root(uint32_t collective) {
-    return collective == TC_BCAST || collective == TC_REDUCE || collective == TC_GATHER || collective == TC_SCATTER;
+    return collective == TC_BCAST || collective == TC_ROOT_FRAME || collective == TC_REDUCE || collective == TC_GATHER || collective == TC_SCATTER;
 }
 
 static bool reduces(uint32_t collective) {
@@ -59,17 +63,19 @@ static void lay_out(tc_node_call *call, const tc_node_arguments *a, uint32_t ran
         }
         call->taken = a->counts[rank];
     }
-    if (a->collective == TC_ALLGATHER || a->collective == TC_GATHER || a->collective == TC_ALLTOALL) call->stride = n;
-    bool down = a->collective == TC_BCAST || a->collective == TC_SCATTER; /* else, with a root, up */
+    bool gathers = a->collective == TC_ALLGATHER || a->collective == TC_GATHER || a->collective == TC_FRAMES;
+    if (gathers || a->collective == TC_ALLTOALL) call->stride = n;
+    bool from_root = a->collective == TC_BCAST || a->collective == TC_ROOT_FRAME;
+    bool down = from_root || a->collective == TC_SCATTER; /* else, with a root, up */
     call->posts = all || root || !down;
     call->first = down ? a->root : 0;
     call->end = down ? a->root + 1 : size;
-    if (a->collective == TC_BCAST ? root : !all && !down && !root) call->end = call->first;
+    if (from_root ? root : !all && !down && !root) call->end = call->first;
 }
 
 /* Counts that differ in their order have other bits where a collective without a root has no root. */
 static uint32_t root_or_counts(const tc_node_arguments *a, uint32_t size) {
-    if (has_root(a->collective)) return a->root;
+    if (has_root(a->collective) || is_framed(a->collective)) return a->root;
     uint64_t h = 0;
     for (uint32_t r = 0; a->counts && r < size; r++) h = (h ^ a->counts[r]) * 0x100000001b3ull;
     return (uint32_t)(h ^ h >> 16 ^ h >> 32) & 0xffff;
@@ -92,6 +98,7 @@ int tc_node_call_new(tc_node *node, const tc_node_arguments *a, tc_node_call **c
     if (node == NULL || node->head == NULL || a == NULL || call == NULL || a->collective >= TC_COLLECTIVES) return TC_ERR_ARGUMENT;
     if (a->root >= node->size || (a->collective == TC_REDUCE_SCATTER) != (a->counts != NULL)) return TC_ERR_ARGUMENT;
     if (a->bytes > TC_NODE_LARGEST) return TC_ERR_RANGE;
+    if (is_framed(a->collective) && (a->bytes < LINE_BYTES || a->bytes % TC_FRAME_HEADER)) return TC_ERR_ARGUMENT;
     tc_node_call *c = calloc(1, sizeof *c);
     if (c == NULL) return TC_ERR_NO_MEMORY;
     c->node = node;
@@ -104,6 +111,7 @@ int tc_node_call_new(tc_node *node, const tc_node_arguments *a, tc_node_call **c
     c->digest = digest_of(a, c->posted, root_or_counts(a, node->size));
     c->trace = (uint32_t)(c->digest * 0x9e3779b97f4a7c15ull >> 40);
     c->depth = c->posted <= LINE_BYTES ? LINES : SLOTS;
+    c->framed = is_framed(a->collective);
     atomic_fetch_add(&node->holders, 1);
     *call = c;
     return TC_OK;
@@ -123,9 +131,12 @@ static line *line_of(const tc_node *node, uint32_t rank) {
     return &node->stations[rank].lines[(node->calls - 1) % LINES];
 }
 
-static char *data_of(const tc_node *node, uint32_t rank, const tc_node_call *call) {
-    if (call->depth == LINES) return line_of(node, rank)->data;
+static char *slot_of(const tc_node *node, uint32_t rank) {
     return node->slots + ((uint64_t)rank * SLOTS + (node->calls - 1) % SLOTS) * TC_NODE_LARGEST;
+}
+
+static char *data_of(const tc_node *node, uint32_t rank, const tc_node_call *call) {
+    return call->depth == LINES ? line_of(node, rank)->data : slot_of(node, rank);
 }
 
 /* Most vectors that latency matters for are one element. */
@@ -136,7 +147,10 @@ static inline void copy(void *to, const void *from, uint64_t bytes) {
 
 /* Calls, from the first on, that all ranks must have ended before this rank may write. */
 static uint64_t needed(const tc_node *node) {
-    return node->calls > node->call->depth ? node->calls - node->call->depth : 0;
+    const tc_node_call *call = node->call;
+    bool in_line = call->framed && frame_bytes(node->send, call->posted) <= LINE_BYTES;
+    uint32_t depth = in_line ? LINES : call->depth;
+    return node->calls > depth ? node->calls - depth : 0;
 }
 
 static bool is_behind(const tc_node *node, uint32_t rank) {
@@ -169,7 +183,8 @@ static int post(tc_node *node, const tc_node_call *call, double seconds) {
         if (status != TC_OK) return status;
     }
     line *mine = line_of(node, node->rank);
-    copy(data_of(node, node->rank, call), node->send, call->posted);
+    if (call->framed) frame_post(node->send, call->posted, mine, slot_of(node, node->rank));
+    else copy(data_of(node, node->rank, call), node->send, call->posted);
     mine->digest = call->digest;
     atomic_store_explicit(&mine->number, stamp(node), memory_order_release);
     return TC_OK;
@@ -218,6 +233,10 @@ static int combine_by_mpi(tc_node *node, const tc_node_call *call, const char *f
 }
 
 static int take(tc_node *node, const tc_node_call *call, uint32_t rank) {
+    if (call->framed) {
+        frame_take(line_of(node, rank), slot_of(node, rank), call->taken, node->recv + call->stride * rank);
+        return TC_OK;
+    }
     const char *from = data_of(node, rank, call) + call->offset;
     if (call->taken == 0) return TC_OK;
     if (!call->reduces || rank == 0) {

@@ -77,6 +77,7 @@ struct tc_node_call {
     uint64_t offset, taken; /* bytes read of each line */
     uint64_t stride;        /* between what is read of two lines, in `recv` */
     uint32_t depth;         /* calls that a line, or a slot, holds its data for */
+    bool framed; /* `posted` and `taken` are the room for a frame */
     bool reduces;
     kernel combine;
     uint32_t element_bytes, item;
@@ -91,6 +92,13 @@ int node_sound(const tc_node *node);
 void node_release(tc_node *node);
 /* When a process began, in the kernel's ticks; 0: it is no more. */
 uint64_t process_start(int32_t pid);
+
+/* --- node_frame.c --------------------------------------------------------------------------------------------------- */
+/* Bytes of a frame with its header; at most `room`. */
+uint64_t frame_bytes(const void *frame, uint64_t room);
+/* Write a frame into a rank's line, and into its slot if the line is too short. */
+void frame_post(const char *frame, uint64_t room, line *mine, char *slot);
+void frame_take(const line *theirs, const char *slot, uint64_t room, char *to);
 
 /* --- node_wait.c ---------------------------------------------------------------------------------------------------- */
 typedef bool (*missing_function)(const tc_node *node, uint32_t rank); /* is this rank waited for? */

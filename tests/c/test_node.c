@@ -93,6 +93,15 @@ static uint64_t expected(rank *k, const tc_node_arguments *a, uint32_t call) {
     return n;
 }
 
+static bool is_framed(const tc_node_arguments *a) {
+    return a->collective == TC_FRAMES || a->collective == TC_ROOT_FRAME;
+}
+
+static uint64_t header_of(uint32_t call, uint32_t who, uint64_t room) {
+    const uint64_t behind[] = {0, 1, 40, 41, room - 9, room - 8, room + 1000};
+    return behind[(call * 3 + who) % 7] | (uint64_t)(call * 16 + who) << 32;
+}
+
 /* A random call, the same on all ranks. */
 static tc_node_arguments draw(uint32_t *state, uint32_t size, uint64_t *counts) {
     static const uint32_t sizes[] = {0, 1, 8, 40, 48, 49, 100, 500, 4096};
@@ -103,6 +112,7 @@ static tc_node_arguments draw(uint32_t *state, uint32_t size, uint64_t *counts) 
     a.bytes = a.collective == TC_ALLTOALL || a.collective == TC_SCATTER || a.collective == TC_REDUCE_SCATTER_BLOCK
                   ? most / size : most;
     if (a.collective == TC_BARRIER) a.bytes = 0;
+    if (is_framed(&a)) a.bytes = most < 100 ? 64 : most / 8 * 8;
     if (a.collective != TC_REDUCE_SCATTER) return a;
     for (uint32_t r = 0; r < size; r++) counts[r] = next(state) % (most / size + 1);
     a.counts = counts;
@@ -110,20 +120,48 @@ static tc_node_arguments draw(uint32_t *state, uint32_t size, uint64_t *counts) 
     return a;
 }
 
-static void make_one(rank *k, const tc_node_arguments *a, uint32_t call) {
+static void run_to_end(rank *k, const tc_node_arguments *a, const void *send) {
     tc_node_call *made;
+    OK(tc_node_call_new(k->node, a, &made));
+    int status = tc_node_run(made, send, k->recv, 1e-4);
+    while (status == TC_AGAIN) status = tc_node_wait(k->node, 1e-4);
+    OK(status);
+    OK(tc_node_call_free(made));
+}
+
+/* Every rank's frame has another length, maybe more than there is room for: then it is cut, and its header says so. */
+static void make_frames(rank *k, const tc_node_arguments *a, uint32_t call) {
+    bool all = a->collective == TC_FRAMES;
+    uint64_t header = header_of(call, k->rank, a->bytes);
+    memcpy(k->send, &header, sizeof header);
+    for (uint64_t i = 8; i < a->bytes; i++) k->send[i] = given(call, k->rank, i);
+    memset(k->recv, 0xee, ROOM + 1);
+    run_to_end(k, a, k->send);
+    for (uint32_t r = 0; r < k->size; r++) {
+        if (all || (r == a->root && r != k->rank)) {
+            unsigned char *got = k->recv + (all ? r * a->bytes : 0);
+            header = header_of(call, r, a->bytes);
+            EXPECT(memcmp(got, &header, sizeof header) == 0);
+            uint64_t bytes = (uint32_t)header + 8 < a->bytes ? (uint32_t)header + 8 : a->bytes;
+            for (uint64_t i = 8; i < bytes; i++) EXPECT(got[i] == given(call, r, i));
+        }
+    }
+    EXPECT(k->recv[all ? a->bytes * k->size : a->bytes] == 0xee);
+}
+
+static void make_one(rank *k, const tc_node_arguments *a, uint32_t call) {
+    if (is_framed(a)) {
+        make_frames(k, a, call);
+        return;
+    }
     bool here = a->collective == TC_ALLREDUCE && call % 3 == 0; /* in place */
     uint64_t bytes = expected(k, a, call);
     for (uint64_t i = 0; i < TC_NODE_LARGEST; i++) k->send[i] = given(call, k->rank, i);
     memset(k->recv, 0xee, ROOM + 1);
     if (here) memcpy(k->recv, k->send, TC_NODE_LARGEST);
-    OK(tc_node_call_new(k->node, a, &made));
-    int status = tc_node_run(made, here ? k->recv : k->send, k->recv, 1e-4);
-    while (status == TC_AGAIN) status = tc_node_wait(k->node, 1e-4);
-    OK(status);
+    run_to_end(k, a, here ? k->recv : k->send);
     EXPECT(memcmp(k->recv, k->wanted, bytes) == 0);
     EXPECT(here || k->recv[bytes] == 0xee);
-    OK(tc_node_call_free(made));
 }
 
 static void *many_calls(void *user) {
@@ -185,6 +223,9 @@ static const tc_node_arguments pairs[][2] = {
     {{.collective = TC_ALLGATHER, .bytes = 8}, {.collective = TC_BCAST, .root = 2, .bytes = 8}},
     {{.collective = TC_BCAST, .root = 0, .bytes = 8}, {.collective = TC_BCAST, .root = 2, .bytes = 8}},
     {{.collective = TC_BARRIER}, {.collective = TC_GATHER, .root = 2, .bytes = 8}},
+    {{.collective = TC_FRAMES, .bytes = 64, .item = 1, .choice = {.operation = 1}},
+     {.collective = TC_FRAMES, .bytes = 64, .item = 1, .choice = {.operation = 2}}},
+    {{.collective = TC_FRAMES, .bytes = 64, .item = 1, .root = 1}, {.collective = TC_FRAMES, .bytes = 64, .item = 1}},
 };
 static const tc_node_arguments (*pair)[2];
 static tc_node_fault faults[MOST];

@@ -25,7 +25,7 @@ from topocomm.engines.library import address, handle
 from topocomm.errors import Error
 from topocomm.rma._core import ffi, lib
 
-__all__ = ["LARGEST", "MOST_RANKS", "Node", "NodeCall"]
+__all__ = ["LARGEST", "MOST_RANKS", "OBJECT_CALLS", "Node", "NodeCall"]
 
 LARGEST, MOST_RANKS = int(lib.TC_NODE_LARGEST), int(lib.TC_NODE_RANKS)
 """Bytes that a rank gives in one call at most; ranks of a node at most."""
@@ -33,6 +33,8 @@ _SLICE = 0.01
 """Seconds after which a wait in C comes back to let Python handle signals."""
 _WORDS = 64
 """64-bit words of a mask of cores."""
+OBJECT_CALLS = ("allreduce", "allgather", "bcast", "gather", "reduce")
+"""Calls on Python objects, whose bytes travel in frames; of a broadcast the root's alone."""
 _NAMES = {int(getattr(lib, f"TC_{name.upper()}")): name for name in COLLECTIVES}
 
 
@@ -101,6 +103,21 @@ class Node:
         status = lib.tc_node_call_new(self._pointer, ffi.new("tc_node_arguments *", arguments), out)
         if status != 0:
             raise Error(f"rank {self.rank}: {collective} of {nbytes} bytes through shared memory: {_text(status)}")
+        return NodeCall(self, ffi.gc(out[0], lib.tc_node_call_free))
+
+    def frames(self, name: str, root: int = 0) -> NodeCall:
+        """Return a call, one of :data:`OBJECT_CALLS`, that brings frames of all ranks, or of the root, to all.
+
+        A frame has a header of 8 bytes, of which the lower half is the number of bytes behind it, and room for
+        :data:`LARGEST` bytes in all; what is behind that is cut off. The result has this room for every frame.
+        """
+        kind = lib.TC_ROOT_FRAME if name == "bcast" else lib.TC_FRAMES
+        arguments = {"collective": kind, "root": root, "bytes": LARGEST, "item": 1}
+        arguments |= {"choice": {"by": lib.TC_BY_CALLER, "operation": OBJECT_CALLS.index(name)}}
+        out = ffi.new("tc_node_call **")
+        status = lib.tc_node_call_new(self._pointer, ffi.new("tc_node_arguments *", arguments), out)
+        if status != 0:
+            raise Error(f"rank {self.rank}: {name} of objects through shared memory: {_text(status)}")
         return NodeCall(self, ffi.gc(out[0], lib.tc_node_call_free))
 
     def close(self) -> None:
@@ -206,6 +223,8 @@ def _choice(op: MPI.Op, datatype: MPI.Datatype) -> Any:
 
 def _called(called: Any) -> str:
     """Return a call in words."""
+    if called.collective in (lib.TC_FRAMES, lib.TC_ROOT_FRAME):
+        return f"{OBJECT_CALLS[called.operation]} of objects, root {called.root}"
     if called.collective not in _NAMES:
         return "another call, now or earlier"
     name = _NAMES[called.collective]
