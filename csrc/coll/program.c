@@ -68,6 +68,7 @@ static int check_shape(const tc_program *p, char *text) {
                                                          (long long)p->size);
     if (p->pieces < 1 || p->nslots < 0 || p->nslots % p->pieces)
         return refuse(text, "%lld slots, %lld a block", (long long)p->nslots, (long long)p->pieces);
+    if (p->nslots > MAX_SLOTS) return refuse(text, "%lld slots are more than this engine takes", (long long)p->nslots);
     if (p->pieces > MAX_PIECES) return refuse(text, "%lld pieces are more than this engine takes", (long long)p->pieces);
     bool known = slots_known(p, p->vector, p->nvector);
     for (int role = 0; role < ROLES; role++) known = known && slots_known(p, p->layout[role], p->positions[role]);

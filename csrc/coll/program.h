@@ -12,6 +12,7 @@ enum flag { BEFORE = 1, LAND = 2, SENT = 4 };
 
 #define NONE UINT32_MAX
 #define MAX_MESSAGES (1u << 24) /* of one program, loops written out */
+#define MAX_SLOTS (1 << 26)     /* of a program */
 #define MAX_PIECES (1 << 20)    /* of a block */
 #define MAX_WORK (1u << 26)     /* steps and waits, loops written out */
 

@@ -56,6 +56,12 @@ def test_checks_pass_where_nothing_is_remembered(ranks: int) -> None:
     _pass(ranks, wanted, wanted, TOPOCOMM_MEMO="0")
 
 
+def test_checks_pass_with_programs_reloaded_from_their_bytes() -> None:
+    """By the engine in Python, too; the one in C knows nothing else of a program."""
+    wanted = [name for name in expected(3) if name in RESULTS]
+    _pass(3, wanted, ["--reload", *wanted], TOPOCOMM_ENGINE="python", TOPOCOMM_MEMO="0")
+
+
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_checks_pass_over_notified_puts(ranks: int) -> None:
     wanted = [name for name in expected(ranks) if name in RESULTS]

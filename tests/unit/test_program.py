@@ -1,6 +1,7 @@
 """Programs: where slots live, that nothing overlaps, what waits for what, their forms, and counts beyond any memory."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,6 +150,13 @@ def changed(step=None, run=None, column=0, value=0):
     return program
 
 
+def endless():
+    """A ring whose first loop goes on for ever, as far as 32 bits count."""
+    program = Program.from_bytes(bytes(bind(make_schedule("allreduce", "ring", Topology.flat(16)), 1)))
+    program.steps[program.steps[:, 0].tolist().index(LOOP), 3] = 2**31 - 1
+    return program
+
+
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
@@ -168,6 +176,9 @@ def changed(step=None, run=None, column=0, value=0):
         (changed(run=0, column=0, value=3), "unknown role"),
         (changed(run=0, column=0, value=SEND_ROLE), "writes to the caller's send buffer"),
         (changed(COPY, column=0, value=LOOP), "a loop of"),
+        (changed(WAIT, column=3, value=2**31 - 1), "messages, which cannot be loaded"),
+        (endless(), "messages, which cannot be loaded"),
+        (replace(changed(), nslots=1 << 40), "at most 67108864 can be loaded"),
     ],
 )
 def test_a_malformed_program_is_refused(program, reason):

@@ -27,7 +27,12 @@ from topocomm.plan.program import (
     Program,
 )
 
-__all__ = ["check"]
+__all__ = ["MOST_MESSAGES", "MOST_SLOTS", "check"]
+
+MOST_SLOTS = 1 << 26
+"""Slots of a program that is loaded; engines have a number for each."""
+MOST_MESSAGES = 1 << 22
+"""Messages of a program that is loaded, loops written out, each counted as often as a step names it."""
 
 
 def check(program: Program) -> None:
@@ -51,6 +56,8 @@ def _check_shape(program: Program) -> None:
         raise ProgramError(f"a program of rank {program.rank} of {program.size}")
     if program.pieces < 1 or program.nslots < 0 or program.nslots % program.pieces:
         raise ProgramError(f"a program of {program.nslots} slots, {program.pieces} a block")
+    if program.nslots > MOST_SLOTS:
+        raise ProgramError(f"a program of {program.nslots} slots; at most {MOST_SLOTS} can be loaded")
     for slots in (*program.layout, program.vector):
         if len(slots) and not (int(slots.min()) >= 0 and int(slots.max()) < program.nslots):
             raise ProgramError(f"a program with a slot that is none of {program.nslots}")
@@ -136,10 +143,14 @@ class _Messages:
         self.sent_waited: set[tuple[int, int]] = set()
         self.landed: set[tuple[int, int]] = set()
         self.taken: set[tuple[int, int]] = set()
+        self.named = 0
 
     def apply(self, code: int, peer: int, message: int, count: int, times: int, flags: int, blocks: int) -> str:
         """Take a step's ``times`` repetitions into account; say what is wrong with it, or nothing."""
-        numbers = range(message, message + times)
+        numbers = range(message, message + times + (count - 1 if code == WAIT else 0))
+        self.named += len(numbers)
+        if self.named > MOST_MESSAGES:
+            return f"more than {MOST_MESSAGES} messages, which cannot be loaded"
         if code in (SEND, RECV):
             known = self.sent if code == SEND else self.posted
             if message != known.get(peer, 0):
@@ -151,7 +162,7 @@ class _Messages:
                     self.landed.update((peer, n) for n in numbers)
             return ""
         if code == WAIT:
-            return self._wait(peer, range(message, message + times - 1 + count), flags)
+            return self._wait(peer, numbers, flags)
         every = {(peer, n) for n in numbers}
         if not every <= self.landed or every & self.taken:
             return "it does not land, or was taken already"
