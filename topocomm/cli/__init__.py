@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "topology": "topocomm.cli.topology",
     "calibrate": "topocomm.cli.calibrate",
     "plot": "topocomm.cli.plot",
+    "report": "topocomm.cli.report",
     "explain": "topocomm.cli.explain",
     "simulate": "topocomm.cli.simulate",
     "tune": "topocomm.cli.tune",
