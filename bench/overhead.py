@@ -11,6 +11,9 @@ library's, per round of the schedule.
 
 Part 3 runs on 2 ranks: what a round adds, from a broadcast and a reduction in 32 segments of 16 bytes against one of 1,
 beside plain messages of 16 bytes. The model's choice takes its figures for the interpreter from here.
+
+Part 4 runs on all ranks: short-lived communicators, plain and derived from a wrapped one with distance between its
+ranks: made, used for one small call, and freed. Target: at most 10 µs more.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ import ctypes
 import json
 import statistics
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -169,6 +174,43 @@ def segment_rows(comm: MPI.Intracomm) -> list[dict[str, object]]:
     return rows
 
 
+def communicator_rows(comm: MPI.Intracomm) -> list[dict[str, object]]:
+    """Part 4: rank 0's least of many blocks, as noise only ever adds."""
+    places = topocomm.Topology(("rack", "node"), [(r % 2, r) for r in range(comm.size)])
+    plain: MPI.Intracomm = MPI.Intracomm(comm)
+    wrapped: MPI.Intracomm = topocomm.Comm(comm, topology=places)
+    group, x, y = plain.Get_group(), np.ones(64), np.zeros(64)
+    makes: dict[str, Callable[[MPI.Intracomm], Any]] = {
+        "Dup": lambda c: c.Dup(),
+        "Split": lambda c: c.Split(0, -c.rank),
+        "Create": lambda c: c.Create(group),
+        "Create_cart": lambda c: c.Create_cart([c.size]),
+    }
+    calls: dict[str, Callable[[MPI.Intracomm], object]] = {
+        "none": lambda c: None,
+        "Allreduce": lambda c: c.Allreduce(x, y),
+        "Bcast": lambda c: c.Bcast(y),
+        "Barrier": lambda c: c.Barrier(),
+    }
+
+    def once(parent: MPI.Intracomm, make: str, call: str) -> None:
+        made = makes[make](parent)
+        calls[call](made)
+        made.Free()
+
+    rows: list[dict[str, object]] = []
+    for make, call in product(makes, calls):
+        best = [float("inf")] * 2
+        for _ in range(BLOCKS):
+            for i, parent in enumerate((plain, wrapped)):
+                comm.Barrier()
+                best[i] = min(best[i], per_call_us(partial(once, parent, make, call), 50))
+        added = best[1] - best[0]
+        rows.append({"made": make, "call": call, "plain_us": best[0], "wrapped_us": best[1], "added_us": added})
+    group.Free()
+    return rows
+
+
 def main() -> None:
     """Run all parts, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -180,6 +222,7 @@ def main() -> None:
     comm.Barrier()
     rounds = round_rows(comm)
     segments = segment_rows(comm) if comm.size == 2 else []
+    communicators = communicator_rows(comm)
     if comm.rank:
         return
     print(f"{'call':<24}{'mpi4py us':>12}{'native us':>12}{'difference':>12}")
@@ -199,6 +242,11 @@ def main() -> None:
             f"{row['call']}: {row['us_per_round']:.2f} us a round of many, {row['one_round_us']:.2f} us with one; "
             f"a plain message {row['plain_message_us']:.2f} us"
         )
+    for row in communicators:
+        print(
+            f"{row['made']}, {row['call']}, Free: plain {row['plain_us']:.1f} us, wrapped {row['wrapped_us']:.1f} us, "
+            f"{row['added_us']:.1f} more"
+        )
     if options.json:
         facts = {
             "machine": {"cpu": cpu_model(), "cores": usable_cores()},
@@ -207,7 +255,15 @@ def main() -> None:
         }
         options.json.write_text(
             json.dumps(
-                {**facts, "native": native, "answered": answered, "rounds": rounds, "segments": segments}, indent=1
+                {
+                    **facts,
+                    "native": native,
+                    "answered": answered,
+                    "rounds": rounds,
+                    "segments": segments,
+                    "communicators": communicators,
+                },
+                indent=1,
             )
             + "\n"
         )

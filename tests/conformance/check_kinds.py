@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from typing import Any
 
@@ -10,8 +11,10 @@ from harness import check, wrap
 from mpi4py import MPI
 
 from topocomm.comm.agreement import Agreement
+from topocomm.comm.early import EARLY
 from topocomm.comm.kinds import MOST_SIZES
 from topocomm.comm.programs import KEPT_SIZES
+from topocomm.topology import Topology
 
 NAMED = {"allreduce": "rabenseifner", "bcast": "binomial", "reduce_scatter": "ring", "gather": "binomial"}
 
@@ -116,3 +119,61 @@ def a_small_call_left_to_the_library_reads_no_argument(world: MPI.Intracomm) -> 
         sys.setprofile(None)
     assert "serve" not in seen, seen
     assert "parse" not in seen
+
+
+@check(3)
+def the_first_small_calls_of_derived_communicators_prepare_nothing(world: MPI.Intracomm) -> None:
+    """Ranks count them alike, also where one's memory is read in another way; large calls are served as ever."""
+    comm = wrap(world, "cyclic")
+    _ = comm.Dup().Free()  # the family has its communicator
+    for part in (comm.Dup(), comm.Split(0, -comm.rank), comm.Create_cart([comm.size])):
+        with Counted() as calls:
+            for i in range(EARLY):
+                odd = i % 3 == 0 and part.rank == 1
+                part.Allreduce((ctypes.c_double * 2)(1, 1) if odd else np.ones(2), out := np.zeros(2))
+                assert (out == comm.size).all()
+                root = i % part.size
+                block, blocks = np.full(3, part.rank), np.zeros((part.size, 3), int) if part.rank == root else None
+                part.Gather(block.tobytes() if odd else [block, MPI.BYTE], blocks, root)
+                assert blocks is None or (blocks == np.arange(part.size)[:, None]).all()
+        assert calls.calls == 0
+        assert part.rank == 1 or part._state is None
+        assert [(d.collective, d.algorithm) for d in part.decisions] == [("allreduce", "native"), ("gather", "native")]
+        with Counted() as calls:
+            part.Allreduce(np.ones(2), out := np.zeros(2))
+            part.Allreduce(np.ones(1 << 16), big := np.zeros(1 << 16))
+            part.Bcast(big, 0)
+        assert calls.calls == 3
+        assert (out == comm.size).all()
+        assert part.decisions[-2].algorithm == part.explain("allreduce", 1 << 19).algorithm
+        part.Free()
+
+
+@check(3)
+def algorithms_that_are_named_serve_the_first_calls_of_derived_communicators(world: MPI.Intracomm) -> None:
+    comm = wrap(world, "cyclic", algorithm={"allreduce": "ring"})
+    part = comm.Split(0, -comm.rank)
+    part.Allreduce(np.ones(2), out := np.zeros(2))
+    part.Bcast(out, 1, algorithm="binomial")
+    assert [d.algorithm for d in part.decisions] == ["ring", "binomial"]
+    assert (out == comm.size).all()
+    part.Free()
+
+
+@check(3)
+def what_is_derived_of_a_communicator_that_is_gone_knows_its_places(world: MPI.Intracomm) -> None:
+    """Nothing is worked out before it is needed; by then the parent's handle may be another communicator's."""
+    comm = wrap(world.Dup(), "cyclic")
+    parent = comm.Split(MPI.UNDEFINED if comm.rank == 0 else 0, -comm.rank)
+    if parent == MPI.COMM_NULL:
+        return
+    part = parent.Split(0, -parent.rank)
+    parent.Free()
+    other = MPI.Intracomm(part).Split(0, -part.rank)  # takes the handle
+    assert part._state is None
+    places = [[r % 2] for r in range(1, comm.size)]
+    assert part.machine_topology.signature == Topology(("node",), places).signature
+    part.Allreduce(np.ones(1 << 16), out := np.zeros(1 << 16))
+    assert (out == part.size).all()
+    part.Free()
+    other.Free()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Self, cast
 
@@ -17,6 +18,7 @@ from topocomm.comm import given, neighbours, pickling, readers
 from topocomm.comm import settings as config
 from topocomm.comm._recogniser import Recogniser
 from topocomm.comm.buffers import EMPTY, nbytes_of
+from topocomm.comm.early import Early, blocks_of
 from topocomm.comm.kinds import ALWAYS, NativeSizes
 from topocomm.comm.naming import Named
 from topocomm.comm.operations import PLAIN, PREDEFINED, traits_of
@@ -33,6 +35,8 @@ __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
 
 _MPI = MPI.Comm
 _Array = np.ndarray
+_ALL_NATIVE = dict.fromkeys(COLLECTIVES, ALWAYS)
+"""Of a communicator that was freed."""
 
 
 class Comm(Recogniser, metaclass=Named):
@@ -75,7 +79,10 @@ class Comm(Recogniser, metaclass=Named):
 
     # no annotations: they would be looked up in the module that the class is said to be of
     __module__, __qualname__ = MPI.__name__, "topocomm.Comm"
-    _runtime = cast("Runtime | None", None)
+    _state = cast("Runtime | None", None)
+    _unborn = cast("partial[Runtime] | None", None)
+    """Makes the state of a derived communicator, when it is first needed."""
+    _early = cast("Early | None", None)
     _native = cast("Mapping[str, NativeSizes]", MappingProxyType({}))
     """Whether a collective always goes to the MPI library, else the sizes that do; filled in as they are called."""
 
@@ -112,13 +119,29 @@ class Comm(Recogniser, metaclass=Named):
         return _of(_kind(cls, comm), comm)._begin(pickling.shared(runtime))
 
     def _begin(self, runtime: Runtime) -> Self:
-        self._runtime = runtime
+        self._state = runtime
         settings = runtime.settings
         if settings.memo and not settings.check_always and can_recognise():
             self._open_memo(runtime.rank, runtime.size)
         if settings.trace and runtime.rank == 0:
             note_uncovered(self, runtime.note_uncovered)
         return self
+
+    def _begin_early(self, derive: partial[Runtime], settings: config.Settings) -> Self:
+        self._early = Early(self.Get_size(), settings)
+        self._unborn = derive
+        if settings.trace:  # every decision is shown when it is made
+            _ = self._runtime
+            self._early = None
+        return self
+
+    @property
+    def _runtime(self) -> Runtime | None:
+        """What stands behind this communicator; None if it was freed."""
+        if self._unborn is not None and self._early is not None:
+            derive, self._unborn = self._unborn, None
+            self._begin(derive(MPI.Intracomm(self), self._early))
+        return self._state
 
     # -- what it does and why ----------------------------------------------------------------------------------
 
@@ -161,9 +184,10 @@ class Comm(Recogniser, metaclass=Named):
 
     @property
     def _live(self) -> Runtime:
-        if self._runtime is None:
+        runtime = self._runtime
+        if runtime is None:
             raise Error("this communicator was freed, or not made by topocomm.Comm(comm)")
-        return self._runtime
+        return runtime
 
     def _is_native(self, collective: str, buf: Any, algorithm: str | None, op: MPI.Op = MPI.SUM) -> bool:
         """Whether a call is known to go to the MPI library: always, or by the bytes of ``buf``.
@@ -172,6 +196,9 @@ class Comm(Recogniser, metaclass=Named):
         """
         if algorithm is not None:
             return algorithm == NATIVE and self._named_native(collective)
+        early = self._early
+        if early is not None and early.left.get(collective) and self._is_early(early, collective, buf, op):
+            return True
         known = self._native.get(collective)
         if known is None:
             known = self._first_call(collective)
@@ -180,15 +207,22 @@ class Comm(Recogniser, metaclass=Named):
         nbytes = buf.nbytes if type(buf) is _Array else nbytes_of(buf, known.blocks)
         return nbytes is not None and known[nbytes] and op in PREDEFINED
 
+    @staticmethod
+    def _is_early(early: Early, collective: str, buf: Any, op: MPI.Op) -> bool:
+        """Whether a call is one of the first small ones, by the bytes of ``buf``; they count then."""
+        nbytes = buf.nbytes if type(buf) is _Array else nbytes_of(buf, blocks_of(collective, early.size))
+        return nbytes is not None and op in PREDEFINED and early.takes_buffer(collective, nbytes)
+
     def _named_native(self, collective: str) -> bool:
-        if self._runtime is not None:
-            self._runtime.kinds.agree_on_native(collective)
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.kinds.agree_on_native(collective)
         return True
 
     def _first_call(self, collective: str) -> NativeSizes:
-        known = ALWAYS
-        if self._runtime is not None and not self._runtime.native_always(collective):
-            known = self._runtime.kinds.native_sizes(collective)
+        known, runtime = ALWAYS, self._runtime
+        if runtime is not None and not runtime.native_always(collective):
+            known = runtime.kinds.native_sizes(collective)
         self._native = {**self._native, collective: known}
         return known
 
@@ -323,20 +357,21 @@ class Comm(Recogniser, metaclass=Named):
     def _forget(self) -> None:
         """After the end every call is the MPI library's, which refuses it."""
         self._close_memo()
-        if self._runtime is not None:
-            self._runtime.shared.close()
-        self._runtime, self._native = None, dict.fromkeys(COLLECTIVES, ALWAYS)
+        if self._state is not None:
+            self._state.shared.close()
+        self._state = self._unborn = self._early = None
+        self._native = _ALL_NATIVE
 
     def __reduce__(self) -> Any:
         """Pickle what mpi4py pickles: MPI.COMM_WORLD, MPI.COMM_SELF and MPI.COMM_NULL; local, with the settings."""
         if self == MPI.COMM_NULL:
             return type(self), ()
-        name = pickling.name_of(self)
-        if self._runtime is None or name is None:
+        name, runtime = pickling.name_of(self), self._runtime
+        if runtime is None or name is None:
             return super().__reduce__()
         kind = type(self)
         ours = globals().get(kind.__name__) is kind  # by name: picklers that take classes by value must not
-        return _restored, (kind.__name__ if ours else kind, name, pickling.content(self._runtime))
+        return _restored, (kind.__name__ if ours else kind, name, pickling.content(runtime))
 
     # -- communicators made from this one stay wrapped, with their settings --------------------------------------
 
@@ -355,7 +390,8 @@ class Comm(Recogniser, metaclass=Named):
             return made
         if not isinstance(made, Comm):  # a duplicate has this one's class
             made = _of(_WRAPPED[type(made)], made)
-        return made._begin(runtime.derive(MPI.Intracomm(made), duplicate, together))
+        members = None if duplicate else runtime.members
+        return made._begin_early(partial(runtime.derive, members, together), runtime.settings)
 
     def Dup(self, info: MPI.Info | None = None) -> Self:
         """MPI_Comm_dup."""

@@ -17,23 +17,21 @@ from dataclasses import replace
 from topocomm.choose.modelled import Chooser, rounded
 from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, size_classes
 from topocomm.choose.shared import SHARED, fits
-from topocomm.collectives import COLLECTIVES, REDUCING
+from topocomm.collectives import REDUCING
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
+from topocomm.comm.early import Early, blocks_of, factor_of
 from topocomm.comm.operations import PLAIN, Traits, combines
 from topocomm.comm.programs import Programs
 from topocomm.comm.settings import Settings
 from topocomm.comm.shared import Shared
 from topocomm.errors import AlgorithmError
 
-__all__ = ["ALWAYS", "EARLY", "MOST_SIZES", "Kind", "Kinds", "NativeSizes"]
+__all__ = ["ALWAYS", "MOST_SIZES", "Kind", "Kinds", "NativeSizes"]
 
 Kind = tuple[str, int | None, Traits, str | None]
 """Collective, class of sizes (None: any size), traits of the operation, algorithm that the call names."""
 
-EARLY = 16
-"""Small calls of a derived communicator whose ranks share a host that are the MPI library's before memory is opened for
-them: many communicators make fewer."""
 MOST_SIZES = 256
 """Sizes of a collective that are remembered to be the MPI library's."""
 _NO_END = 1 << 62
@@ -87,7 +85,7 @@ class Kinds:
         programs: Programs,
         shared: Shared,
         name: Callable[[], str],
-        early: int = 0,
+        early: Early | None = None,
     ) -> None:
         self.size = size
         self._early = early
@@ -98,6 +96,7 @@ class Kinds:
         self._combines = combines()
         self._known: dict[Kind, Decision] = {}
         self._noted: list[Decision] = []
+        self._shown: set[str] = set()
         self._cuts: dict[tuple[str, bool], tuple[int, ...]] = {}
         self._any_size: dict[tuple[str, Traits], bool] = {}
         self._shared: set[tuple[str, int, bool, bool]] = set()
@@ -105,20 +104,23 @@ class Kinds:
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """The decisions so far, in order: one a kind."""
-        return tuple(self._noted)
+        """The decisions so far, in order: one a kind; before them those on the first small calls."""
+        return (*(self._early.decisions if self._early is not None else ()), *self._noted)
 
     def decision(self, read: Read) -> Decision:
         """The decision for a call. Collective if the call is the first of its kind, or if every call is compared.
 
         Raises Error on every rank if the ranks call differently, AlgorithmError if the named algorithm cannot serve.
         """
+        early = self._take_small(read.call)
+        if early is not None:
+            return early
         kind = self.kind(read.call)
         known = self._known.get(kind)
-        if known is None and self._is_early(read.call):
-            self._early -= 1
-            why = f"automatic: one of the first {EARLY} small calls of a derived communicator on one host"
-            return Decision(read.call.collective, read.call.nbytes(self.size), NATIVE, NATIVE, why, root=read.call.root)
+        if known is None:
+            early = self._take_any(read.call)
+            if early is not None:
+                return early
         if known is None and not self.settings.check_always and self._surely_native(read.call):
             known = self._known[kind] = self.decide(read.call)
             self._note(kind, known)
@@ -162,8 +164,7 @@ class Kinds:
         Grows as kinds are agreed on.
         """
         if collective not in self._native_sizes:
-            factor = self.size if collective in ("gather", "scatter") else 1
-            blocks = self.size if COLLECTIVES[collective].counts_block and factor == 1 else 1
+            factor, blocks = factor_of(collective, self.size), blocks_of(collective, self.size)
             any_size = self.kind(Call(collective, 0, 1))[1] is None  # and not native, or nobody would ask
             cuts = () if any_size else self._classes(collective, True)
             self._native_sizes[collective] = NativeSizes(cuts, factor, blocks)
@@ -210,6 +211,9 @@ class Kinds:
     def note(self, decision: Decision) -> None:
         """Remember a decision, and show it if decisions are shown."""
         self._noted.append(decision)
+        self._show(decision)
+
+    def _show(self, decision: Decision) -> None:
         if self.settings.trace and self._programs.rank == 0:
             print(f"topocomm: {self._name()}: {decision}", file=sys.stderr, flush=True)
 
@@ -269,11 +273,27 @@ class Kinds:
         """Tell whether a call is the MPI library's whatever ranks could compare: nothing else comes into question."""
         return not self._is_weighed(call) and self._unshared(call) is not None
 
-    def _is_early(self, call: Call) -> bool:
-        """Tell whether a call is made before its communicator is worth memory; by what all ranks know alike."""
-        if not self._early or self.settings.check_always or self.shared.is_open:
-            return False
-        return self._unshared(call) is None and not self._is_weighed(call)
+    def _take_small(self, call: Call) -> Decision | None:
+        """Return the decision for a call that comes before anything is prepared for small ones; None for others."""
+        if self._early is None or call.named is not None or call.traits != PLAIN:
+            return None
+        return self._note_early(self._early.takes(call.collective, call.nbytes(self.size)), call)
+
+    def _take_any(self, call: Call) -> Decision | None:
+        """Return the decision for a new kind of call before its communicator is worth memory; None for others."""
+        if self._early is None or self.shared.is_open or self._unshared(call) is not None or self._is_weighed(call):
+            return None
+        nbytes = call.nbytes(self.size)
+        return self._note_early(self._early.takes(call.collective, nbytes, nbytes + 1), call)
+
+    def _note_early(self, taken: bool, call: Call) -> Decision | None:
+        if not taken:
+            return None
+        decision = Early.decision(call.collective, call.nbytes(self.size), call.root)
+        if call.collective not in self._shown:
+            self._shown.add(call.collective)
+            self._show(decision)
+        return decision
 
     def _is_shared(self, call: Call) -> bool:
         return self.decide(call).algorithm == SHARED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -12,7 +13,7 @@ from topocomm.choose.modelled import Chooser, ModelCache
 from topocomm.model.machine import Machine
 from topocomm.topology import Topology
 
-__all__ = ["Places", "Ranks", "ranks_in"]
+__all__ = ["Members", "Places", "Ranks"]
 
 Ranks = tuple[int, ...] | None
 """The ranks of a derived communicator in the one that was wrapped; None for all of them in their order."""
@@ -44,14 +45,25 @@ class Places:
         return Chooser(topology, self.machine, self.tuning, library, self.memory, self.engine)
 
 
-def ranks_in(comm: MPI.Intracomm, parent: MPI.Intracomm, of_parent: Ranks) -> Ranks:
-    """Return the ranks that ``comm`` has of a wrapped communicator, given those of ``parent``, which it is made of."""
-    members, everybody = comm.Get_group(), parent.Get_group()
-    try:
-        ranks = MPI.Group.Translate_ranks(members, None, everybody)
-    finally:
-        members.Free()
-        everybody.Free()
-    if of_parent is not None:
-        return tuple(of_parent[rank] for rank in ranks)
-    return None if len(ranks) == parent.Get_size() and ranks == list(range(len(ranks))) else tuple(ranks)
+class Members:
+    """The ranks of a communicator, by which those of derived ones are found, also when it has been freed."""
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self._group, self._size = comm.Get_group(), comm.Get_size()
+        weakref.finalize(self, _free, self._group).atexit = False
+
+    def ranks_of(self, comm: MPI.Intracomm, wrapped: Ranks) -> Ranks:
+        """Return the ranks of ``comm`` in the communicator that was wrapped, of which these are ``wrapped``. Local."""
+        members = comm.Get_group()
+        try:
+            ranks = MPI.Group.Translate_ranks(members, None, self._group)
+        finally:
+            members.Free()
+        if wrapped is not None:
+            return tuple(wrapped[rank] for rank in ranks)
+        return None if len(ranks) == self._size and ranks == list(range(len(ranks))) else tuple(ranks)
+
+
+def _free(group: MPI.Group) -> None:
+    if not MPI.Is_finalized():
+        group.Free()

@@ -14,10 +14,11 @@ from topocomm.choose.shared import SHARED
 from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
+from topocomm.comm.early import Early
 from topocomm.comm.given import Origin
-from topocomm.comm.kinds import EARLY, Kinds
+from topocomm.comm.kinds import Kinds
 from topocomm.comm.operations import Traits
-from topocomm.comm.places import Places, Ranks, ranks_in
+from topocomm.comm.places import Members, Places, Ranks
 from topocomm.comm.private import Private
 from topocomm.comm.programs import OPENING_TAG, Programs
 from topocomm.comm.readers import ForLibraryError, KnownToAllError
@@ -45,7 +46,7 @@ class Runtime:
         origin: Origin,
         private: Private | None = None,
         ranks: Ranks = None,
-        early: int = 0,
+        early: Early | None = None,
     ) -> None:
         self.comm = comm
         self.rank: int = comm.Get_rank()
@@ -55,6 +56,7 @@ class Runtime:
         self.origin = origin
         self.private = private or Private(comm)
         self._ranks = ranks
+        self._members: Members | None = None
         self._chooser: Chooser | None = None
         self.programs = Programs(self.rank, lambda: self.topology, settings.engine, self._share)
         self.shared = Shared(comm, settings.engine, lambda: self._on_one_node, lambda: self.carrier)
@@ -107,14 +109,22 @@ class Runtime:
             self._agreement = Agreement(self.comm, self.carrier)
         return self._agreement
 
-    def derive(self, comm: MPI.Intracomm, same_ranks: bool, together: bool) -> Runtime:
+    @property
+    def members(self) -> Members:
+        """The ranks of this communicator, which must not have been freed when this is first asked for."""
+        if self._members is None:
+            self._members = Members(self.comm)
+        return self._members
+
+    def derive(self, members: Members | None, together: bool, comm: MPI.Intracomm, early: Early) -> Runtime:
         """Return the state of a communicator whose ranks are ranks of this one: same settings, their places. Local.
 
-        ``same_ranks``: it is a duplicate; ``together``: all members of this communicator took part in making it.
+        ``members``: of this communicator, None if ``comm`` is a duplicate; ``together``: all members of this
+        communicator took part in making it.
         """
-        ranks = self._ranks if same_ranks else ranks_in(comm, self.comm, self._ranks)
+        ranks = self._ranks if members is None else members.ranks_of(comm, self._ranks)
         private = self.private.derive(comm, together)
-        return Runtime(comm, self.places, self.settings, self.origin, private, ranks, EARLY)
+        return Runtime(comm, self.places, self.settings, self.origin, private, ranks, early)
 
     def native_always(self, collective: str) -> bool:
         """Return True, and note it, if every call of ``collective`` that names no algorithm is the MPI library's."""
