@@ -254,20 +254,22 @@ static void dealloc(PyObject *self) {
 }
 
 #define CALL(name, function, takes, doc)                                                                             \
-    {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS, name "(" takes ")\n\n" doc}
+    {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS,                                     \
+     name "($self, /, " takes ")\n--\n\n" doc}
 static PyMethodDef type_methods[] = {
     CALL("Allgather", allgather, "sendbuf, recvbuf, *, algorithm=None",
          "Gather a block of every rank on all ranks: MPI_Allgather."),
     CALL("Alltoall", alltoall, "sendbuf, recvbuf, *, algorithm=None",
          "Send a block from every rank to every rank: MPI_Alltoall."),
-    CALL("Allreduce", allreduce, "sendbuf, recvbuf, op=MPI.SUM, *, algorithm=None",
-         "Reduce the vectors of all ranks, with the result on all ranks: MPI_Allreduce."),
-    CALL("Reduce_scatter_block", reduce_scatter_block, "sendbuf, recvbuf, op=MPI.SUM, *, algorithm=None",
-         "Reduce the vectors of all ranks, with an equal block of the result on each: MPI_Reduce_scatter_block."),
+    CALL("Allreduce", allreduce, "sendbuf, recvbuf, op=..., *, algorithm=None",
+         "Reduce the vectors of all ranks, with the result on all ranks: MPI_Allreduce. op: MPI.SUM unless given."),
+    CALL("Reduce_scatter_block", reduce_scatter_block, "sendbuf, recvbuf, op=..., *, algorithm=None",
+         "Reduce the vectors of all ranks, with an equal block of the result on each: MPI_Reduce_scatter_block. "
+         "op: MPI.SUM unless given."),
     CALL("Bcast", bcast, "buf, root=0, *, algorithm=None",
          "Send the root's vector to all ranks: MPI_Bcast."),
-    CALL("Reduce", reduce, "sendbuf, recvbuf, op=MPI.SUM, root=0, *, algorithm=None",
-         "Reduce the vectors of all ranks, with the result on the root: MPI_Reduce."),
+    CALL("Reduce", reduce, "sendbuf, recvbuf, op=..., root=0, *, algorithm=None",
+         "Reduce the vectors of all ranks, with the result on the root: MPI_Reduce. op: MPI.SUM unless given."),
     CALL("Gather", gather, "sendbuf, recvbuf, root=0, *, algorithm=None",
          "Gather a block of every rank on the root: MPI_Gather."),
     CALL("Scatter", scatter, "sendbuf, recvbuf, root=0, *, algorithm=None",

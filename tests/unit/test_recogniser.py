@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import pickle
 import sys
 import tracemalloc
@@ -20,6 +21,7 @@ from mpi4py import MPI
 
 import topocomm
 from topocomm.comm._recogniser import Recogniser
+from topocomm.comm.early import EARLY
 
 KNOWN = 16
 """Calls of a collective that a memo holds."""
@@ -263,6 +265,9 @@ def test_communicators_of_every_kind_remember(comm: topocomm.Comm) -> None:
         assert isinstance(other, kind)
         assert isinstance(other, Recogniser)
         assert type(other).__module__ == "mpi4py.MPI"
+        for _ in range(EARLY):
+            other.Allreduce(X, Y)
+        assert other._memo_counts() is None, "it made few calls"
         for _ in range(3):
             other.Allreduce(X, Y)
         assert hits(other) == 2
@@ -334,3 +339,15 @@ def test_a_communicator_and_its_memo_end() -> None:
         before = before or sys.getrefcount(topocomm.Comm)
     gc.unfreeze()
     assert sys.getrefcount(topocomm.Comm) < before + 10
+
+
+def test_signatures_are_those_of_mpi4py_with_an_algorithm():
+    """Calls that are made in C say their parameters, as tools and programs that wrap calls ask for them."""
+    for name in ("Allgather", "Alltoall", "Allreduce", "Reduce_scatter_block", "Bcast", "Reduce", "Gather", "Scatter",
+                 "Barrier", "Reduce_scatter"):  # fmt: skip
+        theirs = inspect.signature(getattr(MPI.Intracomm, name)).parameters
+        *ours, added = inspect.signature(getattr(topocomm.Comm, name)).parameters.values()
+        assert [parameter.name for parameter in ours] == list(theirs)
+        assert [p.default is p.empty for p in ours] == [p.default is p.empty for p in theirs.values()], name
+        assert (added.name, added.kind, added.default) == ("algorithm", added.KEYWORD_ONLY, None)
+        assert name in str(getattr(topocomm.Comm, name).__doc__)
