@@ -268,7 +268,7 @@ def test_communicators_of_every_kind_remember(comm: topocomm.Comm) -> None:
         for _ in range(EARLY):
             other.Allreduce(X, Y)
         assert other._memo_counts() is None, "it made few calls"
-        for _ in range(3):
+        for _ in range(4):
             other.Allreduce(X, Y)
         assert hits(other) == 2
         other.Free()
