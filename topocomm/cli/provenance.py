@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -18,7 +19,7 @@ from topocomm.topology.live.inside import cpu_quota
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-__all__ = ["count_nodes", "cpu_model", "mpi_library", "package_version", "usable_cores", "versions"]
+__all__ = ["count_nodes", "cpu_model", "mpi_library", "package_version", "today", "usable_cores", "versions"]
 
 
 def cpu_model() -> str:
@@ -36,6 +37,11 @@ def usable_cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return allowed if quota is None else min(allowed, math.ceil(quota))
+
+
+def today() -> str:
+    """Return date and time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def package_version(name: str) -> str | None:

@@ -9,7 +9,6 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ class Record:
             "version": VERSION,
             "benchmark": self.benchmark.name,
             "unit": self.benchmark.unit,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "date": provenance.today(),
             "command": shlex.join(["python", "-m", "topocomm", *sys.argv[1:]]),
             "machine": {
                 "cpu": provenance.cpu_model(),
