@@ -71,6 +71,7 @@ typedef struct tc_failure {
     uint64_t found, needed; /* bytes */
     int32_t code;           /* MPI's error code, 0 if it reported none */
     uint32_t step;
+    uint32_t sent; /* 1: the message went to the peer, which needs another length */
 } tc_failure;
 
 typedef struct tc_net_facts { /* since it was opened */
@@ -94,6 +95,9 @@ int tc_comm_open(const tc_mpi *mpi, intptr_t handle, uint32_t rank, uint32_t siz
                  int32_t first_tag, uint32_t tags, tc_comm **comm);
 /* Let go of a communicator; it is freed when the last of its runs is. */
 int tc_comm_close(tc_comm *comm);
+/* Name the kind of transport that carries messages to a member: TC_SHM, TC_OFI or TC_MSG; TC_AGAIN: not known before the
+ * first message. */
+int tc_comm_transport(const tc_comm *comm, uint32_t member, uint32_t *kind);
 
 /* --- notified puts ------------------------------------------------------------------------------------------------- */
 /* Open a process's end. `context` has the number `world` among `size` processes, stays open as long as this end is in
@@ -107,9 +111,6 @@ int tc_net_close(tc_net *net);
  * among the processes, < 0: it has none. Both sides say so alike, before runs are made. `tag` is one that no run uses:
  * channels are opened with it. */
 int tc_comm_puts(tc_comm *comm, tc_net *net, const int32_t *worlds, int32_t tag);
-/* Name the kind of transport that carries messages to a member: TC_OFI or TC_MSG; TC_AGAIN: not known before the first
- * message. */
-int tc_comm_transport(const tc_comm *comm, uint32_t member, uint32_t *kind);
 
 /* --- runs ----------------------------------------------------------------------------------------------- */
 int tc_run_new(tc_comm *comm, tc_program *program, tc_run **run);

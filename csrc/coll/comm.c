@@ -8,17 +8,10 @@
 #define SPINS 400u           /* polls before a waiter with a core of its own yields it */
 #define SECONDS_A_BYTE 1e-8  /* that what is under way may take over a slow network before a waiter sleeps */
 
-static void lock(tc_comm *comm) {
-    while (atomic_flag_test_and_set_explicit(&comm->busy, memory_order_acquire)) sched_yield();
-}
-
-static void unlock(tc_comm *comm) {
-    atomic_flag_clear_explicit(&comm->busy, memory_order_release);
-}
-
 static void comm_release(tc_comm *comm) {
     if (atomic_fetch_sub(&comm->holders, 1) != 1) return;
     if (comm->channels) puts_close(comm);
+    if (comm->shared) shm_close(comm);
     void *parts[] = {comm->spare, comm->ranks, comm->ports, comm};
     for (int i = 0; i < 4; i++) free(parts[i]);
 }
@@ -51,7 +44,8 @@ int tc_comm_open(const tc_mpi *mpi, intptr_t handle, uint32_t rank, uint32_t siz
     c->size = size;
     c->first_tag = first_tag;
     c->tags = tags;
-    c->spins = SPINS;
+    c->spins = c->most_spins = SPINS;
+    c->least_spins = 1;
     c->holders = 1;
     atomic_flag_clear(&c->busy);
     int status = name_members(c, ranks);
@@ -65,6 +59,13 @@ int tc_comm_open(const tc_mpi *mpi, intptr_t handle, uint32_t rank, uint32_t siz
 int tc_comm_close(tc_comm *comm) {
     if (comm == NULL) return TC_ERR_ARGUMENT;
     comm_release(comm);
+    return TC_OK;
+}
+
+int tc_comm_transport(const tc_comm *comm, uint32_t member, uint32_t *kind) {
+    if (comm == NULL || kind == NULL || member >= comm->size) return TC_ERR_ARGUMENT;
+    if (comm->ports[member] != &shm_port && comm->ports[member] != &mpi_port) return puts_transport(comm, member, kind);
+    *kind = comm->ports[member] == &shm_port ? TC_SHM : TC_MSG;
     return TC_OK;
 }
 
@@ -131,11 +132,13 @@ static void retire(tc_run *run) {
     *run->link = run->next;
     if (run->next) run->next->link = run->link;
     run->link = NULL;
+    if (run->comm->shared) shm_ended(run);
 }
 
 static int drive(tc_run *run) {
     if (run->link == NULL || run->status == TC_NEEDS_REDUCE) return run->status;
     run->status = walk(run);
+    if (run->status > TC_OK && run->fault != TC_OK) run->status = run->fault;
     if (run->status <= TC_OK) retire(run);
     if (run->status <= TC_OK && run->pending == 0) memory_give(run);
     return run->status;
@@ -155,7 +158,9 @@ static bool drive_others(tc_comm *comm, const tc_run *run) {
 static int drive_all(tc_run *run) {
     if (run->comm->channels && run->link) puts_progress(run->comm);
     int status = drive(run);
-    return status == TC_AGAIN && drive_others(run->comm, run) ? TC_NEEDS_REDUCE : status;
+    if (status != TC_AGAIN) return status;
+    if (run->comm->shared && (status = shm_progress(run->comm)) < TC_OK) run->fault = status;
+    return drive_others(run->comm, run) ? TC_NEEDS_REDUCE : TC_AGAIN;
 }
 
 /* Whether no run under way has the tag that is next. */
@@ -173,6 +178,7 @@ static int start(tc_run *run, const void *send, void *recv) {
     if (run->choice.by == TC_BY_KERNEL && run->item % run->element_bytes) return TC_ERR_ARGUMENT;
     if (!tag_free(run->comm)) {
         if (run->comm->channels) puts_progress(run->comm);
+        if (run->comm->shared) shm_progress(run->comm);
         drive_others(run->comm, run);
         return TC_FULL;
     }
@@ -186,6 +192,8 @@ static int start(tc_run *run, const void *send, void *recv) {
     run->tag = run->comm->first_tag + (int32_t)(run->number % run->comm->tags);
     run->at = (place){.loop_end = NONE};
     run->nposted = 0;
+    run->fault = TC_OK;
+    memset(run->state, ABSENT, run->program->nmessages);
     run->polls = 0;
     run->since = 0;
     activate(run);
@@ -195,17 +203,17 @@ static int start(tc_run *run, const void *send, void *recv) {
 
 int tc_run_start(tc_run *run, const void *send, void *recv) {
     if (run == NULL) return TC_ERR_ARGUMENT;
-    lock(run->comm);
+    comm_lock(run->comm);
     int status = start(run, send, recv);
-    unlock(run->comm);
+    comm_unlock(run->comm);
     return status;
 }
 
 int tc_run_test(tc_run *run) {
     if (run == NULL) return TC_ERR_ARGUMENT;
-    lock(run->comm);
+    comm_lock(run->comm);
     int status = drive_all(run);
-    unlock(run->comm);
+    comm_unlock(run->comm);
     return status;
 }
 
@@ -213,23 +221,28 @@ int tc_run_test(tc_run *run) {
 typedef int (*iprobe_function)(int, int, intptr_t, int *, void *);
 
 /* Let MPI move messages of the program, which a rank may need before it comes here. Tests of messages do as much; a wait
- * for puts makes none. MPI's errors come back when the program asks. */
+ * for puts, or in shared memory, makes none. MPI's errors come back when the program asks. */
 static void drive_mpi(const tc_comm *comm) {
     char status[STATUS_BYTES] __attribute__((aligned(16)));
     const tc_mpi *mpi = &comm->mpi;
     int flag = 0;
-    if (comm->channels && mpi->iprobe)
+    if ((comm->channels || comm->shared) && mpi->iprobe)
         ((iprobe_function)mpi->iprobe)(mpi->any_source, mpi->any_tag, comm->handle, &flag, status);
 }
 
 /* Pause between two polls, the longer the longer nothing has happened; return the time if it was looked at, else 0. */
 static double pause_between(tc_run *run) {
-    if (++run->polls <= run->comm->spins) return 0;
+    tc_comm *comm = run->comm;
+    if (++run->polls <= comm->spins) {
+        if (comm->shared) relax();
+        return 0;
+    }
     double time = seconds_now();
     if (run->since == 0) run->since = time;
     double waited = time - run->since;
-    drive_mpi(run->comm);
-    if (waited < LATE + SECONDS_A_BYTE * (double)run->under_way) return yield_core(&run->comm->spins, 1, SPINS, time);
+    if (waited > AT_ONCE || comm->most_spins) drive_mpi(comm);
+    if (waited < LATE + SECONDS_A_BYTE * (double)run->under_way)
+        return yield_core(&comm->spins, comm->least_spins, comm->most_spins, time);
     return sleep_late(waited);
 }
 
@@ -237,14 +250,14 @@ int tc_run_wait(tc_run *run, double seconds) {
     if (run == NULL) return TC_ERR_ARGUMENT;
     double limit = 0;
     for (;;) {
-        lock(run->comm);
+        comm_lock(run->comm);
         uint64_t moved = run->moved;
         int status = drive_all(run);
         if (run->moved != moved) {
             run->polls = 0;
             run->since = 0;
         }
-        unlock(run->comm);
+        comm_unlock(run->comm);
         if (status != TC_AGAIN) return status;
         double time = pause_between(run);
         if (time == 0) continue;
@@ -270,10 +283,10 @@ int tc_run_operands(const tc_run *run, uintptr_t *in, uintptr_t *inout, uint64_t
 
 int tc_run_reduced(tc_run *run) {
     if (run == NULL || run->status != TC_NEEDS_REDUCE) return TC_ERR_ARGUMENT;
-    lock(run->comm);
+    comm_lock(run->comm);
     walk_reduced(run);
     run->status = TC_AGAIN;
-    unlock(run->comm);
+    comm_unlock(run->comm);
     return TC_OK;
 }
 
@@ -294,10 +307,10 @@ static void drain(tc_run *run) {
 int tc_run_free(tc_run *run) {
     if (run == NULL) return TC_ERR_ARGUMENT;
     tc_comm *comm = run->comm;
-    lock(comm);
+    comm_lock(comm);
     if (run->link == NULL) drain(run);
     bool busy = run->link || run->pending;
-    unlock(comm);
+    comm_unlock(comm);
     if (busy) return TC_ERR_BUSY;
     program_release(run->program);
     run_delete(run);

@@ -30,9 +30,3 @@ int message_failed(tc_run *run, const step *s, uint32_t message, int status, int
     run->failure = (tc_failure){.peer = (uint32_t)s->peer, .message = (uint32_t)s->message + turn, .code = code};
     return run_failed(run, status, found, (uint64_t)run->length[message]);
 }
-
-void message_over(tc_run *run, uint32_t message) {
-    run->state[message] = DONE;
-    run->pending--;
-    run->under_way -= (uint64_t)run->length[message];
-}

@@ -50,17 +50,22 @@ int message_post(tc_run *run, const step *s, uint32_t message) {
 
 /* A message that came packed is taken to where it belongs. */
 static void unpack(tc_run *run, const step *s, uint32_t message) {
-    if (s->flags & LAND || s->runs < 2) return;
+    if (s->code != RECV || s->flags & LAND || s->runs < 2) return;
     uint32_t turn = message - run->program->message[s - run->program->steps];
     if (whole(run, s, turn).at == NULL) pack(run, s, turn, run->data[message], true);
+}
+
+void message_over(tc_run *run, uint32_t message) {
+    run->state[message] = DONE;
+    run->pending--;
+    run->under_way -= (uint64_t)run->length[message];
+    unpack(run, &run->program->steps[run->program->poster[message]], message);
 }
 
 int message_test(tc_run *run, uint32_t message) {
     if (run->state[message] == DONE) return TC_OK;
     const step *s = &run->program->steps[run->program->poster[message]];
-    int status = run->comm->ports[s->peer]->test(run, s, message);
-    if (status == TC_OK && s->code == RECV) unpack(run, s, message);
-    return status;
+    return run->comm->ports[s->peer]->test(run, s, message);
 }
 
 void message_taken(tc_run *run, uint32_t message) {

@@ -27,21 +27,6 @@ uint64_t tc_node_bytes(uint32_t size) {
     return slots_at(size) + (uint64_t)size * SLOTS * TC_NODE_LARGEST;
 }
 
-uint64_t process_start(int32_t pid) {
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "re");
-    if (file == NULL) return 0;
-    size_t n = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[n] = 0;
-    char *at = strrchr(text, ')'), state = 0;
-    unsigned long long start = 0;
-    if (at == NULL || sscanf(at + 1, " %c", &state) != 1 || state == 'Z' || state == 'X') return 0;
-    for (int field = 2; field < 22 && at; field++) at = strchr(at + 1, ' ');
-    return at && sscanf(at, "%llu", &start) == 1 ? start : 0;
-}
-
 static int map(int descriptor, uint64_t bytes, node_head **head) {
     void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     if (base == MAP_FAILED) return TC_ERR_NO_MEMORY;

@@ -2,16 +2,7 @@
 #include "pause.h"
 #include "shared_node.h"
 
-#define AT_ONCE 1e-5       /* seconds of waiting before MPI is driven */
 #define CHECK 0.25         /* seconds between two looks whether those waited for are alive */
-
-#if defined(__x86_64__)
-#define relax() __builtin_ia32_pause()
-#elif defined(__aarch64__)
-#define relax() __asm__ volatile("isb" ::: "memory")
-#else
-#define relax() ((void)0)
-#endif
 
 typedef int (*iprobe_function)(int, int, intptr_t, int *, void *);
 
@@ -33,7 +24,7 @@ static int drive(tc_node *node) {
 
 static bool alive(const tc_node *node, uint32_t rank) {
     const station *s = &node->stations[rank];
-    return process_start(atomic_load(&s->pid)) == atomic_load(&s->start);
+    return process_state(atomic_load(&s->pid), atomic_load(&s->start)) != GONE;
 }
 
 static int find_dead(tc_node *node, missing_function missing) {

@@ -142,7 +142,11 @@ static int number_messages(order *o) {
     }
     p->nmessages = next;
     p->message = malloc((size_t)p->nsteps * sizeof *p->message);
-    if (p->message == NULL) return TC_ERR_NO_MEMORY;
+    p->sources = malloc((o->npeers + 1) * sizeof *p->sources);
+    if (p->message == NULL || p->sources == NULL) return TC_ERR_NO_MEMORY;
+    for (size_t k = 0; k < o->npeers; k++)
+        if (o->peers[k].posted)
+            p->sources[p->nsources++] = (source){o->peers[k].peer, o->peers[k].base[0], (uint32_t)o->peers[k].posted};
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const step *s = &p->steps[i];
         bool named = s->code != FENCE && s->code != LOOP && !(s->code == COPY && s->source >= 0);

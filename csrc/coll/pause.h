@@ -5,9 +5,19 @@
 #include <stdint.h>
 #include <time.h>
 
+#define AT_ONCE 1e-5       /* seconds of waiting before MPI is driven, where that costs the others a core */
 #define CROWDED 3e-6       /* seconds after which a yield must have let somebody else run */
 #define LATE 1e-3          /* seconds of waiting after which a waiter sleeps */
 #define LONGEST_SLEEP 1e-3 /* seconds; at most 1/64 of the time waited */
+
+/* Say that this is a loop that waits. */
+#if defined(__x86_64__)
+#define relax() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define relax() __asm__ volatile("isb" ::: "memory")
+#else
+#define relax() ((void)0)
+#endif
 
 static inline double seconds_now(void) {
     struct timespec t;

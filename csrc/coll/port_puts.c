@@ -281,11 +281,9 @@ int tc_comm_puts(tc_comm *comm, tc_net *net, const int32_t *worlds, int32_t tag)
     return TC_OK;
 }
 
-int tc_comm_transport(const tc_comm *comm, uint32_t member, uint32_t *kind) {
-    if (comm == NULL || kind == NULL || member >= comm->size) return TC_ERR_ARGUMENT;
-    const channel *c = comm->channels ? comm->channels->with[member] : NULL;
-    bool puts = comm->ports[member] == &puts_port;
-    if (puts && (c == NULL || (c->state != OPEN && c->state != BY_MPI))) return TC_AGAIN;
-    *kind = puts && c->state == OPEN ? TC_OFI : TC_MSG;
+int puts_transport(const tc_comm *comm, uint32_t member, uint32_t *kind) {
+    const channel *c = comm->channels->with[member];
+    if (c == NULL || (c->state != OPEN && c->state != BY_MPI)) return TC_AGAIN;
+    *kind = c->state == OPEN ? TC_OFI : TC_MSG;
     return TC_OK;
 }

@@ -125,8 +125,8 @@ int tc_program_info(const tc_program *p, tc_program_facts *facts) {
 
 void program_release(tc_program *p) {
     if (atomic_fetch_sub(&p->holders, 1) != 1) return;
-    void *parts[] = {p->steps, p->ranges, p->layout[0], p->layout[1], p->layout[2], p->vector, p->message, p->poster,
-                     p->lander_of, p->landers, p};
+    void *parts[] = {p->steps, p->ranges, p->layout[0], p->layout[1], p->layout[2], p->vector, p->message, p->sources,
+                     p->poster, p->lander_of, p->landers, p};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
 }
 

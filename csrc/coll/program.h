@@ -32,6 +32,12 @@ typedef struct lander {
     uint32_t begin, end;
 } lander;
 
+/* Messages that a peer sends to this rank. */
+typedef struct source {
+    int32_t peer;
+    uint32_t first, count; /* among all messages */
+} source;
+
 struct tc_program {
     atomic_uint holders; /* whoever loaded it, and runs */
     int64_t rank, size, nslots, pieces;
@@ -41,6 +47,8 @@ struct tc_program {
     int32_t *layout[ROLES], *vector;
     /* Messages are numbered through: those of a peer and direction follow each other. */
     uint32_t nmessages;
+    uint32_t nsources;
+    source *sources;     /* in the order of peers */
     uint32_t *message;   /* of each step: its first message, NONE if it has none */
     uint32_t *poster;    /* of each message: the step that posts it */
     uint32_t *lander_of; /* of each step: its lander, or NONE */

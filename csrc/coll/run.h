@@ -1,6 +1,7 @@
 /* What is under way: a communicator and its runs. */
 #ifndef TOPOCOMM_RUN_H
 #define TOPOCOMM_RUN_H
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "program.h"
@@ -19,6 +20,7 @@ typedef struct port {
     void (*taken)(tc_run *run, const step *s, uint32_t message); /* what landed has been read; NULL: no matter */
 } port;
 
+struct shared;   /* of a communicator, memory with the members on its host: port_shm.h */
 struct channels; /* of a communicator whose messages go as notified puts: puts.h */
 struct entry;
 
@@ -29,12 +31,13 @@ struct tc_comm {
     atomic_uint holders; /* whoever opened it, and runs */
     int32_t *ranks; /* in MPI's communicator, of every member */
     const port **ports; /* that lead to every member */
+    struct shared *shared; /* NULL: none */
     struct channels *channels; /* NULL: no message is a put */
     int32_t first_tag;
     uint64_t tags, calls;
     tc_run *active; /* runs under way, driven by everybody who waits */
     atomic_flag busy;
-    uint32_t spins; /* polls of a waiter before it yields its core: few when others need it */
+    uint32_t spins, least_spins, most_spins; /* polls of a waiter before it yields its core: few when others need it */
     char *spare; /* memory of a run that has ended */
     uint64_t spare_room;
     char status[STATUS_BYTES] __attribute__((aligned(16)));
@@ -74,6 +77,7 @@ struct tc_run {
     int32_t tag;
     uint64_t number; /* among the runs of the communicator */
     int status;
+    int fault; /* found by a port meanwhile, with `failure`: the run ends with it. TC_OK: none */
     place at;
     unsigned char *state; /* of each message */
     uint32_t *finished;   /* of each message: parts that have come or gone, as its port counts them */
@@ -93,13 +97,20 @@ struct tc_run {
     tc_run *next, **link;
 };
 
+/* One thread at a time works on a communicator. */
+static inline void comm_lock(tc_comm *comm) {
+    while (atomic_flag_test_and_set_explicit(&comm->busy, memory_order_acquire)) sched_yield();
+}
+
+static inline void comm_unlock(tc_comm *comm) {
+    atomic_flag_clear_explicit(&comm->busy, memory_order_release);
+}
+
 /* --- ground.c ----------------------------------------------------------------------------------------------------- */
 /* Note which step failed and the bytes that it found and needed; return the status. */
 int run_failed(tc_run *run, int status, uint64_t found, uint64_t needed);
 /* The same, of a step's message; `code`: MPI's. */
 int message_failed(tc_run *run, const step *s, uint32_t message, int status, int code, uint64_t found);
-/* Note that a message has come, or that its bytes may be overwritten. */
-void message_over(tc_run *run, uint32_t message);
 
 /* --- sizes.c ------------------------------------------------------------------------------------------------------ */
 /* Return the memory of a step's message in its lander's region. */
@@ -121,11 +132,24 @@ int mpi_ended(tc_comm *comm, void *request, bool *ended);
 /* Drive the network and all channels that have something to do. */
 void puts_progress(tc_comm *comm);
 void puts_close(tc_comm *comm);
+/* As tc_comm_transport, of a member that this port leads to. */
+int puts_transport(const tc_comm *comm, uint32_t member, uint32_t *kind);
+
+/* --- port_shm.c ---------------------------------------------------------------------------------------------------- */
+extern const port shm_port; /* to members on this host, through shared memory */
+/* Take what has come and write what now has room, whatever is waited for; TC_OK or an error. */
+int shm_progress(tc_comm *comm);
+/* A run has ended. */
+void shm_ended(tc_run *run);
+/* Let go of the memory. */
+void shm_close(tc_comm *comm);
 
 /* --- messages.c ---------------------------------------------------------------------------------------------------- */
 int message_post(tc_run *run, const step *s, uint32_t message);
 /* TC_OK: it has come, or may be overwritten · TC_AGAIN · errors. */
 int message_test(tc_run *run, uint32_t message);
+/* For ports: a message has come, or its bytes may be overwritten. */
+void message_over(tc_run *run, uint32_t message);
 /* What landed has been read. */
 void message_taken(tc_run *run, uint32_t message);
 

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "node.h"
+#include "process.h"
 #include "run.h"
 
 #define LINES 8u       /* of a rank: a broadcast's root may be so many calls ahead of the slowest rank */
@@ -90,8 +91,6 @@ int node_break(tc_node *node, int status, const tc_node_fault *fault);
 /* Return the status of a broken node; TC_OK: it is sound. */
 int node_sound(const tc_node *node);
 void node_release(tc_node *node);
-/* When a process began, in the kernel's ticks; 0: it is no more. */
-uint64_t process_start(int32_t pid);
 
 /* --- node_frame.c --------------------------------------------------------------------------------------------------- */
 /* Bytes of a frame with its header; at most `room`. */

@@ -15,6 +15,7 @@ FOLDERS = ("core", "core/transport", "coll")
 PUBLIC = (
     "core/topocomm.h",
     "coll/coll.h",
+    "coll/share.h",
     "coll/node.h",
 )  # as far as they are there; a header after those that it needs
 CALLBACKS = """

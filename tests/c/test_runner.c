@@ -5,15 +5,19 @@
  *   orders N: N orders of arrival must give the results of the first;
  *   puts N:   the same, with notified puts between some or all ranks, over a network that cuts, reorders, delays and
  *             repeats;
- *   fuzz N:   N programs with changed bytes are refused, or run without touching other memory.
+ *   fuzz N:   N programs with changed bytes are refused, or run without touching other memory;
+ *   threads N: every rank is a thread, and makes N calls;
+ * then "apart", or "shared": through shared memory, in turn by reading, in pieces, and between some pairs only.
  */
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "coll.h"
+#include "run.h"
+#include "share.h"
 
 #define EXPECT(condition)                                                                   \
     do {                                                                                    \
@@ -51,6 +55,9 @@ static unsigned delivered;
 static uint64_t put_messages, put_parts, credits, links;
 static tc_context *contexts[MOST_RANKS];
 static tc_net *nets[MOST_RANKS]; /* ends of notified puts, if they are tried */
+
+/* The way in which the ranks, all in this process, share memory. */
+static enum { NOT_SHARED, BY_READING, IN_PIECES, SOME_SHARED, SHARINGS } sharing;
 
 static void copy(operation *s, operation *r) {
     if (!s->copied) {
@@ -127,6 +134,13 @@ static int fake_count(const void *status, intptr_t type, int *count) {
     return 0;
 }
 
+static int fake_probe(int source, int tag, intptr_t comm, int *flag, void *status) {
+    EXPECT(source == -2 && tag == -1 && comm > 0);
+    *flag = 0;
+    *(int *)status = 0;
+    return 0;
+}
+
 static int fake_reduce(const void *in, void *inout, int n, intptr_t type, intptr_t op) {
     EXPECT(type == BYTE && op == SUM);
     for (int i = 0; i < n; i++) {
@@ -164,7 +178,7 @@ typedef struct rank {
 static tc_mpi functions(void) {
     return (tc_mpi){(uintptr_t)fake_isend, (uintptr_t)fake_irecv, (uintptr_t)fake_test, (uintptr_t)fake_count,
                     (uintptr_t)fake_reduce, BYTE, wide ? 8 : 4, 16, !nets[0] && chance(2) ? 1 + chance(100) : 1 << 30,
-                    0, 0, 0};
+                    (uintptr_t)fake_probe, -2, -1};
 }
 
 /* --- notified puts ---------------------------------------------------------------------------------------- */
@@ -247,6 +261,25 @@ static bool open_rank(rank *r, const tc_mpi *mpi, const unsigned char *bytes, si
     return true;
 }
 
+/* Share memory, of all ranks or of every other pair. */
+static void share(rank *ranks, uint32_t size) {
+    tc_share_address addresses[MOST_RANKS];
+    tc_share_offer offers[MOST_RANKS];
+    for (uint32_t i = 0; i < size; i++) {
+        OK(tc_share_here(&addresses[i]));
+        if (sharing == SOME_SHARED) addresses[i].host += i % 2;
+    }
+    for (uint32_t i = 0; i < size; i++) {
+        OK(tc_comm_share(ranks[i].comm, addresses, sharing == IN_PIECES ? TC_SHARE_PIECES : TC_SHARE_READ, &offers[i]));
+        EXPECT(offers[i].ready);
+    }
+    for (uint32_t i = 0; i < size; i++) {
+        OK(tc_comm_shared(ranks[i].comm, offers));
+        EXPECT(tc_comm_sharing(ranks[i].comm) == offers[i].members);
+        EXPECT(sharing == SOME_SHARED || offers[i].members == size - 1);
+    }
+}
+
 static void combine(rank *r) {
     uintptr_t in, inout;
     uint64_t bytes;
@@ -255,10 +288,17 @@ static void combine(rank *r) {
     OK(tc_run_reduced(r->run));
 }
 
+static uint64_t progress(const rank *ranks, uint32_t size) {
+    uint64_t sum = delivered;
+    for (uint32_t i = 0; i < size; i++) sum += ranks[i].run->moved;
+    return sum;
+}
+
 /* Let the ranks go on in any order, until all are done or nothing has happened for long. */
 static bool run_all(rank *ranks, uint32_t size) {
     for (uint32_t i = 0; i < size; i++) ranks[i].status = tc_run_start(ranks[i].run, ranks[i].send, ranks[i].recv);
-    unsigned before = delivered, idle = 0;
+    uint64_t before = progress(ranks, size);
+    unsigned idle = 0;
     for (;;) {
         bool all = true;
         for (uint32_t i = 0; i < size; i++) all = all && ranks[i].status == TC_OK;
@@ -266,16 +306,18 @@ static bool run_all(rank *ranks, uint32_t size) {
         rank *r = &ranks[chance(size)];
         if (r->status == TC_NEEDS_REDUCE) combine(r);
         if (r->status > 0) r->status = tc_run_test(r->run);
-        idle = delivered == before ? idle + 1 : 0;
-        before = delivered;
+        uint64_t after = progress(ranks, size);
+        idle = after == before ? idle + 1 : 0;
+        before = after;
         if (idle > (putting ? 1000000 : 400)) return false;
     }
 }
 
-/* A run that is left under way is driven to its end, with nothing moving any more, so that it can be freed. */
-static void close_rank(rank *r) {
+/* A run that is left under way is driven to its end, with nothing moving any more, so that it can be freed; but its
+ * messages in shared memory have no end. */
+static void end_run(rank *r) {
     drain = true;
-    while (r->run && (r->status > 0)) {
+    for (int tries = 0; r->run && r->status > 0 && (tries < 20 || !sharing); tries++) {
         if (r->status == TC_NEEDS_REDUCE) combine(r);
         r->status = tc_run_test(r->run);
     }
@@ -283,11 +325,24 @@ static void close_rank(rank *r) {
         tc_failure failure;
         OK(tc_run_failure(r->run, &failure));
     }
+}
+
+static void free_run(rank *r) {
     if (r->program) tc_program_free(r->program);
-    if (r->comm) tc_comm_close(r->comm);
-    if (r->run) OK(tc_run_free(r->run));
+    if (r->comm && !sharing) tc_comm_close(r->comm); /* the run still holds it */
+    int status = r->run ? tc_run_free(r->run) : TC_OK;
+    EXPECT(status == TC_OK || (status == TC_ERR_BUSY && sharing));
+    if (status == TC_ERR_BUSY) return; /* it is left, with its buffers */
     free(r->send);
     free(r->recv);
+}
+
+/* Memory that is shared inside a process goes when nobody uses it any more. */
+static void close_ranks(rank *ranks, uint32_t size) {
+    for (uint32_t i = 0; i < size; i++) end_run(&ranks[i]);
+    for (uint32_t i = 0; i < size; i++) free_run(&ranks[i]);
+    for (uint32_t i = 0; i < size && sharing; i++)
+        if (ranks[i].comm) tc_comm_close(ranks[i].comm);
 }
 
 static bool run_group(const group *g, const int64_t *counts, size_t n, char **results, bool first) {
@@ -299,6 +354,7 @@ static bool run_group(const group *g, const int64_t *counts, size_t n, char **re
     choose_ways(g->size);
     for (uint32_t i = 0; i < g->size && open; i++)
         open = open_rank(&ranks[i], &mpi, g->bytes[i], g->length[i], i, g->size, counts, n);
+    if (open && sharing) share(ranks, g->size);
     bool done = open && run_all(ranks, g->size);
     if (done && chance(2)) { /* once more, with the memory as it is */
         for (uint32_t i = 0; i < g->size; i++)
@@ -315,7 +371,7 @@ static bool run_group(const group *g, const int64_t *counts, size_t n, char **re
             EXPECT(bytes == 0 || memcmp(results[i], ranks[i].recv, bytes) == 0);
         }
     }
-    for (uint32_t i = 0; i < g->size; i++) close_rank(&ranks[i]);
+    close_ranks(ranks, g->size);
     forget();
     return done;
 }
@@ -343,7 +399,10 @@ static void orders(const group *g, unsigned times) {
     static int64_t counts[4096];
     size_t n = choose_counts(g, counts);
     char *results[MOST_RANKS] = {0};
-    for (unsigned k = 0; k < times; k++) EXPECT(run_group(g, counts, n, results, k == 0));
+    for (unsigned k = 0; k < times; k++) {
+        if (sharing) sharing = 1 + k % (SHARINGS - 1);
+        EXPECT(run_group(g, counts, n, results, k == 0));
+    }
     for (uint32_t i = 0; i < g->size; i++) free(results[i]);
 }
 
@@ -402,6 +461,38 @@ static void fuzz(const group *g) {
     for (uint32_t i = 0; i < g->size; i++) free(changed.bytes[i]);
 }
 
+/* --- every rank a thread ---------------------------------------------------------------------------------------- */
+static unsigned calls;
+
+static void *call_often(void *user) {
+    rank *r = user;
+    for (unsigned k = 0; k < calls; k++) {
+        r->status = tc_run_call(r->run, r->send, r->recv, 0.01);
+        while (r->status > 0) {
+            if (r->status == TC_NEEDS_REDUCE) combine(r);
+            r->status = tc_run_wait(r->run, 0.01);
+        }
+        if (r->status != TC_OK) break;
+    }
+    return NULL;
+}
+
+static void threads(const group *g) {
+    static int64_t counts[4096];
+    size_t n = choose_counts(g, counts);
+    rank ranks[MOST_RANKS];
+    pthread_t thread[MOST_RANKS];
+    tc_mpi mpi = functions();
+    memset(ranks, 0, sizeof ranks);
+    for (uint32_t i = 0; i < g->size; i++)
+        EXPECT(open_rank(&ranks[i], &mpi, g->bytes[i], g->length[i], i, g->size, counts, n));
+    share(ranks, g->size);
+    for (uint32_t i = 0; i < g->size; i++) EXPECT(pthread_create(&thread[i], NULL, call_often, &ranks[i]) == 0);
+    for (uint32_t i = 0; i < g->size; i++) EXPECT(pthread_join(thread[i], NULL) == 0);
+    for (uint32_t i = 0; i < g->size; i++) OK(ranks[i].status);
+    close_ranks(ranks, g->size);
+}
+
 /* --- files ------------------------------------------------------------------------------------------------ */
 static bool read_group(FILE *file, group *g) {
     if (fread(&g->size, 4, 1, file) != 1) return false;
@@ -415,19 +506,26 @@ static bool read_group(FILE *file, group *g) {
 }
 
 int main(int argc, char **argv) {
-    EXPECT(argc == 4);
+    EXPECT(argc == 5);
     FILE *file = fopen(argv[1], "rb");
     EXPECT(file != NULL);
     unsigned times = (unsigned)atoi(argv[3]), groups = 0;
     bool fuzzing = strcmp(argv[2], "fuzz") == 0, puts = strcmp(argv[2], "puts") == 0;
+    bool threaded = strcmp(argv[2], "threads") == 0, shares = strcmp(argv[4], "shared") == 0;
+    calls = times;
     for (group g; read_group(file, &g); groups++) {
         wide = (int)groups & 1;
-        for (unsigned k = 0; k < times && fuzzing; k++) fuzz(&g);
+        for (unsigned k = 0; k < times && fuzzing; k++) {
+            sharing = shares ? 1 + k % (SHARINGS - 1) : NOT_SHARED;
+            fuzz(&g);
+        }
         if (puts && groups % 50 == 0) { /* with room for all, or for few */
             if (groups) close_nets();
             open_nets((uint64_t)1 << (16 + 2 * (groups / 50 % 5)));
         }
-        if (!fuzzing) orders(&g, times);
+        sharing = shares ? BY_READING + groups % 2 : NOT_SHARED;
+        if (threaded) threads(&g);
+        else if (!fuzzing) orders(&g, times);
         for (uint32_t i = 0; i < g.size; i++) free(g.bytes[i]);
     }
     if (puts) close_nets();

@@ -68,6 +68,11 @@ def test_checks_pass_over_notified_puts(ranks: int) -> None:
     _pass(ranks, wanted, wanted, TOPOCOMM_TRANSPORTS="ofi,mpi")
 
 
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_every_check_passes_through_shared_memory(ranks: int) -> None:
+    _pass(ranks, expected(ranks), TOPOCOMM_TRANSPORTS="shm")
+
+
 def _run(tmp_path: Path, ranks: int, text: str, env: Mapping[str, str]) -> CompletedProcess[str]:
     path = tmp_path / "program.py"
     path.write_text("import numpy as np, topocomm\nfrom mpi4py import MPI\n" + text)
@@ -268,8 +273,11 @@ assert {expected!r} in str(comm.explain("allreduce", 8000)), comm.explain("allre
 
 def test_explain_names_what_carries_messages(tmp_path: Path) -> None:
     puts, absent = "messages to other ranks by ofi (", "messages to other ranks by mpi: 2; no ofi here: no libfabric"
-    for expected_text, provider in ((puts, "tcp"), (absent, "nosuch")):
-        env = {"TOPOCOMM_TRANSPORTS": "ofi,mpi", "TOPOCOMM_RMA_PROVIDER": provider}
+    memory = "messages to other ranks by shm: 2"
+    for words, expected_text, provider in (
+        ("ofi,mpi", puts, "tcp"), ("mpi,ofi", absent, "nosuch"), ("ofi,shm", memory, "tcp"), ("shm", memory, "tcp"),
+    ):  # fmt: skip
+        env = {"TOPOCOMM_TRANSPORTS": words, "TOPOCOMM_RMA_PROVIDER": provider}
         done = _run(tmp_path, 3, CARRIED.format(expected=expected_text), env)
         assert done.returncode == 0, done.stderr
 
@@ -277,4 +285,4 @@ def test_explain_names_what_carries_messages(tmp_path: Path) -> None:
 def test_unknown_transports_are_refused(tmp_path: Path) -> None:
     done = _run(tmp_path, 2, "topocomm.Comm(MPI.COMM_WORLD)", {"TOPOCOMM_TRANSPORTS": "pigeons,mpi"})
     assert done.returncode != 0
-    assert "TOPOCOMM_TRANSPORTS=pigeons,mpi: needs mpi, and may name ofi, mpi" in done.stderr
+    assert "TOPOCOMM_TRANSPORTS=pigeons,mpi: may name shm, ofi, mpi, separated by commas" in done.stderr

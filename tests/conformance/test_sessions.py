@@ -19,9 +19,10 @@ def test_a_communicator_of_a_session(where: str, named: str, ranks: int) -> None
     assert done.stdout.splitlines() == ["right"] * ranks
 
 
-def test_puts_are_left_aside() -> None:
-    """Processes are numbered by MPI.COMM_WORLD, which is not there."""
-    done = launch(3, [PROGRAM, "apart", "named"], timeout=60, env={"TOPOCOMM_TRANSPORTS": "ofi,mpi"})
+@pytest.mark.parametrize("transports", ["ofi", "shm"])
+def test_transports_of_a_session(transports: str) -> None:
+    """Puts are left aside: processes are numbered by MPI.COMM_WORLD, which is not there."""
+    done = launch(3, [PROGRAM, "apart", "named"], timeout=60, env={"TOPOCOMM_TRANSPORTS": transports})
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["right"] * 3
 

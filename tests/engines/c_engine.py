@@ -1,5 +1,6 @@
 """Run under mpiexec: programs through engine ``c`` against engine ``local`` and the MPI library's own calls."""
 
+import pickle
 import re
 import sys
 import time
@@ -37,6 +38,9 @@ from topocomm.schedule.blocks import block_cuts
 WORLD = MPI.COMM_WORLD
 RANK, SIZE = WORLD.rank, WORLD.size
 WAY = sys.argv[1] if len(sys.argv) > 1 else "mpi"
+"""``mpi``: all messages are MPI's; ``puts``: notified puts; ``faulty``: over a simulated network; ``shm``: shared
+memory, large ones read by the receiver; ``pieces``: cut; ``mixed``: shared memory on a host, puts between hosts."""
+PUTS = WAY in ("puts", "faulty")
 NOTHING = np.empty(0, np.uint8)
 
 
@@ -321,7 +325,7 @@ def check_several_under_way(engine):
 def check_more_under_way_than_tags(_engine):
     """A start waits for the oldest run when all tags are in use. Members in another order, as a carrier has them."""
     turned = WORLD.Split(0, -RANK)
-    engine = engine_of(ranks=[SIZE - 1 - r for r in range(SIZE)], first_tag=100, tags=3)
+    engine = engine_of(turned, ranks=[SIZE - 1 - r for r in range(SIZE)], first_tag=100, tags=3)
     assert engine.rank == turned.rank
     sized = engine.load(ring_allreduce(turned.rank, SIZE)).size(5, 8)
     outs, runs = np.zeros((10, 5 * SIZE)), []
@@ -364,7 +368,7 @@ def check_mpi_is_driven(engine):
 
 def check_messages_are_counted(engine):
     """A call puts the messages of its program and nothing else: no question before, no answer after."""
-    if WAY == "mpi" or SIZE < 2:
+    if not PUTS or SIZE < 2:
         return
     program = ring_allreduce(RANK, SIZE)
     sized, mine, out = engine.load(program).size(3, 8), np.ones(3 * SIZE), np.zeros(3 * SIZE)
@@ -397,7 +401,7 @@ def check_long_messages_are_cut(engine):
 
 def check_links_serve_one_communicator_after_another(_engine):
     """Memory is bounded: a communicator that is gone leaves its links to the next."""
-    if WAY == "mpi":
+    if not PUTS:
         return
     before = puts.endpoint().counters().links
     for _ in range(5):
@@ -443,13 +447,13 @@ def check_other_lengths(_engine):
     if RANK == 0:
         text = "rank 0: a message from rank 1 has 72 bytes, needs 80"
         raises(Error, text, lambda: sized.run(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE))
-    elif WAY != "mpi":
-        text = "rank 1: a message from rank 0 has 80 bytes, needs 72"
-        raises(Error, text, lambda: sized.run(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE))
     else:
-        with pytest.raises(MPI.Exception) as raised:
+        longer = "more than the 72 bytes needed" if engine.transport(0) == "mpi" else "80 bytes, needs 72"
+        with pytest.raises(MPI.Exception, match=f"rank 1: a message from rank 0 has {longer}") as raised:
             sized.run(octets(mine), octets(out), MPI.SUM, MPI.DOUBLE)
+        assert isinstance(raised.value, Error)
         assert raised.value.Get_error_class() == MPI.ERR_TRUNCATE
+        assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
 def check_memory_is_given_back(engine):
@@ -462,9 +466,15 @@ def check_memory_is_given_back(engine):
         assert SIZE == 1 or 800000 <= sized.memory_bytes < 900000
 
 
-def engine_of(**settings):
-    """An engine whose messages go over what this launch tries."""
+def engine_of(within=WORLD, **settings):
+    """An engine whose messages go over what this launch tries; ``within`` has its members in their order."""
     engine = c.Engine(WORLD.Dup(), **{"first_tag": 1, **settings})
+    if WAY in ("shm", "pieces"):
+        assert engine.share(within, reads=WAY == "shm") == SIZE - 1
+        assert all(engine.transport(r) == "shm" for r in range(SIZE) if r != engine.rank)
+    elif WAY == "mixed":
+        assert 0 < engine.share(within) < SIZE - 1
+        engine.put(puts.endpoint(), 0)
     if WAY == "puts":
         engine.put(puts.endpoint(), 0)
     elif WAY == "faulty":

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 COLL, CORE = ROOT / "csrc" / "coll", ROOT / "csrc" / "core"
 COMPILER = shutil.which("clang") or shutil.which("gcc")
 FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{CORE}", f"-I{COLL}"]
+SMALL = ["-DDATA=256u", "-DEAGER=64u", "-DPIECE=48u", "-DCROSSING=50"]
+"""Sizes of pieces in shared memory, small so that programs with little data see it run out."""
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a compiler")
 
 
@@ -46,12 +48,11 @@ def write(path, sizes):
                 file.write(struct.pack("<Q", len(program)) + program)
 
 
-@pytest.fixture(scope="module")
-def runner(tmp_path_factory):
-    program = tmp_path_factory.mktemp("runner") / "test_runner"
+def build(folder, sanitizer):
+    program = folder / "test_runner"
     core = [path for path in sorted(CORE.rglob("*.c")) if not path.name.startswith("ofi_")]
     sources = [str(ROOT / "tests" / "c" / "test_runner.c"), *map(str, [*sorted(COLL.glob("*.c")), *core])]
-    command = [str(COMPILER), *FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *sources]
+    command = [str(COMPILER), *FLAGS, f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", *SMALL, *sources]
     done = subprocess.run(
         [*command, "-o", str(program), "-pthread"], capture_output=True, text=True, check=False, timeout=300
     )
@@ -59,8 +60,14 @@ def runner(tmp_path_factory):
     return program
 
 
-def run(program, *arguments):
-    env = {**os.environ, "ASAN_OPTIONS": "allocator_may_return_null=1"}  # a changed program may ask for any size
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("runner"), "address,undefined")
+
+
+def run(program, *arguments, leaks=True):
+    options = f"allocator_may_return_null=1:detect_leaks={leaks:d}"  # a changed program may ask for any size
+    env = {**os.environ, "ASAN_OPTIONS": options, "TSAN_OPTIONS": "halt_on_error=1"}
     command = [program, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -68,18 +75,19 @@ def run(program, *arguments):
 
 
 @needs_compiler
-def test_every_order_of_arrival_gives_the_same_result(runner, tmp_path):
+@pytest.mark.parametrize("memory", ["apart", "shared"])
+def test_every_order_of_arrival_gives_the_same_result(runner, tmp_path, memory):
     write(tmp_path / "programs", (1, 2, 3, 4, 5, 7, 8))
-    ngroups, deliveries, *_ = run(runner, tmp_path / "programs", "orders", 6)
+    ngroups, deliveries, *_ = run(runner, tmp_path / "programs", "orders", 6, memory)
     assert ngroups > 300
-    assert deliveries > 10 * ngroups
+    assert deliveries > (10 if memory == "apart" else 3) * ngroups
 
 
 @needs_compiler
 def test_notified_puts_give_the_same_result(runner, tmp_path):
     """Between all ranks or some, over a network that cuts, reorders, delays and repeats; from much memory to little."""
     write(tmp_path / "programs", (2, 3, 5, 8))
-    numbers = run(runner, tmp_path / "programs", "puts", 8)
+    numbers = run(runner, tmp_path / "programs", "puts", 8, "apart")
     ngroups, (messages, parts, credits, links) = numbers[0], numbers[-4:]
     assert ngroups > 200
     assert parts > 1.05 * messages > 10 * links > 0
@@ -87,10 +95,19 @@ def test_notified_puts_give_the_same_result(runner, tmp_path):
 
 
 @needs_compiler
-def test_changed_programs_are_refused_or_touch_no_other_memory(runner, tmp_path):
+@pytest.mark.parametrize("memory", ["apart", "shared"])
+def test_changed_programs_are_refused_or_touch_no_other_memory(runner, tmp_path, memory):
     write(tmp_path / "programs", (2, 3, 4))
-    _, _, refused, ended, stuck, *_ = run(runner, tmp_path / "programs", "fuzz", 60)
+    leaks = memory == "apart"  # what is under way in shared memory is left
+    _, _, refused, ended, stuck, *_ = run(runner, tmp_path / "programs", "fuzz", 60, memory, leaks=leaks)
     assert min(refused, ended, stuck) > 100
+
+
+@needs_compiler
+def test_ranks_share_memory_without_races(tmp_path):
+    program = build(tmp_path, "thread")
+    write(tmp_path / "programs", (2, 3, 4, 8))
+    assert run(program, tmp_path / "programs", "threads", 3, "shared")[0] > 150
 
 
 def load(data):

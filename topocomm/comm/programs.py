@@ -109,7 +109,7 @@ class Programs:
         return self._sized.get((read.call, read.in_place))
 
     def make(self, read: Read, algorithm: str, carrier: Callable[[], python.Carrier]) -> Sized | c.Sized:
-        """Return the program of a call by ``algorithm``, with the sizes of the call."""
+        """Return the program of a call by ``algorithm``, with the sizes of the call. The first is made by all ranks."""
         call, key = read.call, (_key(read.call, algorithm), read.in_place)
         loaded = self._loaded.get(key)
         if loaded is None:

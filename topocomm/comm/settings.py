@@ -3,7 +3,7 @@
 =============================  ====================================================================================
 ``TOPOCOMM_<COLLECTIVE>``      algorithm of a collective: ``TOPOCOMM_ALLREDUCE=rabenseifner``, ``…=native``
 ``TOPOCOMM_ENGINE``            engine of all collectives: ``c`` (default), ``python``
-``TOPOCOMM_TRANSPORTS``        what may carry messages of engine ``c``: ``mpi`` (default); ``ofi,mpi``: puts, too
+``TOPOCOMM_TRANSPORTS``        what may carry messages of engine ``c``, of ``shm``, ``ofi``, ``mpi`` (default: ``mpi``)
 ``TOPOCOMM_TOPOLOGY``          placement file that describes the machine or the job, or ``measured``: probe it
 ``TOPOCOMM_DISCOVER``          sources asked where nodes sit: ``off``, or names, the best first: ``slurm,slingshot``
 ``TOPOCOMM_MACHINE``           machine file: how fast the links of each level are
@@ -70,10 +70,10 @@ def _engine(name: str, by: str) -> str:
 
 
 def _transports(words: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in words.split(","))
-    if "mpi" not in names or any(name not in TRANSPORTS for name in names):
-        raise Error(f"TOPOCOMM_TRANSPORTS={words}: needs mpi, and may name {', '.join(TRANSPORTS)}")
-    return tuple(name for name in TRANSPORTS if name in names)
+    names = {name.strip() for name in words.split(",")}
+    if not names <= set(TRANSPORTS):
+        raise Error(f"TOPOCOMM_TRANSPORTS={words}: may name {', '.join(TRANSPORTS)}, separated by commas")
+    return tuple(name for name in TRANSPORTS if name in names or name == "mpi")
 
 
 def _sources(words: str | None) -> tuple[str, ...] | None:

@@ -66,7 +66,9 @@ class Runtime:
         self._agreement: Agreement | None = None
 
     def _share(self, engine: c.Engine) -> None:
-        """Let the messages of an engine go through what the settings allow."""
+        """Let the messages of an engine go through what the settings allow: the nearest first. Collective with shm."""
+        if "shm" in self.settings.transports:
+            engine.share(self.comm)
         if "ofi" in self.settings.transports:
             engine.put(puts.endpoint(), self.carrier.tag + OPENING_TAG)
 

@@ -14,6 +14,8 @@ Whoever tests or waits for one run drives all of its communicator. The interpret
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -25,6 +27,7 @@ from mpi4py import MPI
 from topocomm.arrays import Bytes, IntArray
 from topocomm.engines import library, puts
 from topocomm.engines.combiners import combiner
+from topocomm.engines.lengths import LengthError
 from topocomm.engines.library import handle
 from topocomm.errors import BufferError, Error, ProgramError
 from topocomm.plan.program import Program
@@ -36,8 +39,11 @@ LARGEST = 1 << 30
 """Bytes of the longest message; longer ones are split, on both sides alike."""
 _SLICE = 0.01
 """Seconds after which a wait in C comes back to let Python handle signals."""
+_LOOK = 0.5
+"""Seconds of waiting between two looks whether the ranks of this host live."""
 _MOST = 1 << 30
 """Elements combined by one call: MPI libraries before MPI-4 count them in 31 bits."""
+_UNEQUAL = "the ranks called the collective with different counts or types"
 _FUNCTIONS = ("Isend", "Irecv", "Test", "Get_count", "Reduce_local", "Iprobe")
 
 
@@ -109,6 +115,34 @@ class Engine:
         self._lost: list[Run] = []
         """Runs that ended with messages under way: MPI may still write to their memory."""
 
+    def share(self, within: MPI.Intracomm, reads: bool = True) -> int:
+        """Let messages between ranks of one host go through memory that they share. Collective, before the first run.
+
+        Parameters
+        ----------
+        within
+            A communicator of the same ranks in the same order, for two Allgathers.
+        reads
+            The receiver reads large messages out of the sender's memory where the kernel lets it; False: they go in
+            pieces. May differ between ranks.
+
+        Returns
+        -------
+        int
+            The number of other ranks that messages go to so; 0 on all ranks of the communicator where some rank of a
+            host cannot reach another.
+        """
+        mine, offer = ffi.new("tc_share_address *"), ffi.new("tc_share_offer *")
+        if lib.tc_share_here(mine) != 0:
+            mine.host = 0
+        everybody = _gathered(within, mine, "tc_share_address[]")
+        if len({a.host for a in everybody}) == self.size or not all(a.host for a in everybody):
+            return 0
+        way = lib.TC_SHARE_READ if reads else lib.TC_SHARE_PIECES
+        lib.tc_comm_share(self._comm, everybody, way, offer)  # where it fails, the offer says so
+        lib.tc_comm_shared(self._comm, _gathered(within, offer, "tc_share_offer[]"))
+        return int(lib.tc_comm_sharing(self._comm))
+
     def put(self, ours: puts.Endpoint, tag: int) -> None:
         """Let messages that have no nearer way go as notified puts, where both sides have a network. Local.
 
@@ -125,7 +159,7 @@ class Engine:
         """Return the name of what carries messages to a member; None: not known before the first of them."""
         kind = ffi.new("uint32_t *")
         status = lib.tc_comm_transport(self._comm, member, kind)
-        return {lib.TC_OFI: "ofi", lib.TC_MSG: "mpi"}[kind[0]] if status == 0 else None
+        return {lib.TC_SHM: "shm", lib.TC_OFI: "ofi", lib.TC_MSG: "mpi"}[kind[0]] if status == 0 else None
 
     @property
     def carried(self) -> str:
@@ -295,6 +329,8 @@ class Run:
         self._buffers = send, recv
         self._under_way = True
         self._error: BaseException | None = None
+        self._said = False
+        """Whether a rank was said to be stopped."""
         if taken.by_caller:
             self._engine._callers.append(self)
 
@@ -310,15 +346,23 @@ class Run:
     def wait(self) -> None:
         """Wait until the call is complete.
 
+        A rank of this host that is stopped is named on standard error, once; it may go on.
+
         Raises
         ------
-        Error
+        LengthError
             If a message has another length than the program expects.
+        Error
+            If a rank that shares memory with this one has ended.
         mpi4py.MPI.Exception
             Whatever MPI raises.
         """
+        look = time.monotonic() + _LOOK
         try:
             while self._under_way:
+                if time.monotonic() >= look:
+                    self._look()
+                    look = time.monotonic() + _LOOK
                 if self._status == lib.TC_NEEDS_REDUCE:
                     self._engine._combine()
                 if self._status > 0:
@@ -327,6 +371,17 @@ class Run:
         except BaseException:
             self._leave()
             raise
+
+    def _look(self) -> None:
+        """Look at the ranks that share memory with this one. Raises Error if one has ended within the call."""
+        lost = ffi.new("tc_lost *")
+        status = lib.tc_run_look(self._taken.run, lost)
+        who = f"rank {self._engine.rank} waits for rank {lost.rank} (process {lost.pid} of this host)"
+        if status == lib.TC_ERR_PEER_LOST:
+            raise Error(f"{who}, which has ended; the call cannot be completed")
+        if status == lib.TC_FULL and not self._said:
+            self._said = True
+            print(f"topocomm: {who}, which is stopped", file=sys.stderr, flush=True)
 
     def _settle(self) -> None:
         """End the call if it is complete or has failed."""
@@ -377,13 +432,21 @@ class Run:
         lib.tc_run_failure(self._taken.run, failure)
         rank = self._engine.rank
         if self._status == lib.TC_ERR_LENGTH:
-            return Error(
-                f"rank {rank}: a message from rank {failure.peer} has {failure.found} bytes, needs {failure.needed}; "
-                "the ranks called the collective with different counts or types"
-            )
+            message = f"a message {'to' if failure.sent else 'from'} rank {failure.peer}"
+            return LengthError(f"rank {rank}: {message} has {failure.found} bytes, needs {failure.needed}; {_UNEQUAL}")
+        if self._status == lib.TC_ERR_MPI and MPI.Get_error_class(failure.code) == MPI.ERR_TRUNCATE:
+            message = f"a message from rank {failure.peer} has more than the {failure.needed} bytes needed"
+            return LengthError(f"rank {rank}: {message}; {_UNEQUAL}")
         if self._status == lib.TC_ERR_MPI:
             return MPI.Exception(failure.code)
         return Error(f"rank {rank}: engine c, step {failure.step}: {_text(self._status)}")
+
+
+def _gathered(within: MPI.Intracomm, mine: Any, kind: str) -> Any:
+    """Return the plain bytes that every rank gives. Collective."""
+    everybody = ffi.new(kind, within.Get_size())
+    MPI.Intracomm.Allgather(within, [ffi.buffer(mine), MPI.BYTE], [ffi.buffer(everybody), MPI.BYTE])
+    return everybody
 
 
 def _free(
