@@ -19,7 +19,6 @@ from typing import Any
 
 from bench.record import keep
 from topocomm.algorithms import make_schedule
-from topocomm.algorithms.table import fallback
 from topocomm.collectives import COLLECTIVES
 from topocomm.plan.bind import bind
 from topocomm.schedule.blocks import block_cuts
@@ -39,6 +38,17 @@ ALGORITHMS = (
     ("allgather", "recursive_doubling"),
     ("allgather", "bruck"),
 )
+USUAL = {
+    "allreduce": "rabenseifner",
+    "allgather": "recursive_doubling",
+    "reduce_scatter": "recursive_halving",
+    "reduce_scatter_block": "recursive_halving",
+    "alltoall": "scattered",
+    "bcast": "scatter_allgather",
+    "reduce": "rabenseifner",
+    "gather": "binomial",
+    "scatter": "binomial",
+}
 TARGET_MS, TARGET_MIB = 50, 16
 PROGRAM_RANKS: dict[int, tuple[int, int]] = {64: (8, 8), 1024: (64, 16), 4096: (128, 32)}
 PROGRAM_TARGET_MS = {64: 2, 1024: 10, 4096: 40}
@@ -100,7 +110,7 @@ def programs(repeats: int) -> list[dict[str, Any]]:
     print("| ranks | collective | algorithm | steps | program ms | size ms |")
     print("|--:|---|---|--:|--:|--:|")
     for ranks in PROGRAM_RANKS:
-        defaults = [(name, fallback(name)) for name in COLLECTIVES if name != "barrier"]
+        defaults = [(name, USUAL[name]) for name in COLLECTIVES if name != "barrier"]
         for collective, algorithm in (*defaults, ("allreduce", "ring"), ("allgather", "ring")):
             figures = measure_program(collective, algorithm, ranks, repeats)
             rows.append(figures)

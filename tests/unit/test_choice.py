@@ -11,7 +11,7 @@ from places import topologies
 
 from topocomm.algorithms import TABLE, find, make_schedule
 from topocomm.choose.measured import Entry, Timing, Tuning
-from topocomm.choose.modelled import CLASSES, MOST_RANKS, TIE, Chooser, ModelCache, rounded
+from topocomm.choose.modelled import CLASSES, TIE, Chooser, ModelCache, rounded
 from topocomm.choose.rule import NATIVE, WHOLE, decide, size_classes
 from topocomm.collectives import REDUCING
 from topocomm.engines import ENGINES
@@ -35,8 +35,12 @@ def test_the_machine_decides(collective):
     assert fast.algorithm == NATIVE
     assert "slow.json" in slow.why
     assert "fast.json" in fast.why
-    choice = Chooser(cyclic, SLOW).choose(collective, 1 << 16)
-    assert choice.bound <= choice.seconds <= choice.library_seconds * (1 + TIE)
+    chosen, simulated = (getattr(Chooser(cyclic, SLOW), how)(collective, 1 << 16) for how in ("choose", "simulate"))
+    assert 0 < simulated.bound <= simulated.seconds <= simulated.library_seconds * (1 + TIE)
+    assert chosen.seconds == pytest.approx(simulated.seconds, rel=0.1)
+    assert chosen.library_seconds == pytest.approx(simulated.library_seconds, rel=0.25)
+    assert "in closed form" in chosen.why
+    assert "by simulation" in simulated.why
 
 
 def test_a_tie_is_ours_and_less_is_not():
@@ -134,7 +138,7 @@ def test_with_one_memory_nothing_is_worked_out_twice(monkeypatch):
     def again(*_):
         raise AssertionError("modelled again")
 
-    monkeypatch.setattr("topocomm.choose.modelled.schedule_time", again)
+    monkeypatch.setattr("topocomm.choose.modelled.Instant", again)
     for topology in (racks, renamed):
         assert Chooser(topology, SLOW, memory=memory).choose("allreduce", 1001) is choice
     assert renamed.signature == turned.signature
@@ -192,12 +196,14 @@ def test_what_was_measured_overrules_the_model():
     assert decide("allreduce", 1 << 20, Chooser(RACKS, SLOW, Tuned("native")), named="direct").algorithm == "direct"
 
 
-def test_more_ranks_than_can_be_modelled():
-    many = Topology(("node",), [[i // 8] for i in range(MOST_RANKS + 8)])
-    assert decide("allreduce", 1 << 20, Chooser(many)).algorithm == "rabenseifner"
-    assert decide("allreduce", 1 << 12, Chooser(many)).algorithm == NATIVE
-    assert decide("allreduce", 1 << 20, Chooser(many), commutative=False).algorithm == NATIVE
-    assert "not modelled" in decide("bcast", 1 << 20, Chooser(many)).why
+def test_any_number_of_ranks_is_chosen_for():
+    many = Chooser(Topology(("group", "node"), [[i // 512, i // 8] for i in range(4096)]))
+    for collective in TABLE:
+        assert (
+            decide(collective, 1 << 20, many).algorithm in (NATIVE, *TABLE[collective])
+            or ":" in decide(collective, 1 << 20, many).algorithm
+        )
+    assert decide("allreduce", 1 << 20, many).algorithm != NATIVE
 
 
 def test_levels_that_a_machine_lacks():

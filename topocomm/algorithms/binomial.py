@@ -146,11 +146,11 @@ ENTRIES = (
     Algorithm("textbook_binomial", "reduce", "a binomial tree in the order of ranks",
               in_rank_order(_REDUCE), lg, whole_vector, in_order=True, whole=True),
     Algorithm("binomial", "gather", "a binomial tree over places",
-              _GATHER, lg, subtree, ways=_DIRECT, fallback=True),
+              _GATHER, lg, subtree, ways=_DIRECT),
     Algorithm("textbook_binomial", "gather", "a binomial tree in the order of ranks",
               in_rank_order(_GATHER), lg, subtree),
     Algorithm("binomial", "scatter", "a binomial tree over places",
-              backwards(_GATHER), lg, share, ways=_DIRECT, fallback=True),
+              backwards(_GATHER), lg, share, ways=_DIRECT),
     Algorithm("textbook_binomial", "scatter", "a binomial tree in the order of ranks",
               in_rank_order(backwards(_GATHER)), lg, share),
 )  # fmt: skip

@@ -12,12 +12,13 @@ from topocomm.schedule import Schedule
 from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology
 
-__all__ = ["Algorithm", "Builder", "Bulk", "Case", "Form"]
+__all__ = ["Algorithm", "Builder", "Bulk", "Case", "Form", "Patterns"]
 
 Builder: TypeAlias = Callable[[Topology, int, Options], Schedule]
 """``build(topology, root, options)``: the schedule of a collective."""
 Bulk: TypeAlias = Callable[[Topology, int, Options], Transfers]
 """``bulk(topology, root, options)``: the messages of all ranks at once, those of the schedule."""
+Patterns: TypeAlias = Callable[[int], list[str]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Case:
     """Bytes a second that a rank can send, about."""
     seconds: Callable[[Transfers], float]
     """Time of a list of messages on this machine; takes a moment."""
+    patterns: Patterns | None = None
+    """Gives the options of the most promising patterns of ``leveled``, at most N, if they are known without it."""
 
 
 def _plain(case: Case) -> Sequence[str]:
@@ -91,8 +94,6 @@ class Algorithm:
     """The options with which the model tries it in a case; "" stands for none, no entry at all: not tried."""
     too_many: Callable[[Topology], str] = _cheap
     """Why it takes too long to price on a topology; "" if it does not."""
-    fallback: bool = False
-    """Whether it is taken for large vectors where nothing is modelled: the fewest bytes between places."""
 
     @property
     def baseline(self) -> bool:

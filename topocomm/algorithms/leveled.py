@@ -328,7 +328,7 @@ def promising(collective: str, topology: Topology, seconds: Callable[[Transfers]
 
 
 def _trials(case: Case) -> list[str]:
-    tried = promising(case.collective, case.topology, case.seconds, 2)
+    tried = case.patterns(2) if case.patterns else promising(case.collective, case.topology, case.seconds, 2)
     if case.collective == "allreduce" and case.nbytes >= OVERLAPPED and case.topology.size <= _MOST_OVERLAPPED:
         tried.append(f"{tried[0]},segments=4")
     return tried

@@ -107,12 +107,12 @@ REDUCE = Form(_reduce, _reduce_bulk)
 
 ENTRIES = (
     Algorithm("rabenseifner", "allreduce", "near-first reduce-scatter composed over levels, and back",
-              there_and_back(composed(NEAR_FIRST)), lambda p: 2 * lg(p), twice, fallback=True),
+              there_and_back(composed(NEAR_FIRST)), lambda p: 2 * lg(p), twice),
     Algorithm("textbook_rabenseifner", "allreduce", "halving r ^ 1, r ^ 2, … and back; folds other p",
               Form(_textbook_allreduce), lambda p: 2 * floor_lg(p) + 2 * folds(p),
               lambda p: 2 * share(1 << floor_lg(p)) + folds(p), in_order=True),
     Algorithm("rabenseifner", "reduce", "large vectors: near-first reduce-scatter, then gather over places",
-              REDUCE, lambda p: 2 * lg(p), lambda p: share(p) + subtree(p), fallback=True),
+              REDUCE, lambda p: 2 * lg(p), lambda p: share(p) + subtree(p)),
     Algorithm("textbook_rabenseifner", "reduce", "far-first halving, then gather, in the order of ranks",
               Form(_textbook_reduce, _textbook_reduce_bulk), lambda p: floor_lg(p) + 2 * folds(p) + lg(p),
               lambda p: max(share(p), Fraction(folds(p))) + subtree(p)),

@@ -89,7 +89,7 @@ def _doubling_sent(p: int) -> Fraction:
 
 ENTRIES = (
     Algorithm("recursive_doubling", "allgather", "far first with one block; halving reversed, or circulant",
-              backwards(composed(NEAR_FIRST)), lg, share, ways=WAYS, fallback=True),
+              backwards(composed(NEAR_FIRST)), lg, share, ways=WAYS),
     Algorithm("textbook_recursive_doubling", "allgather", "r ^ 1, r ^ 2, …: the last and largest message goes farthest",
               textbook_allgather(_textbook_allgather), lg, share, power_of_two=True),
     Algorithm("recursive_doubling", "allreduce", "small vectors: doubling among the leaders of places",

@@ -86,7 +86,7 @@ def far_first(p: int, r: int) -> tuple[Round, ...]:
 
 ENTRIES = (
     Algorithm("recursive_halving", "reduce_scatter", "near first with half of the vector; or circulant",
-              composed(NEAR_FIRST), lg, share, ways=WAYS, fallback=True),
+              composed(NEAR_FIRST), lg, share, ways=WAYS),
     Algorithm("textbook_recursive_halving", "reduce_scatter", "half of the vector to the farthest rank; folds other p",
               textbook_reduce_scatter(far_first), lambda p: floor_lg(p) + 2 * folds(p),
               lambda p: max(share(p), Fraction(folds(p)))),

@@ -55,7 +55,7 @@ def _textbook_bulk(topology: Topology, root: int, options: Options) -> Transfers
 
 ENTRIES = (
     Algorithm("scatter_allgather", "bcast", "large vectors: scatter over places, then the near-last allgather",
-              backwards(REDUCE), lambda p: 2 * lg(p), twice, fallback=True),
+              backwards(REDUCE), lambda p: 2 * lg(p), twice),
     Algorithm("textbook_scatter_allgather", "bcast", "scatter in the order of ranks, then a ring",
               Form(_textbook, _textbook_bulk), lambda p: lg(p) + p - 1, twice),
 )  # fmt: skip

@@ -75,5 +75,5 @@ def rounds_in_windows(p: int) -> int:
 
 ENTRIES = (
     Algorithm("scattered", "alltoall", "every block straight to its destination, 32 at a time",
-              Form(_build, _bulk), rounds_in_windows, share, fallback=True),
+              Form(_build, _bulk), rounds_in_windows, share),
 )  # fmt: skip

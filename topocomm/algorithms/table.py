@@ -29,7 +29,6 @@ __all__ = [
     "check_ranks",
     "check_whole",
     "collect",
-    "fallback",
     "find",
     "make_schedule",
     "parse_name",
@@ -98,15 +97,6 @@ TABLE: Mapping[str, Mapping[str, Algorithm]] = collect(
     _entries("topocomm.algorithms", OURS), _entries("topocomm.algorithms.rivals", RIVALS)
 )
 """Collective → name → algorithm."""
-
-
-def fallback(collective: str, whole: bool = False) -> str:
-    """Return the name of the algorithm that is taken for large vectors where nothing is modelled.
-
-    ``whole``: the first of those that follow the topology and never cut vectors.
-    """
-    entries = TABLE[collective].items()
-    return next(name for name, e in entries if (e.whole and not e.baseline if whole else e.fallback))
 
 
 def _having(option: str) -> str:

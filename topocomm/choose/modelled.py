@@ -1,7 +1,8 @@
 """The choice by the model: what every candidate would take on the machine, the MPI library at its best among them.
 
-A candidate's time is that of :func:`topocomm.model.schedule_time` for its schedule, with what the engine adds to
-every call and message (:mod:`topocomm.engines.costs`); the C code of an MPI library adds none.
+A candidate's time follows from closed forms (:mod:`topocomm.model.instant`), with what the engine adds to every call
+and message (:mod:`topocomm.engines.costs`) to the C code of an MPI library. :meth:`Chooser.simulate` asks a simulation
+of every message instead (:func:`topocomm.model.schedule_time`): the referee, which studies and tests compare.
 What the MPI library would take nobody can know without measuring; it is credited with the fastest of the algorithms
 that MPI libraries have (:data:`LIBRARY`), run in C in the order of ranks. So a modelled gain is at least what the
 placement gives, and ``native`` is kept wherever an MPI library could be ahead by more than :data:`TIE`.
@@ -20,12 +21,13 @@ from math import isqrt
 from types import MappingProxyType
 
 from topocomm.algorithms import TABLE, transfers
-from topocomm.algorithms.entry import Case
+from topocomm.algorithms.entry import Case, Patterns
 from topocomm.choose.measured import Tuning
 from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
 from topocomm.engines.costs import COSTS
 from topocomm.model.explain import candidates_of
+from topocomm.model.instant import Instant
 from topocomm.model.machine import Machine, complete, default_machine
 from topocomm.model.network import Network
 from topocomm.model.optimum import time_bound
@@ -33,12 +35,10 @@ from topocomm.model.time import schedule_time
 from topocomm.schedule.transfers import Transfers
 from topocomm.topology import Topology, in_label_order
 
-__all__ = ["CLASSES", "LIBRARY", "MOST_RANKS", "Choice", "Chooser", "ModelCache", "rounded"]
+__all__ = ["CLASSES", "LIBRARY", "Choice", "Chooser", "ModelCache", "rounded"]
 
 TIE = 0.02
 """Part of the time by which the MPI library at its best may be ahead of ours, as it seldom is at its best."""
-MOST_RANKS = 2048
-"""Ranks beyond which modelling would take longer than calls may."""
 
 LIBRARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -85,7 +85,7 @@ _MOST_KEPT = 1 << 17
 
 @dataclass(frozen=True)
 class Choice:
-    """The fastest candidate and the MPI library at its best: names and seconds; the bound in seconds."""
+    """The fastest candidate and the MPI library at its best: names and seconds; the bound in seconds, 0 if unasked."""
 
     algorithm: str
     seconds: float
@@ -94,6 +94,8 @@ class Choice:
     bound: float
     machine: str
     """Where the machine's figures are from."""
+    instant: bool = False
+    """Times are those of closed forms, not simulated."""
 
     @property
     def is_ours(self) -> bool:
@@ -107,7 +109,8 @@ class Choice:
         ratio = self.seconds / self.library_seconds if self.library_seconds else 1.0
         best = f"an MPI library at its best ({self.library}, {theirs})"
         share = f", bound {self.bound * 1e6:.4g} us" if self.bound else ""
-        return f"{self.algorithm} modelled at {ours}, {ratio:.2f} of {best}{share}; machine: {self.machine}"
+        how = "in closed form" if self.instant else "by simulation"
+        return f"{self.algorithm} modelled at {ours}, {ratio:.2f} of {best}{share}; {how}; machine: {self.machine}"
 
 
 def _first_of(k: int) -> int:
@@ -148,6 +151,7 @@ class _Known:
     choices: dict[_Question, Choice] = field(default_factory=dict)
     networks: dict[tuple[float, float], Network] = field(default_factory=dict)
     messages: dict[tuple[str, str], Transfers] = field(default_factory=dict)
+    forms: Instant | None = None
     kept: int = 0
     """Messages in ``messages``."""
 
@@ -224,33 +228,70 @@ class Chooser:
         return self.tuning.best(collective, nbytes, *place)
 
     def _choose(self, collective: str, nbytes: int, ordered: bool, whole: bool) -> Choice:
+        """Choose by closed forms."""
+        forms, names = self._forms(collective), self._library(collective, ordered, whole)
+        plain, added = self._costs(collective, False), self._costs(collective, True)
+        ours = self._candidates(
+            collective, nbytes, ordered, whole, lambda most: forms.patterns(collective, nbytes, *added, most)
+        )
+        forms.prepare(collective, [*names, *ours])
+        theirs = {name: forms.seconds(collective, name, nbytes, *plain) for name in names}
+        mine = {name: self.costs.call + forms.seconds(collective, name, nbytes, *added) for name in ours}
+        return self._least(collective, nbytes, mine, theirs, True)
+
+    def simulate(self, collective: str, nbytes: int, ordered: bool = False, whole: bool = False) -> Choice:
+        """Choose as :meth:`choose`, by simulations of all candidates: the referee. Takes a second for 1000 ranks."""
         plain, ours_on = self._network(0.0), self._interpreted(collective)
-        bound = time_bound(collective, plain, nbytes).seconds
-        library = (ORDERED if ordered else WHOLE if whole else LIBRARY)[collective]
-        library = tuple(n for n in library if TABLE[collective][n].can_run(self.topology.size))
-        theirs = {name: self._seconds(collective, name, nbytes, plain) for name in library}
-        best = min(theirs, key=theirs.__getitem__)
+        theirs = {
+            name: self._seconds(collective, name, nbytes, plain) for name in self._library(collective, ordered, whole)
+        }
         ours = {
             name: self.costs.call + self._seconds(collective, name, nbytes, ours_on)
             for name in self._candidates(collective, nbytes, ordered, whole)
         }
-        fastest = min(ours, key=ours.__getitem__)
-        return Choice(fastest, ours[fastest], best, theirs[best], bound, self.machine.source)
+        return self._least(collective, nbytes, ours, theirs, False)
 
-    def _candidates(self, collective: str, nbytes: int, ordered: bool, whole: bool = False) -> list[str]:
-        """List ours: what follows the topology, or what keeps the order of operands in the order of ranks."""
+    def _least(
+        self, collective: str, nbytes: int, ours: dict[str, float], theirs: dict[str, float], instant: bool
+    ) -> Choice:
+        best, fastest = min(theirs, key=theirs.__getitem__), min(ours, key=ours.__getitem__)
+        bound = 0.0 if instant else time_bound(collective, self._network(0.0), nbytes).seconds
+        return Choice(fastest, ours[fastest], best, theirs[best], bound, self.machine.source, instant)
+
+    def _library(self, collective: str, ordered: bool, whole: bool) -> list[str]:
+        names = (ORDERED if ordered else WHOLE if whole else LIBRARY)[collective]
+        return [name for name in names if TABLE[collective][name].can_run(self.topology.size)]
+
+    def _costs(self, collective: str, ours: bool) -> tuple[float, float]:
+        """Return the seconds that a message keeps its sender busy, and a combined one its receiver."""
+        if not ours:
+            return self.machine.overhead, 0.0
+        more = self.costs.reduced - self.costs.message if COLLECTIVES[collective].reduces else 0.0
+        return self.machine.overhead + self.costs.message, more
+
+    def _forms(self, collective: str) -> Instant:
+        if self._known.forms is None:
+            self._known.forms = Instant(self._network(0.0))
+        return self._known.forms
+
+    def _candidates(
+        self, collective: str, nbytes: int, ordered: bool, whole: bool = False, patterns: Patterns | None = None
+    ) -> list[str]:
+        """List ours: what follows the topology, or what keeps the order of operands in the order of ranks.
+
+        ``patterns`` finds those of ``leveled``; without it they are simulated.
+        """
         able = [TABLE[collective][name] for name in candidates_of(collective, self.topology)[0]]
         able = [entry for entry in able if entry.whole or not whole]
         if ordered:
             in_place = self.topology.is_sorted or collective.startswith("reduce_scatter")
             return [entry.name for entry in able if entry.in_order and (in_place or entry.baseline)]
-        case = self._case(collective, nbytes)
+        case = self._case(collective, nbytes, patterns)
         ours = ((entry, option) for entry in able if not entry.baseline for option in entry.trials(case))
         return [f"{entry.name}:{option}" if option else entry.name for entry, option in ours]
 
-    def _case(self, collective: str, nbytes: int) -> Case:
+    def _case(self, collective: str, nbytes: int, patterns: Patterns | None) -> Case:
         added = self.costs.reduced if COLLECTIVES[collective].reduces else self.costs.message
-        network = self._interpreted(collective)
         return Case(
             collective,
             self.topology,
@@ -259,7 +300,8 @@ class Chooser:
             receiving=self.machine.overhead + added,
             latency=self._latency(),
             speed=self._speed(),
-            seconds=lambda messages: schedule_time(messages, network, nbytes),
+            seconds=lambda messages: schedule_time(messages, self._interpreted(collective), nbytes),
+            patterns=patterns,
         )
 
     def _latency(self) -> float:

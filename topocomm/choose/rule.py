@@ -3,17 +3,14 @@
 The automatic rule, in this order:
 
 0. What the user named, if it can serve the call (:func:`decide`).
-1. What was measured, for vectors of more than :data:`TINY` bytes: the entry of the tuning file for this topology, MPI
-   library and size (:mod:`topocomm.choose.measured`).
+1. What was measured: the entry of the tuning file for this topology, MPI library and size
+   (:mod:`topocomm.choose.measured`).
 2. Ranks of one host, vectors up to a size that was measured: ``shared`` (:mod:`topocomm.choose.shared`).
 3. One rank, or a topology without structure (all ranks equally near, one node included): ``native``. The MPI library
    knows its node best, and there is no distance to save.
-4. Barriers and vectors of at most :data:`TINY` bytes: ``native``. Their cost is latency, of which the engine adds
-   more between two rounds than near peers save.
-5. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
-   library at its best among them (:mod:`topocomm.choose.modelled`).
-6. More ranks than can be modelled in a moment: ``native`` for small vectors, for large ones the algorithm with the
-   fewest bytes between places (:func:`topocomm.algorithms.table.fallback`).
+4. What is modelled: the candidate with the shortest time on the described, calibrated or assumed machine, the MPI
+   library at its best among them (:mod:`topocomm.choose.modelled`). What the engine adds to a call and its messages
+   leaves the smallest vectors to the MPI library.
 
 An operation of the program's own gets whole vectors unless it is declared elementwise: only algorithms that never cut
 come into question. From :data:`WHOLE` bytes on an allreduce or reduce is then not left to the MPI library either,
@@ -28,9 +25,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from topocomm.algorithms.table import check_ranks, check_whole, fallback, find
+from topocomm.algorithms.table import check_ranks, check_whole, find
 from topocomm.choose.measured import Tuning
-from topocomm.choose.modelled import CLASSES, MOST_RANKS, Chooser
+from topocomm.choose.modelled import CLASSES, Chooser
 from topocomm.choose.shared import SHARED, Host, cuts
 from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
@@ -40,16 +37,12 @@ from topocomm.model.explain import Explanation, explain
 __all__ = ["NATIVE", "Decision", "asks_model", "decide", "native_always", "size_classes"]
 
 NATIVE = "native"
-TINY = 512
 
 WHOLE = 1 << 13
 """Bytes from which on an MPI library may hand an operation of the program's own a part of the vector.
 
 MPICH never does in an allreduce or reduce; Open MPI 5 does for some number of ranks.
 """
-
-LARGE = 1 << 18
-"""Bytes of the vector from which on an algorithm is taken where nothing is modelled; below, ``native``."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +107,10 @@ def size_classes(collective: str, chooser: Chooser, commutative: bool = True, sh
     """
     if shared and chooser.tuning is None and not chooser.topology.has_distance:
         return tuple(sorted(cuts(collective, chooser.topology.size)))
-    found = {TINY + 1, WHOLE, LARGE, *CLASSES}
+    found = {WHOLE, *CLASSES}
     if chooser.tuning is not None:
         place = chooser.topology.signature, commutative, chooser.library, chooser.engine
         found |= chooser.tuning.cuts(collective, *place)
-    found = {cut for cut in found if cut > TINY}
     return tuple(sorted(found | cuts(collective, chooser.topology.size) if shared else found))
 
 
@@ -128,10 +120,7 @@ def asks_model(
     """Whether the model decides: nobody named an algorithm, none was measured, and there is something to weigh."""
     return (
         named is None
-        and collective != "barrier"
-        and nbytes > TINY
         and chooser.topology.has_distance
-        and chooser.topology.size <= MOST_RANKS
         and _measured(collective, nbytes, chooser, commutative, whole) is None
     )
 
@@ -186,15 +175,14 @@ def decide(
             check_whole(algorithm)
         return decision(named, engine, f"named by {named_by}")
     reason = "automatic" + ("" if commutative else ", not commutative") + (", whole vectors" if whole else "")
-    tiny = nbytes <= TINY or collective == "barrier"
-    measured = None if tiny else _measured(collective, nbytes, chooser, commutative, whole)
+    measured = _measured(collective, nbytes, chooser, commutative, whole)
     if measured is not None:
         name, why = measured
         return decision(name, NATIVE if name == NATIVE else engine, f"{reason}: {why}")
     if host is not None and nbytes <= host.up_to(collective):
         return decision(SHARED, engine, f"{reason}: {host.why}")
     name, why = _without_measurement(collective, nbytes, chooser, commutative, whole)
-    if chooser.tuning is not None and not tiny:
+    if chooser.tuning is not None:
         why += f"; {chooser.tuning.source} has nothing for this size, topology and MPI library"
     return decision(name, NATIVE if name == NATIVE else engine, f"{reason}: {why}")
 
@@ -223,18 +211,8 @@ def _without_measurement(
     collective: str, nbytes: int, chooser: Chooser, commutative: bool, whole: bool
 ) -> tuple[str, str]:
     """Return the algorithm, and why, where nobody named one and nothing was measured."""
-    topology = chooser.topology
-    if not topology.has_distance:
-        return NATIVE, _no_distance(topology.size)
-    if nbytes <= TINY or collective == "barrier":
-        return NATIVE, f"{'a barrier' if collective == 'barrier' else f'at most {TINY} bytes'}, latency decides"
-    if topology.size > MOST_RANKS:
-        reason = f"more than {MOST_RANKS} ranks are not modelled"
-        if whole and commutative and _library_may_cut(collective, nbytes):
-            return fallback(collective, whole=True), f"{reason}; never cuts vectors"
-        if nbytes < LARGE or not commutative or whole:
-            return NATIVE, reason
-        return fallback(collective), f"{reason}; fewest bytes between {int(topology.nesting[1][-1]) + 1} places"
+    if not chooser.topology.has_distance:
+        return NATIVE, _no_distance(chooser.topology.size)
     choice = chooser.choose(collective, nbytes, ordered=not commutative, whole=whole)
     if whole and not choice.is_ours and _library_may_cut(collective, nbytes):
         return choice.algorithm, f"{choice.why}; the MPI library may cut vectors"

@@ -150,8 +150,6 @@ class Kinds:
         if any_size:
             return collective, None, traits, call.named
         at = bisect_right(self._classes(collective, traits.commutative), call.nbytes(self.size))
-        if at == 0 and collective not in self.settings.named and not self._may_share(collective):
-            traits = PLAIN  # native, whatever the operation
         return collective, at, traits, call.named
 
     def _may_share(self, collective: str) -> bool:

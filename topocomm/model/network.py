@@ -23,7 +23,7 @@ import numpy.typing as npt
 from topocomm.arrays import IntArray
 from topocomm.errors import TopologyError
 from topocomm.model.machine import PAIRED, Level, Machine
-from topocomm.topology import Topology, label_numbers
+from topocomm.topology import Topology, places_by_label
 
 __all__ = ["Cut", "FloatArray", "Network"]
 
@@ -231,10 +231,7 @@ def _columns(machine: Machine, topology: Topology) -> list[IntArray]:
     last = np.zeros(topology.size, np.int64)
     for level in machine.levels:
         if level.name in topology.levels:
-            depth = topology.level_index(level.name)
-            keys = [label_numbers(topology.labels[:, d]) for d in range(depth + 1)]
-            _, last = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
-            last = last.reshape(-1)
+            last = places_by_label(topology, topology.level_index(level.name))
         out.append(last)
     return out
 

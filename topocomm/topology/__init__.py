@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from topocomm.topology.build import dragonfly, fat_tree, groups_of, random_places, reorder_ranks, torus, two_level
 from topocomm.topology.files import Placement, dumps_nodes, dumps_placement, parse_placement, read_placement
-from topocomm.topology.labels import in_label_order, label_numbers
+from topocomm.topology.labels import in_label_order, label_numbers, places_by_label
 from topocomm.topology.topology import Topology
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "in_label_order",
     "label_numbers",
     "parse_placement",
+    "places_by_label",
     "random_places",
     "read_placement",
     "read_site",
