@@ -53,7 +53,7 @@ def _vary(comm: Any, n: int, root: int) -> None:
 
 @check(3)
 def another_size_of_a_known_kind_is_not_compared(world: MPI.Intracomm) -> None:
-    for settings, most in (({"algorithm": NAMED}, 4), ({}, 60)):
+    for settings, most in (({"algorithm": NAMED}, 4), ({}, 96)):
         comm = wrap(world, "cyclic", **settings)  # type: ignore[arg-type]
         with Counted() as first:
             for n in range(1, 400, 7):

@@ -241,15 +241,19 @@ class Chooser:
 
     def simulate(self, collective: str, nbytes: int, ordered: bool = False, whole: bool = False) -> Choice:
         """Choose as :meth:`choose`, by simulations of all candidates: the referee. Takes a second for 1000 ranks."""
-        plain, ours_on = self._network(0.0), self._interpreted(collective)
+        plain = self._network(0.0)
         theirs = {
             name: self._seconds(collective, name, nbytes, plain) for name in self._library(collective, ordered, whole)
         }
         ours = {
-            name: self.costs.call + self._seconds(collective, name, nbytes, ours_on)
+            name: self.simulated(collective, name, nbytes)
             for name in self._candidates(collective, nbytes, ordered, whole)
         }
         return self._least(collective, nbytes, ours, theirs, False)
+
+    def simulated(self, collective: str, name: str, nbytes: int) -> float:
+        """Return the simulated time of one of our algorithms, with what the engine adds."""
+        return self.costs.call + self._seconds(collective, name, nbytes, self._interpreted(collective))
 
     def _least(
         self, collective: str, nbytes: int, ours: dict[str, float], theirs: dict[str, float], instant: bool
