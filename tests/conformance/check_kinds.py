@@ -61,7 +61,7 @@ def another_size_of_a_known_kind_is_not_compared(world: MPI.Intracomm) -> None:
         assert 4 <= first.calls <= most, first.calls
         assert len(comm.decisions) <= first.calls
         with Counted() as again:
-            for n in range(399, 0, -7):
+            for n in range(399, 64, -7):  # smaller ones are of classes that may be new
                 _vary(comm, n, (n + 1) % world.size)
         assert again.calls == 0
 
