@@ -56,9 +56,9 @@ def cases(part: str, ranks: list[int]) -> Iterator[tuple[str, str, Chooser]]:
                 yield machine, order, Chooser(reorder_ranks(topology, order))
         return
     for number in ranks:
-        topology, machine = MACHINES[part](*NODES[number])
+        topology, described = MACHINES[part](*NODES[number])
         for order in ORDERS:
-            yield part, order, Chooser(reorder_ranks(topology, order), machine)
+            yield part, order, Chooser(reorder_ranks(topology, order), described)
 
 
 def regret(chooser: Chooser, collective: str, nbytes: int) -> dict[str, Any]:
