@@ -2,7 +2,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include "memo.h"
+#include "objects.h"
 
 #define SELDOM 8u /* of so many calls that find no room, or were refused before, one is tried again */
 
@@ -101,5 +101,6 @@ void memo_free(memo *m) {
         for (int i = 0; m->known[k] && i < KNOWN; i++) Py_XDECREF(m->known[k][i].keep);
         free(m->known[k]);
     }
+    objects_free(m->objects);
     free(m);
 }

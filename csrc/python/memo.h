@@ -77,6 +77,7 @@ typedef struct memo {
     uint32_t next[COLLECTIVES];    /* the entry that gives way */
     uint32_t refused[COLLECTIVES]; /* calls in a row that were not remembered */
     uint64_t natives, programs, misses, remembered;
+    struct objects *objects; /* calls on Python objects; NULL: the Python path makes them */
 } memo;
 
 extern facts known_facts;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "memo.h"
+#include "objects.h"
 
 #define SLICE 0.01 /* seconds after which Python must handle signals */
 
@@ -44,10 +45,10 @@ static PyObject *positions_of(PyObject *const *args, Py_ssize_t nargs) {
     return out;
 }
 
-static PyObject *python_path(PyObject *self, enum collective collective, PyObject *const *args, Py_ssize_t nargs,
+static PyObject *python_path(PyObject *self, PyObject *name, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames) {
     PyObject *out = NULL, *keywords = NULL;
-    PyObject *method = PyObject_GetAttr(self, method_names[collective]);
+    PyObject *method = PyObject_GetAttr(self, name);
     PyObject *positions = method ? positions_of(args, nargs) : NULL;
     if (positions && (kwnames == NULL || (keywords = keywords_of(args + nargs, kwnames))))
         out = PyObject_Call(method, positions, keywords);
@@ -67,7 +68,7 @@ static PyObject *none_for(PyObject *served) {
 static PyObject *make_and_learn(PyObject *self, const call *c, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames) {
     (*memo_of(self))->misses++;
-    PyObject *served = python_path(self, c->collective, args, nargs, kwnames);
+    PyObject *served = python_path(self, method_names[c->collective], args, nargs, kwnames);
     memo *m = *memo_of(self); /* may be another by now, or none */
     if (served == NULL || m == NULL || !memo_wants(m, c)) return none_for(served);
     PyObject *value = PyObject_CallMethod(self, "_learn", "sKO", methods[c->collective] + 1,
@@ -160,7 +161,7 @@ static PyObject *dispatch(PyObject *self, enum collective collective, PyObject *
     call c;
     c.collective = collective;
     if (m == NULL || handle_at(self, known_facts.comm_at) != m->comm || !call_read(&c, m, args, nargs, kwnames))
-        return none_for(python_path(self, collective, args, nargs, kwnames));
+        return none_for(python_path(self, method_names[collective], args, nargs, kwnames));
     entry *e = memo_find(m, &c);
     PyObject *out = e == NULL  ? make_and_learn(self, &c, args, nargs, kwnames)
                     : e->native ? run_native(&c, m)
@@ -182,6 +183,44 @@ METHOD(reduce, REDUCE)
 METHOD(gather, GATHER)
 METHOD(scatter, SCATTER)
 METHOD(barrier_of, BARRIER)
+
+/* --- objects -------------------------------------------------------------------------------------------------- */
+static const char *const object_methods[OBJECT_CALLS] = {"_allreduce", "_allgather", "_bcast", "_gather", "_reduce"};
+static PyObject *object_names[OBJECT_CALLS];
+
+static PyObject *object_call(PyObject *self, enum object_call call, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames) {
+    memo *m = *memo_of(self);
+    PyObject *out = NULL;
+    if (m && m->objects && handle_at(self, known_facts.comm_at) == m->comm)
+        out = objects_call(self, memo_of(self), call, args, nargs, kwnames);
+    if (out || PyErr_Occurred()) return out;
+    return python_path(self, object_names[call], args, nargs, kwnames);
+}
+
+#define OBJECT_METHOD(name, call)                                                                                    \
+    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {             \
+        return object_call(self, call, args, nargs, kwnames);                                                       \
+    }
+OBJECT_METHOD(allreduce_object, OF_ALLREDUCE)
+OBJECT_METHOD(allgather_object, OF_ALLGATHER)
+OBJECT_METHOD(bcast_object, OF_BCAST)
+OBJECT_METHOD(gather_object, OF_GATHER)
+OBJECT_METHOD(reduce_object, OF_REDUCE)
+
+static PyObject *barrier_as_object(PyObject *self, PyObject *unused) {
+    (void)unused;
+    return dispatch(self, BARRIER, NULL, 0, NULL);
+}
+
+static PyObject *open_objects(PyObject *self, PyObject *unused) {
+    (void)unused;
+    memo *m = *memo_of(self);
+    if (m == NULL || m->objects) Py_RETURN_FALSE;
+    m->objects = objects_new(m->size);
+    if (m->objects == NULL) return PyErr_NoMemory();
+    Py_RETURN_TRUE;
+}
 
 /* --- the memo ------------------------------------------------------------------------------------------------- */
 static void memo_end(PyObject *self) {
@@ -233,7 +272,7 @@ static int traverse(PyObject *self, visitproc visit, void *arg) {
     memo *m = *memo_of(self);
     for (int k = 0; m && k < COLLECTIVES; k++)
         for (int i = 0; m->known[k] && i < KNOWN; i++) Py_VISIT(m->known[k][i].keep);
-    return 0;
+    return m ? objects_visit(m->objects, visit, arg) : 0;
 }
 
 static int clear(PyObject *self) {
@@ -276,6 +315,13 @@ static PyMethodDef type_methods[] = {
          "Send a block of the root's vector to each rank: MPI_Scatter."),
     CALL("Barrier", barrier_of, "*, algorithm=None",
          "Wait until all ranks have come: MPI_Barrier."),
+    CALL("allreduce", allreduce_object, "sendobj, op=MPI.SUM", "Reduce objects of all ranks, with the result on all."),
+    CALL("allgather", allgather_object, "sendobj", "Gather an object of every rank on all ranks."),
+    CALL("bcast", bcast_object, "obj, root=0", "Send the root's object to all ranks."),
+    CALL("gather", gather_object, "sendobj, root=0", "Gather an object of every rank on the root."),
+    CALL("reduce", reduce_object, "sendobj, op=MPI.SUM, root=0", "Reduce objects of all ranks, with the result on the root."),
+    {"barrier", barrier_as_object, METH_NOARGS, "barrier()\n\nWait until all ranks have come."},
+    {"_open_objects", open_objects, METH_NOARGS, "Make calls on objects in C from now on; False if that cannot be, or was so."},
     {"_open_memo", open_memo, METH_VARARGS, "Remember calls from now on; takes this process's rank and the size."},
     {"_close_memo", close_memo, METH_NOARGS, "Forget all calls, and remember none from now on."},
     {"_memo_counts", counts, METH_NOARGS, "Return the numbers of calls by what served them; None without a memo."},
@@ -316,6 +362,7 @@ static PyObject *make_type(void) {
 /* --- the module ----------------------------------------------------------------------------------------------- */
 static PyMethodDef functions[] = {
     {"know", facts_take, METH_VARARGS, "Take the facts about mpi4py, NumPy and the MPI library of this process."},
+    {"know_objects", values_take, METH_VARARGS, "Take what must be known of pickling in this process."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -327,6 +374,8 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__recogniser(void) {
     for (int k = 0; k < COLLECTIVES; k++)
         if ((method_names[k] = PyUnicode_InternFromString(methods[k])) == NULL) return NULL;
+    for (int k = 0; k < OBJECT_CALLS; k++)
+        if ((object_names[k] = PyUnicode_InternFromString(object_methods[k])) == NULL) return NULL;
     PyObject *type = make_type(), *module = type ? PyModule_Create(&definition) : NULL;
     if (module == NULL || PyModule_AddObjectRef(module, "Recogniser", type) < 0) {
         Py_XDECREF(type);

@@ -19,6 +19,7 @@ import check_known  # noqa: F401
 import check_matrix  # noqa: F401
 import check_memory  # noqa: F401
 import check_merging  # noqa: F401
+import check_objects  # noqa: F401
 import check_operations  # noqa: F401
 import check_private  # noqa: F401
 import check_shared  # noqa: F401

@@ -16,12 +16,12 @@ from topocomm.choose.rule import NATIVE, Decision
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm import given, neighbours, pickling, readers
 from topocomm.comm import settings as config
-from topocomm.comm._recogniser import Recogniser
 from topocomm.comm.buffers import EMPTY, nbytes_of
 from topocomm.comm.early import Early, blocks_of
 from topocomm.comm.kinds import ALWAYS, NativeSizes
 from topocomm.comm.naming import Named
 from topocomm.comm.operations import PLAIN, PREDEFINED, traits_of
+from topocomm.comm.pickled import ObjectCalls
 from topocomm.comm.places import Places
 from topocomm.comm.recall import Native, Program, Served, can_recognise
 from topocomm.comm.state import Runtime
@@ -39,7 +39,7 @@ _ALL_NATIVE = dict.fromkeys(COLLECTIVES, ALWAYS)
 """Of a communicator that was freed."""
 
 
-class Comm(Recogniser, metaclass=Named):
+class Comm(ObjectCalls, metaclass=Named):
     """An intracommunicator whose collectives follow the machine.
 
     Parameters

@@ -30,6 +30,7 @@ class Early:
         self._named = settings.named
         self.left: dict[str, int] = {} if settings.check_always else dict.fromkeys(COLLECTIVES, EARLY)
         self._first: dict[str, int] = {}
+        self._objects = EARLY
 
     def takes(self, collective: str, nbytes: int, most: int = SMALL) -> bool:
         """Count a call that names no algorithm, on a vector of ``nbytes`` bytes; False if it is not one of them.
@@ -46,6 +47,12 @@ class Early:
     def takes_buffer(self, collective: str, nbytes: int) -> bool:
         """Count a call as :meth:`takes` does, by the bytes of the buffer that every rank has."""
         return self.takes(collective, nbytes * factor_of(collective, self.size))
+
+    def takes_object(self) -> bool:
+        """Count a call on Python objects; False if it is not one of the first."""
+        taken = self._objects > 0
+        self._objects -= taken
+        return taken
 
     @property
     def decisions(self) -> tuple[Decision, ...]:

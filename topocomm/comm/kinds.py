@@ -134,6 +134,11 @@ class Kinds:
             self._note(kind, known)
         return known
 
+    @property
+    def remembers(self) -> bool:
+        """True if known calls are made in C; the same on all ranks."""
+        return self.settings.memo and not self.settings.check_always
+
     def agree_on_native(self, collective: str) -> None:
         """Agree, once, that calls that name the MPI library's own do so on every rank. Raises Error if not."""
         self.decision(Read(Call(collective, 0, 0, named=NATIVE), False))

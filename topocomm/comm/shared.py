@@ -104,6 +104,12 @@ class Shared:
         made = self._node.call(call.collective, each, call.root, counts, read.op, read.datatype, call.itemsize)
         return self._calls.put(_key(read), made)
 
+    def frames(self, name: str, root: int) -> NodeCall:
+        """Return what brings the frames of a call on objects. Raises Error if the memory is not open."""
+        if self._node is None:
+            raise Error(f"shared memory is not open: {self._why_not}")
+        return self._node.frames(name, root)
+
 
 def _key(read: Read) -> _Key:
     return _Key(read.call, read.op.handle, read.datatype.handle)

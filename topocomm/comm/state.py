@@ -143,6 +143,18 @@ class Runtime:
         """Return the name of the communicator in traces."""
         return f"{self.comm.Get_name() or 'communicator'} of {self.size} rank{'s' if self.size > 1 else ''}"
 
+    @property
+    def shares_objects(self) -> bool:
+        """True if calls on Python objects go through shared memory."""
+        return self.shared.is_open and self.kinds.remembers
+
+    def open_for_objects(self) -> bool:
+        """Open shared memory for calls on objects; False if they cannot go that way. Collective."""
+        if not self.kinds.remembers or self.shared.why_not is not None:
+            return False
+        self.shared.open()
+        return self.shared.is_open
+
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def serve(self, reader: Callable[..., Read], *args: Any) -> Served | None:
