@@ -12,7 +12,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a compiler")
 REPORT = "from topocomm import rma; print(rma.report())\n"
 ASK = """
 from topocomm import rma
-from topocomm.rma.capabilities import _Alone
+from topocomm.rma.capability import _Alone
 rma.Context(_Alone(), transports=["ofi"])
 """
 

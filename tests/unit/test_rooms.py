@@ -155,3 +155,20 @@ def test_readers_of_sites_are_loaded_when_a_file_is_read():
     assert "topocomm.topology.topology" in wrapped
     assert not any(name.startswith("topocomm.topology.sites") for name in wrapped)
     assert "topocomm.topology.sites" in loaded("from topocomm.topology import read_site")
+
+
+def test_what_native_calls_do_not_need_is_not_loaded():
+    """A wrapped communicator without distance costs a program no more at its start than its own few files."""
+    heavy = {"algorithms", "schedule", "plan", "model", "rma"}
+    program = """
+from mpi4py import MPI
+import numpy, topocomm
+comm = topocomm.Comm(MPI.COMM_SELF)
+comm.Allreduce(numpy.ones(3), numpy.zeros(3))
+comm.Split().Bcast(numpy.ones(3))
+"""
+    ours = {name for name in loaded(program) if name.startswith("topocomm.")}
+    assert "topocomm.comm.comm" in ours
+    assert {room_of(name) for name in ours} & heavy == set()
+    more = loaded(f"{program}\ncomm.Allreduce(numpy.ones(3), numpy.zeros(3), algorithm='ring')")
+    assert {room_of(name) for name in more if name.startswith("topocomm.")} > heavy - {"rma"}

@@ -23,16 +23,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from topocomm.algorithms.table import check_ranks, check_whole, find
-from topocomm.choose.measured import Tuning
-from topocomm.choose.modelled import CLASSES, Chooser
-from topocomm.choose.shared import SHARED, Host, cuts
+from topocomm.choose.shared import SHARED, cuts
 from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError
-from topocomm.model.explain import Explanation, explain
+
+if TYPE_CHECKING:
+    from topocomm.choose.measured import Tuning
+    from topocomm.choose.modelled import Chooser
+    from topocomm.choose.shared import Host
+    from topocomm.model.explain import Explanation
 
 __all__ = ["NATIVE", "Decision", "asks_model", "decide", "native_always", "size_classes"]
 
@@ -78,6 +80,8 @@ class Decision:
 
         A second or two for 1024 ranks. Raises AlgorithmError where the decision is for any size.
         """
+        from topocomm.model.explain import explain
+
         if self.chooser is None or self.nbytes is None:
             raise AlgorithmError(f"{self.collective}: figures need a number of bytes")
         return explain(self.collective, self.nbytes, self.chooser.topology, self.chooser.machine, self.root)
@@ -105,6 +109,8 @@ def size_classes(collective: str, chooser: Chooser, commutative: bool = True, sh
 
     :func:`decide` gives the same algorithm for all sizes of a class, on a common host too if ``shared``.
     """
+    from topocomm.choose.modelled import CLASSES
+
     if shared and chooser.tuning is None and not chooser.topology.has_distance:
         return tuple(sorted(cuts(collective, chooser.topology.size)))
     found = {WHOLE, *CLASSES}
@@ -127,6 +133,8 @@ def asks_model(
 
 def _measured(collective: str, nbytes: int, chooser: Chooser, commutative: bool, whole: bool) -> tuple[str, str] | None:
     """The fastest algorithm measured, and why; None if none was, or it may cut a vector that must stay whole."""
+    from topocomm.algorithms.table import find
+
     found = chooser.measured(collective, nbytes, commutative)
     if found is None or not whole:
         return found
@@ -162,6 +170,8 @@ def decide(
     native; ``host`` if the ranks share one and the call may go through its memory. Raises AlgorithmError if the named
     algorithm is unknown, cannot run here, or cuts vectors that must stay whole.
     """
+    from topocomm.algorithms.table import check_ranks, check_whole, find
+
     topology = chooser.topology
     decision = partial(Decision, collective, nbytes, root=root, chooser=chooser)
     if named == NATIVE:

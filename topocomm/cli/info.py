@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _transports(job: bool) -> list[str]:
     """List the transports of notified RMA; in an MPI job, where this is collective, emulated ones are measured."""
-    from topocomm.rma.capabilities import report
+    from topocomm.rma.capability import report
 
     title, advice = "emulated transports against plain messages", "mpiexec -n 2 python -m topocomm info"
     if not job:

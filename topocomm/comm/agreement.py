@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import numpy as np
 from mpi4py import MPI
 
 from topocomm import objects
 from topocomm.arrays import IntArray
-from topocomm.engines.python import Carrier
 from topocomm.errors import BufferError, Error
-from topocomm.topology.live.meeting import quiet_barrier
+
+if TYPE_CHECKING:
+    from topocomm.engines.carrier import Carrier
 
 __all__ = ["Agreement"]
 
@@ -47,6 +47,8 @@ class Agreement:
 
         Raises BufferError on every rank if one of them has a bad argument (:meth:`refuse`).
         """
+        import hashlib
+
         digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
         self._raise_disagreement(self.largest([digest, -digest, _FINE]), text)
 
@@ -66,6 +68,8 @@ class Agreement:
 
     def share(self, answer: Callable[[], T], question: str) -> T:
         """Rank 0's answer, which it alone works out. Collective. Raises Error on every rank if that fails."""
+        from topocomm.topology.live.meeting import quiet_barrier
+
         found: T | Exception | None = None
         if self.rank == 0:
             try:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from mpi4py import MPI
 
 from topocomm import objects
-from topocomm.choose.modelled import ModelCache
-from topocomm.choose.rule import NATIVE, Decision
+from topocomm.choose.rule import NATIVE
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm import given, neighbours, pickling, readers
 from topocomm.comm import settings as config
@@ -23,12 +22,16 @@ from topocomm.comm.naming import Named
 from topocomm.comm.operations import PLAIN, PREDEFINED, traits_of
 from topocomm.comm.pickled import ObjectCalls
 from topocomm.comm.places import Places
-from topocomm.comm.recall import Native, Program, Served, can_recognise
+from topocomm.comm.recall import can_recognise
 from topocomm.comm.state import Runtime
 from topocomm.comm.uncovered import note_uncovered
-from topocomm.engines import c
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
+
+if TYPE_CHECKING:
+    from topocomm.choose.rule import Decision
+    from topocomm.comm.recall import Native, Program, Served
+    from topocomm.engines import c
 
 __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
 
@@ -113,7 +116,7 @@ class Comm(ObjectCalls, metaclass=Named):
             tuning = before.places.tuning if tuning is None else tuning
         speeds, found, origin = given.machine(plain, machine, settings, found, origin)
         measured = given.tuning(plain, tuning, settings)
-        memory = before.places.memory if before else ModelCache()
+        memory = before.places.memory if before else None
         places = Places(found, speeds, measured, memory, settings.engine)
         runtime = Runtime(plain, places, settings, origin, before.private if before else None)
         return _of(_kind(cls, comm), comm)._begin(pickling.shared(runtime))

@@ -7,28 +7,27 @@ from __future__ import annotations
 
 import os
 import sys
-import uuid
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mpi4py import MPI
 
 from topocomm import objects
-from topocomm.choose.measured import Tuning, parse_tuning
 from topocomm.comm import settings as config
 from topocomm.comm.settings import Settings
 from topocomm.errors import AlgorithmError, TopologyError
-from topocomm.model.machine import Machine, complete
-from topocomm.model.machine_files import parse_machine
 from topocomm.topology import Placement, Topology, in_label_order
-from topocomm.topology.live.discover import discover, placed, site_of, text_of
-from topocomm.topology.live.measured import MEASURED
 
-__all__ = ["MachineLike", "Origin", "TopologyLike", "TuningLike", "joined", "machine", "settings", "topology", "tuning"]
+if TYPE_CHECKING:
+    from topocomm.choose.measured import Tuning
+    from topocomm.model.machine import Machine
 
-TopologyLike = Topology | Placement | str | os.PathLike[str] | None
-MachineLike = Machine | str | os.PathLike[str] | None
-TuningLike = Tuning | str | os.PathLike[str] | None
+    TopologyLike = Topology | Placement | str | os.PathLike[str] | None
+    MachineLike = Machine | str | os.PathLike[str] | None
+    TuningLike = Tuning | str | os.PathLike[str] | None
+
+__all__ = ["Origin", "joined", "machine", "settings", "topology", "tuning"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ def topology(comm: MPI.Intracomm, asked: TopologyLike, settings: Settings) -> tu
     what = str(asked)
     if isinstance(asked, Topology):  # the order of its labels counts, too: some schedules follow it
         what = f"{asked.signature} {in_label_order(asked).signature}"
-    everyone = objects.allgather(comm, (type(asked).__name__, what, uuid.uuid4().hex if comm.Get_rank() == 0 else ""))
+    mark = os.urandom(16).hex() if comm.Get_rank() == 0 else ""
+    everyone = objects.allgather(comm, (type(asked).__name__, what, mark))
     kinds = sorted({found[:2] for found in everyone})
     if len(kinds) > 1:
         raise TopologyError(f"ranks give different topologies: {kinds[:4]}; all must give the same")
@@ -84,6 +84,9 @@ def _found(
         if asked.size != comm.Get_size():
             raise TopologyError(f"topology is for {asked.size} ranks, the communicator has {comm.Get_size()}")
         return asked, None, ("given by the program",)
+    from topocomm.topology.live.discover import discover, placed, site_of
+    from topocomm.topology.live.measured import MEASURED
+
     if isinstance(asked, Placement):
         return placed(comm, asked), asked, (f"placement {asked.source}, given by the program",)
     if asked is not None and not isinstance(asked, (str, os.PathLike)):
@@ -143,6 +146,10 @@ def machine(
         asked = settings.machine_file
     if asked is None:
         return None, topology, origin
+    from topocomm.model.machine import Machine, complete
+    from topocomm.model.machine_files import parse_machine
+    from topocomm.topology.live.discover import text_of
+
     if not isinstance(asked, (Machine, str, os.PathLike)):
         raise TypeError(f"machine must be a Machine or a path, found {type(asked).__name__}")
     machine = asked if isinstance(asked, Machine) else parse_machine(text_of(comm, str(asked)), str(asked))
@@ -168,7 +175,12 @@ def tuning(comm: MPI.Intracomm, asked: TuningLike, settings: Settings) -> Tuning
     _alike(comm, "tunings", asked)
     if asked is None:
         asked = settings.tuning_file
-    if asked is None or isinstance(asked, Tuning):
+    if asked is None:
+        return None
+    from topocomm.choose.measured import Tuning, parse_tuning
+    from topocomm.topology.live.discover import text_of
+
+    if isinstance(asked, Tuning):
         return asked
     if not isinstance(asked, (str, os.PathLike)):
         raise TypeError(f"tuning must be a Tuning or a path, found {type(asked).__name__}")

@@ -13,19 +13,22 @@ import sys
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from topocomm.choose.modelled import Chooser, rounded
 from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, size_classes
 from topocomm.choose.shared import SHARED, fits
 from topocomm.collectives import REDUCING
-from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
 from topocomm.comm.early import Early, blocks_of, factor_of
 from topocomm.comm.operations import PLAIN, Traits, combines
-from topocomm.comm.programs import Programs
 from topocomm.comm.settings import Settings
 from topocomm.comm.shared import Shared
 from topocomm.errors import AlgorithmError
+
+if TYPE_CHECKING:
+    from topocomm.choose.modelled import Chooser
+    from topocomm.comm.agreement import Agreement
+    from topocomm.comm.programs import Programs
 
 __all__ = ["ALWAYS", "MOST_SIZES", "Kind", "Kinds", "NativeSizes"]
 
@@ -190,6 +193,8 @@ class Kinds:
         Each could compute it, but the last bits of a sum, and so the order of two equal times, may differ between
         processors of different kinds.
         """
+        from topocomm.choose.modelled import rounded
+
         chooser, nbytes, traits = self._chooser(), call.nbytes(self.size), call.traits
         named = call.named or self._preference(call)[0]
         ordered = not traits.commutative

@@ -19,8 +19,6 @@ from topocomm.arrays import IntArray
 from topocomm.comm.state import Runtime
 from topocomm.errors import TopologyError
 from topocomm.topology import Topology
-from topocomm.topology.graphs import Graph, graph_order
-from topocomm.topology.grids import cart_order
 
 __all__ = [
     "Edges",
@@ -52,6 +50,8 @@ def cart_of(runtime: Runtime, dims: Any, periods: Any) -> IntArray | None:
 
     None where the ranks' own order is as good, and for arguments that the MPI library is to refuse.
     """
+    from topocomm.topology.grids import cart_order
+
     try:
         sides = [int(side) for side in np.atleast_1d(dims)]
         around = np.broadcast_to(False if periods is None else np.asarray(periods, bool), len(sides))
@@ -99,6 +99,8 @@ def graph_of(runtime: Runtime, mine: Edges | None) -> IntArray | None:
 
 
 def _order(topology: Topology, given: Sequence[Edges | None]) -> IntArray | None:
+    from topocomm.topology.graphs import Graph, graph_order
+
     edges = [one for one in given if one is not None]
     heads, tails, weights = (
         np.array([number for one in edges for number in getattr(one, name)], np.int64)

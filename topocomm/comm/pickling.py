@@ -7,21 +7,22 @@ compared; so those that were wrapped with equal settings, topology, machine and 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpi4py import MPI
 
-from topocomm.choose.measured import Tuning
-from topocomm.choose.modelled import ModelCache
 from topocomm.comm import plain
 from topocomm.comm.given import Origin
 from topocomm.comm.places import Places
 from topocomm.comm.settings import Settings
 from topocomm.comm.state import Runtime
 from topocomm.errors import TopologyError
-from topocomm.model.machine import Machine
 from topocomm.topology import Topology
+
+if TYPE_CHECKING:
+    from topocomm.choose.measured import Tuning
+    from topocomm.model.machine import Machine
 
 __all__ = ["Content", "content", "name_of", "restore", "shared"]
 
@@ -44,6 +45,8 @@ class Content:
     @property
     def digest(self) -> str:
         """A hash, equal for equal contents; where they are from does not count."""
+        import hashlib
+
         labels = self.topology.levels, self.topology.labels.tolist()
         return hashlib.sha256(repr((self.settings, labels, self.machine, self.tuning)).encode()).hexdigest()
 
@@ -75,6 +78,6 @@ def restore(name: str, found: Content) -> Runtime:
         if comm.Get_size() != found.topology.size:
             were, are = found.topology.size, comm.Get_size()
             raise TopologyError(f"MPI.{name} was pickled with {were} ranks, here it has {are}; wrap it anew")
-        places = Places(found.topology, found.machine, found.tuning, ModelCache(), found.settings.engine)
+        places = Places(found.topology, found.machine, found.tuning, None, found.settings.engine)
         _runtimes[key] = Runtime(comm, places, found.settings, found.origin)
     return _runtimes[key]

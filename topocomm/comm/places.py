@@ -5,13 +5,16 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from mpi4py import MPI
 
-from topocomm.choose.measured import Tuning
-from topocomm.choose.modelled import Chooser, ModelCache
-from topocomm.model.machine import Machine
 from topocomm.topology import Topology
+
+if TYPE_CHECKING:
+    from topocomm.choose.measured import Tuning
+    from topocomm.choose.modelled import Chooser, ModelCache
+    from topocomm.model.machine import Machine
 
 __all__ = ["Members", "Places", "Ranks"]
 
@@ -29,16 +32,27 @@ class Places:
     """
 
     def __init__(
-        self, topology: Topology, machine: Machine | None, tuning: Tuning | None, memory: ModelCache, engine: str
+        self, topology: Topology, machine: Machine | None, tuning: Tuning | None, memory: ModelCache | None, engine: str
     ) -> None:
         self.engine = engine
         self.topology = topology
         self.machine = machine
         self.tuning = tuning
-        self.memory = memory
+        self._memory = memory
         self.chooser: Callable[[Ranks], Chooser] = lru_cache(_MOST_CHOOSERS)(self._chooser)
 
+    @property
+    def memory(self) -> ModelCache:
+        """What the model has worked out; shared by the communicators that are made from one another."""
+        if self._memory is None:
+            from topocomm.choose.modelled import ModelCache
+
+            self._memory = ModelCache()
+        return self._memory
+
     def _chooser(self, ranks: Ranks) -> Chooser:
+        from topocomm.choose.modelled import Chooser
+
         name, numbers = MPI.get_vendor()
         library = f"{name} {'.'.join(map(str, numbers))}"  # as tuning files have it
         topology = self.topology if ranks is None else self.topology.restrict(ranks)

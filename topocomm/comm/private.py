@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from topocomm.engines.python import Carrier
+from topocomm.engines.carrier import Carrier
 
 __all__ = ["TAGS", "Private"]
 

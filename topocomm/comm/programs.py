@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from topocomm.algorithms import make_schedule
 from topocomm.arrays import Bytes, IntArray
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm.buffers import EMPTY
 from topocomm.comm.call import Call, Read
 from topocomm.comm.private import TAGS
 from topocomm.comm.recent import Recent
-from topocomm.engines import c, python
-from topocomm.engines.walk import Loaded, Sized
-from topocomm.plan.bind import bind
-from topocomm.plan.program import Program
-from topocomm.schedule import Schedule
-from topocomm.schedule.blocks import block_cuts
-from topocomm.topology import Topology
+
+if TYPE_CHECKING:
+    from topocomm.engines import c, python
+    from topocomm.engines.walk import Loaded, Sized
+    from topocomm.plan.program import Program
+    from topocomm.schedule import Schedule
+    from topocomm.topology import Topology
 
 __all__ = ["KEPT", "KEPT_SIZES", "MOST_PROGRAMS", "OPENING_TAG", "Programs", "Scratch"]
 
@@ -78,6 +77,8 @@ def _block_counts(call: Call, nslots: int) -> int | Sequence[int] | IntArray:
     """Return the elements of each block into which a schedule of ``nslots`` slots cuts the call's vector."""
     if isinstance(call.counts, tuple) or COLLECTIVES[call.collective].counts_block:
         return call.counts
+    from topocomm.schedule.blocks import block_cuts
+
     return np.diff(block_cuts(call.counts, nslots))
 
 
@@ -101,6 +102,8 @@ class Programs:
         key = _key(call, algorithm)
         found = self._schedules.get(key)
         if found is None:
+            from topocomm.algorithms import make_schedule
+
             found = self._schedules.put(key, make_schedule(key.collective, algorithm, self._topology(), *key[2:]))
         return found
 
@@ -113,6 +116,8 @@ class Programs:
         call, key = read.call, (_key(read.call, algorithm), read.in_place)
         loaded = self._loaded.get(key)
         if loaded is None:
+            from topocomm.plan.bind import bind
+
             program = bind(self.schedule(call, algorithm), self.rank, read.in_place)
             loaded = self._loaded.put(key, self._load(program, carrier))
         counts = _block_counts(call, loaded.program.nslots)
@@ -120,8 +125,12 @@ class Programs:
 
     def _load(self, program: Program, carrier: Callable[[], python.Carrier]) -> Loaded | c.Loaded:
         if self._name == "python":
+            from topocomm.engines import python
+
             return python.load(program)
         if self._engine is None:
+            from topocomm.engines import c
+
             to = carrier()
             self._engine = c.Engine(to.comm, ranks=to.ranks, first_tag=to.tag + _FIRST_TAG, tags=TAGS - _FIRST_TAG)
             self._share(self._engine)
@@ -137,9 +146,15 @@ class Programs:
         send, recv = read.send, read.recv
         if not recv.flags.writeable:  # of a broadcast's root, whose own blocks a schedule may write once more
             send = recv = recv.copy()
-        if isinstance(sized, c.Sized):
-            sized.run(send, recv, read.op, read.datatype)
-            return
+        if self._engine is not None:
+            cast("c.Sized", sized).run(send, recv, read.op, read.datatype)
+        else:
+            self._walk(carrier, cast("Sized", sized), send, recv, read)
+
+    @staticmethod
+    def _walk(carrier: python.Carrier, sized: Sized, send: Bytes, recv: Bytes, read: Read) -> None:
+        from topocomm.engines import python
+
         cut, end = sized.scratch_bytes, sized.scratch_bytes + sized.own_bytes
         scratch = _scratch.take(end)
         try:

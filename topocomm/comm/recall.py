@@ -10,7 +10,7 @@ predefined datatypes and operations. Everything else, and every mistake, takes t
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from mpi4py import MPI
@@ -19,10 +19,16 @@ from topocomm.comm._recogniser import know
 from topocomm.comm.buffers import of_code, size_of
 from topocomm.comm.call import Read
 from topocomm.comm.operations import PREDEFINED
-from topocomm.engines import c
-from topocomm.engines.library import address, handle
-from topocomm.engines.node import NodeCall
-from topocomm.engines.walk import Sized
+
+if TYPE_CHECKING:
+    from topocomm.engines import c
+    from topocomm.engines.node import NodeCall
+    from topocomm.engines.walk import Sized
+
+    Native = tuple[int, int]
+    """First number of bytes that the MPI library serves, and the first one that it does not."""
+    Program = tuple[int, int, c.Bound | NodeCall, bool]
+    """Addresses of a function in C and of its first argument, what keeps that, and whether the input is in place."""
 
 __all__ = ["Native", "Program", "Served", "can_recognise"]
 
@@ -33,11 +39,6 @@ _METHODS = (
 _CODES = "dflibDFqhBLIHQ?gG"
 """Of NumPy's types that MPI has, the usual ones first."""
 
-Native = tuple[int, int]
-"""First number of bytes that the MPI library serves, and the first one that it does not."""
-Program = tuple[int, int, c.Bound | NodeCall, bool]
-"""Addresses of a function in C and of its first argument, what keeps that, and whether the input is in place."""
-
 
 class Served(NamedTuple):
     """A call that a program has served."""
@@ -47,6 +48,9 @@ class Served(NamedTuple):
 
     def bind(self) -> Program | None:
         """Return what serves such calls in C; None if only the Python path can."""
+        from topocomm.engines import c
+        from topocomm.engines.node import NodeCall
+
         sized, read = self.sized, self.read
         copied = not read.recv.flags.writeable or (read.result is not None and read.result.put_back is not None)
         if isinstance(sized, NodeCall) and not copied:
@@ -63,6 +67,8 @@ def can_recognise() -> bool:
 
     False where the MPI library does not show its functions, or handles have several widths.
     """
+    from topocomm.engines.library import address, handle
+
     functions = [address(f"MPI_{name}") for name in _METHODS]
     widths = {MPI._sizeof(kind) for kind in (MPI.Comm, MPI.Datatype, MPI.Op)}
     if None in functions or widths - {4, 8} or len(widths) > 1:
@@ -89,6 +95,8 @@ def _place(obj: MPI.Comm | MPI.Datatype | MPI.Op) -> int:
 
 def _types() -> tuple[tuple[int, int], ...]:
     """Return the handles and bytes of the predefined datatypes that are their own bytes; those of arrays come first."""
+    from topocomm.engines.library import handle
+
     of_arrays = [of_code(code) for code in _CODES]
     named = [value for value in vars(MPI).values() if isinstance(value, MPI.Datatype)]
     found = [datatype for datatype in (*of_arrays, *named) if datatype is not None and datatype]

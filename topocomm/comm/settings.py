@@ -23,13 +23,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from topocomm.algorithms.table import TABLE, find, parse_name
 from topocomm.choose.rule import NATIVE
 from topocomm.choose.shared import SHARED
 from topocomm.collectives import COLLECTIVES, find_collective
 from topocomm.engines import ENGINES, TRANSPORTS, USUAL_TRANSPORTS
 from topocomm.errors import AlgorithmError, Error, TopologyError
-from topocomm.topology.live.sources import named_sources
 
 __all__ = ["Settings", "environment", "make_settings"]
 
@@ -77,6 +75,8 @@ def _transports(words: str) -> tuple[str, ...]:
 
 
 def _sources(words: str | None) -> tuple[str, ...] | None:
+    from topocomm.topology.live.sources import named_sources
+
     if words is None:
         return None
     try:
@@ -87,6 +87,8 @@ def _sources(words: str | None) -> tuple[str, ...] | None:
 
 def _one_name(name: str) -> dict[str, str]:
     """A name for all collectives that know it. Raises AlgorithmError if none does."""
+    from topocomm.algorithms.table import TABLE, parse_name
+
     base, _ = parse_name(name)
     known = [c for c in COLLECTIVES if base in TABLE[c] or base in (NATIVE, SHARED)]
     if not known:
@@ -95,6 +97,8 @@ def _one_name(name: str) -> dict[str, str]:
 
 
 def _valid(collective: str, name: str) -> str:
+    from topocomm.algorithms.table import find
+
     if name not in (NATIVE, SHARED):
         find(collective, name)
     return name

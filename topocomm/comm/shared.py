@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mpi4py import MPI
 
 from topocomm.choose.shared import MOST_RANKS, Host
 from topocomm.comm.call import Call, Read
 from topocomm.comm.recent import Recent
-from topocomm.engines.node import Node, NodeCall
-from topocomm.engines.python import Carrier
 from topocomm.errors import Error
+
+if TYPE_CHECKING:
+    from topocomm.engines.carrier import Carrier
+    from topocomm.engines.node import Node, NodeCall
 
 __all__ = ["Shared"]
 
@@ -68,6 +70,8 @@ class Shared:
 
     def open(self) -> None:
         """Open the memory, unless that was tried. Collective; all ranks have the same result."""
+        from topocomm.engines.node import Node
+
         if self._node is not None or self.why_not is not None:
             return
         found = Node.open(self._comm, self._carrier().comm)

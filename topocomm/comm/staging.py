@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
-from topocomm.engines.python import Carrier
+
+if TYPE_CHECKING:
+    from topocomm.engines.carrier import Carrier
 
 __all__ = ["Caller", "error_of", "fill", "take"]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpi4py import MPI
 
-from topocomm.choose.modelled import Chooser
 from topocomm.choose.rule import NATIVE, Decision, native_always
 from topocomm.choose.shared import SHARED
 from topocomm.collectives import COLLECTIVES, find_collective
@@ -25,12 +24,15 @@ from topocomm.comm.readers import ForLibraryError, KnownToAllError
 from topocomm.comm.recall import Served
 from topocomm.comm.settings import Settings
 from topocomm.comm.shared import Shared
-from topocomm.engines import c, puts
-from topocomm.engines.node import NodeCall
-from topocomm.engines.python import Carrier
-from topocomm.engines.walk import Sized
 from topocomm.errors import AlgorithmError, BufferError
 from topocomm.topology import Topology
+
+if TYPE_CHECKING:
+    from topocomm.choose.modelled import Chooser
+    from topocomm.engines import c
+    from topocomm.engines.carrier import Carrier
+    from topocomm.engines.node import NodeCall
+    from topocomm.engines.walk import Sized
 
 __all__ = ["Runtime"]
 
@@ -70,6 +72,8 @@ class Runtime:
         if "shm" in self.settings.transports:
             engine.share(self.comm)
         if "ofi" in self.settings.transports:
+            from topocomm.engines import puts
+
             engine.put(puts.endpoint(), self.carrier.tag + OPENING_TAG)
 
     @property

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator
 
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
+from topocomm.engines.carrier import Carrier
 from topocomm.engines.walk import Combine, Loaded, Regions, Sized, walk
 from topocomm.errors import Error
 from topocomm.plan.check import check
@@ -27,19 +27,6 @@ def load(program: Program) -> Loaded:
     """
     check(program)
     return Loaded(program, fused=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Carrier:
-    """What carries the messages of one communicator: a communicator, its rank of every member, and a tag.
-
-    Messages between two ranks match in order, so one tag is enough for a run; runs that are under way at the same time
-    have different ones.
-    """
-
-    comm: MPI.Intracomm
-    ranks: Sequence[int]
-    tag: int
 
 
 class _Port:

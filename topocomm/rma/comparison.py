@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from topocomm.rma.capabilities import capabilities
+from topocomm.rma.capability import capabilities
 from topocomm.rma.context import Context
 
 __all__ = ["Comparison", "compare_emulated"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 from topocomm.errors import Error, TopologyError
@@ -17,7 +15,8 @@ _MOST_DIGITS = 300
 def read_text(path: str | os.PathLike[str]) -> str:
     """Read the text of a UTF-8 file, without a byte-order mark. Raises TopologyError, which names the file."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
     except UnicodeDecodeError as e:
         raise TopologyError(f"{path}: not UTF-8 text: byte {e.start}") from None
     except (OSError, ValueError) as e:
@@ -29,6 +28,8 @@ def load_json(text: str, source: str, what: str, error: type[Error] = TopologyEr
 
     Raises ``error``, naming line or key and the reason, for anything that is not strictly JSON.
     """
+    import json
+
     try:
         return json.loads(text, object_pairs_hook=_object, parse_int=_whole, parse_constant=_constant)
     except json.JSONDecodeError as e:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from topocomm.errors import TopologyError
@@ -152,14 +151,14 @@ def parse_placement(text: str, source: str = "placement") -> Placement:
     return Placement(levels, None, nodes, source)
 
 
-def read_placement(path: str | Path) -> Placement:
+def read_placement(path: str | os.PathLike[str]) -> Placement:
     """Read a placement file. Raises TopologyError if it can't be read or is malformed."""
     return parse_placement(read_text(path), str(path))
 
 
 def dumps_placement(topology: Topology, comment: str | None = None) -> str:
     """The placement document (by rank) of a topology, one row a line; ``comment`` is for people."""
-    rows = [json.dumps([str(label) for label in row]) for row in topology.labels]
+    rows = [_json([str(label) for label in row]) for row in topology.labels]
     return _head(topology.levels, comment) + ' "ranks": [\n  ' + ",\n  ".join(rows) + "\n]}\n"
 
 
@@ -170,11 +169,17 @@ def dumps_nodes(placement: Placement, comment: str | None = None) -> str:
     """
     if placement.nodes is None:
         raise TopologyError(f"{placement.source} places ranks, not nodes")
-    rows = [f"{json.dumps(host)}: {json.dumps(list(row))}" for host, row in placement.nodes.items()]
+    rows = [f"{_json(host)}: {_json(list(row))}" for host, row in placement.nodes.items()]
     return _head(placement.levels, comment) + ' "nodes": {\n  ' + ",\n  ".join(rows) + "\n}}\n"
 
 
 def _head(levels: Sequence[str], comment: str | None) -> str:
     """The document's beginning up to the levels."""
-    remark = f' "comment": {json.dumps(comment)},\n' if comment else ""
-    return f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {json.dumps(list(levels))},\n{remark}'
+    remark = f' "comment": {_json(comment)},\n' if comment else ""
+    return f'{{"format": "{FORMAT}", "version": {VERSION}, "levels": {_json(list(levels))},\n{remark}'
+
+
+def _json(value: str | list[str]) -> str:
+    import json
+
+    return json.dumps(value)

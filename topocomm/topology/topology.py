@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -167,6 +166,8 @@ class Topology:
     @cached_property
     def signature(self) -> str:
         """A short stable hash of levels and places up to renaming; equal topologies have equal signatures."""
+        import hashlib
+
         text = repr((self.levels, self.size)).encode() + self.places.astype("<i8").tobytes()
         return hashlib.sha256(text).hexdigest()[:16]
 

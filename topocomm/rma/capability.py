@@ -32,7 +32,7 @@ def _in_a_child() -> list[Capability]:
     """Ask in another process: loading libfabric here could hide the one that an MPI library brings along."""
     code = (
         "import dataclasses, json, sys; del sys.path[0]; "
-        "from topocomm.rma.capabilities import _Alone, Context, capabilities; "
+        "from topocomm.rma.capability import _Alone, Context, capabilities; "
         "print(json.dumps([dataclasses.asdict(c) for c in capabilities(Context(_Alone(), transports=('shm', 'ofi')))]))"
     )
     paths = os.pathsep.join(p for p in sys.path if p)

@@ -1,0 +1,25 @@
+"""What carries messages of an engine over MPI: an address, without the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+__all__ = ["Carrier"]
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """What carries the messages of one communicator: a communicator, its rank of every member, and a tag.
+
+    Messages between two ranks match in order, so one tag is enough for a run; runs that are under way at the same time
+    have different ones.
+    """
+
+    comm: MPI.Intracomm
+    ranks: Sequence[int]
+    tag: int
