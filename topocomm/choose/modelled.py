@@ -25,7 +25,7 @@ from topocomm.algorithms.entry import Case, Patterns
 from topocomm.choose.measured import Tuning
 from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
-from topocomm.engines.costs import COSTS
+from topocomm.engines.costs import costs_of
 from topocomm.model.explain import candidates_of
 from topocomm.model.instant import Instant
 from topocomm.model.machine import Machine, complete, default_machine
@@ -190,13 +190,13 @@ class Chooser:
         memory: ModelCache | None = None,
         engine: str = ENGINES[0],
     ) -> None:
-        self.engine, self.costs = engine, COSTS[engine]
+        self.engine, self.costs = engine, costs_of(engine, library)
         self.topology = topology
         self.tuning = tuning
         self.library = library
         self.machine = complete(machine, topology) if machine else default_machine(topology)
         self.machine.covers(topology)
-        self._known = (memory or ModelCache()).of(topology, self.machine, engine)
+        self._known = (memory or ModelCache()).of(topology, self.machine, f"{engine} under {library}")
         self._choices: dict[_Question, Choice] = {}
 
     def choose(self, collective: str, nbytes: int, ordered: bool = False, whole: bool = False) -> Choice:

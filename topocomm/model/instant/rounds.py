@@ -95,6 +95,8 @@ class Price(NamedTuple):
     """The slowest message on links of its own."""
     shared: float
     """The busiest link."""
+    own: float
+    """All messages of a rank on its own link."""
     messages: int
 
 
@@ -195,13 +197,17 @@ class Rounds:
         single, longest = np.zeros(count), np.zeros(count)
         np.maximum.at(single, number, seconds)
         np.maximum.at(longest, number, latency)
+        most_sent = np.zeros(count)
+        np.maximum.at(most_sent, number, part)
+        largest = most_sent.tolist()
         many = np.bincount(number, minlength=count)
         usual = (np.bincount(number, latency, minlength=count) / np.maximum(many, 1)).tolist()
         for i, (key, sent, alone, far) in enumerate(
             zip(keys, many.tolist(), single.tolist(), longest.tolist(), strict=True)
         ):
             width = len(hops_of(key, nest.children(key.outer, key.inner)))
-            self._known[key] = Price(far, usual[i], alone, shared[i], width if sent else 0)
+            own = width * largest[i] / network.machine.rank.up
+            self._known[key] = Price(far, usual[i], alone, shared[i], own, width if sent else 0)
 
     def _busiest(
         self, number: IntArray, routes: IntArray, part: FloatArray, count: int, scale: FloatArray | None

@@ -99,9 +99,9 @@ class Tree:
         weight, price = self._weight(digit), rounds[self.places[digit]]
         children = -(-count // weight) - 1
         last = count - children * weight
-        nbytes = at.nbytes * (weight * self.share if self.share else 1.0)
+        nbytes = at.nbytes * ((count - weight) / children * self.share if self.share else 1.0)
         most = min(self.radix, -(-self.count // weight)) - 1  # children in the priced round
-        part = (count / weight - 1 if self.share else children) / most
+        part = children / most
         o, together = at.overhead, nbytes * price.shared * part
         taking = children * at.receiving if self.combines else 0.0
         alone = (1 if self.up else children) * o + nbytes * price.single * min(1.0, part * most)
@@ -179,7 +179,7 @@ class Overlap:
             price, level = rounds[step.key], (step.key.nest, step.key.outer)
             carried[level] = carried.get(level, 0.0) + at.nbytes * step.part * price.shared
             busy += price.messages * at.overhead
-            alone = max(alone, at.nbytes * step.part * price.single)
+            alone += at.nbytes * step.part * price.own
             taking += price.messages * at.receiving if step.combines else 0.0
             latency = max(latency, price.latency)
         return max(busy + alone, at.overhead + max(carried.values(), default=0.0)) + latency + taking
