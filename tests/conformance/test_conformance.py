@@ -25,6 +25,8 @@ import pytest
 from harness import expected
 from launch import launch
 
+from topocomm.choose.trace import read_trace
+
 HERE = Path(__file__).parent
 
 
@@ -288,3 +290,26 @@ def test_unknown_transports_are_refused(tmp_path: Path) -> None:
     done = _run(tmp_path, 2, "topocomm.Comm(MPI.COMM_WORLD)", {"TOPOCOMM_TRANSPORTS": "pigeons,mpi"})
     assert done.returncode != 0
     assert "TOPOCOMM_TRANSPORTS=pigeons,mpi: may name shm, ofi, mpi, separated by commas" in done.stderr
+
+
+def test_calls_are_counted_by_rank_0_of_their_communicator(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import numpy as np, topocomm\nfrom mpi4py import MPI\n"
+        "w = MPI.COMM_WORLD\n"
+        "c = topocomm.Comm(w, topology=topocomm.Topology(('node',), [(r // 2,) for r in range(w.size)]))\n"
+        "for _ in range(5):\n    c.Allreduce(np.ones(3), np.zeros(3))\n"
+        "c.Bcast(np.ones(1 << 16), 1)\n"
+        "part = c.Split(w.rank > 0, w.rank)\n"
+        "part.Barrier()\n"
+        "part.Allgather(np.ones(2), np.ones(2 * part.size))\n"
+    )
+    done = launch(4, ["-m", "mpi4py", str(program)], env={"TOPOCOMM_RECORD": str(tmp_path / "calls.json")})
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("calls*")} == {"calls.json", "calls.json.1"}
+    world = read_trace(str(tmp_path / "calls.json"))
+    counted = {(c.collective, c.nbytes, c.root, c.topology.size): c.count for c in world}
+    assert counted["allreduce", 24, 0, 4] == 5
+    assert counted["bcast", 1 << 19, 1, 4] == 1
+    beside = {(c.collective, c.nbytes, c.topology.size) for c in read_trace(str(tmp_path / "calls.json.1"))}
+    assert beside == {("barrier", 0, 3), ("allgather", 48, 3)}

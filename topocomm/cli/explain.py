@@ -12,6 +12,8 @@ from topocomm.cli.arguments import byte_count
 from topocomm.cli.console import log
 from topocomm.cli.modelling import add_model_arguments, amount, decision_of, machine_of, placement_of, write_json
 from topocomm.cli.plot import check_picture, draw_explanation
+from topocomm.cli.traces import explain_trace
+from topocomm.errors import Error
 from topocomm.model.explain import Explanation
 from topocomm.topology import reorder_ranks
 
@@ -23,12 +25,20 @@ HELP = "candidates, link loads, time and bounds of a collective under a placemen
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add collective, bytes, placement and output."""
     add_model_arguments(parser, several=False)
-    parser.add_argument("--bytes", metavar="N", type=byte_count, required=True,
+    parser.add_argument("--bytes", metavar="N", type=byte_count,
         help="the vector (allgather: the result); K, M, G allowed")  # fmt: skip
+    parser.add_argument("--trace", metavar="FILE", nargs="+",
+        help="instead of one collective the calls of a run, recorded with TOPOCOMM_RECORD=FILE")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; 0. Raises topocomm.Error for whatever does not fit."""
+    if args.trace is not None:
+        if args.collective is not None or args.placement is not None:
+            raise Error("a trace has its collectives and placements; give --trace and --machine only")
+        return explain_trace(args)
+    if None in (args.collective, args.bytes, args.placement):
+        raise Error("explain needs COLLECTIVE, --bytes and --placement; or --trace FILE")
     if args.plot is not None:
         check_picture(args.plot)
     topology = reorder_ranks(placement_of(args.placement, args.hosts), args.order)

@@ -52,8 +52,8 @@ def machine_of(path: str | None, topology: Topology) -> Machine:
 def add_model_arguments(parser: argparse.ArgumentParser, several: bool) -> None:
     """Add the arguments of `explain` and `simulate`; with ``several`` placements and orders to sweep."""
     add, more = parser.add_argument, "+" if several else None
-    add("collective", metavar="COLLECTIVE", help="allreduce, allgather, …")
-    add("--placement", metavar="FILE", nargs=more, required=True,
+    add("collective", metavar="COLLECTIVE", nargs=None if several else "?", help="allreduce, allgather, …")
+    add("--placement", metavar="FILE", nargs=more, required=several,
         help="placement file: where the ranks sit; or a site's description")  # fmt: skip
     add("--hosts", metavar="HOSTS", help=f"the job's hosts, for a by-node placement (default: all): {HOSTS}")
     add("--machine", metavar="FILE", help="machine file: links and capacities (default: assumed)")

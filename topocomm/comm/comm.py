@@ -133,7 +133,7 @@ class Comm(ObjectCalls, metaclass=Named):
     def _begin_early(self, derive: partial[Runtime], settings: config.Settings) -> Self:
         self._early = Early(self.Get_size(), settings)
         self._unborn = derive
-        if settings.trace:  # every decision is shown when it is made
+        if settings.trace or settings.record_file:  # every decision is shown, every call counted when it is made
             _ = self._runtime
             self._early = None
         return self

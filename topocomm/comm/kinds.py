@@ -142,6 +142,10 @@ class Kinds:
         """True if known calls are made in C; the same on all ranks."""
         return self.settings.memo and not self.settings.check_always
 
+    def known(self, call: Call) -> Decision | None:
+        """Return the decision for a call, if one of its kind was made. Local."""
+        return self._known.get(self.kind(call))
+
     def agree_on_native(self, collective: str) -> None:
         """Agree, once, that calls that name the MPI library's own do so on every rank. Raises Error if not."""
         self.decision(Read(Call(collective, 0, 0, named=NATIVE), False))
@@ -213,7 +217,7 @@ class Kinds:
     def _note(self, kind: Kind, decision: Decision) -> None:
         self.note(decision)
         collective, at, traits, _ = kind
-        if traits == PLAIN and at is not None and not self.settings.check_always:
+        if traits == PLAIN and at is not None and not (self.settings.check_always or self.settings.record_file):
             self.native_sizes(collective).classes[at] = decision.algorithm == NATIVE
 
     def note(self, decision: Decision) -> None:

@@ -9,6 +9,7 @@
 ``TOPOCOMM_MACHINE``           machine file: how fast the links of each level are
 ``TOPOCOMM_TUNING``            tuning file: what was measured
 ``TOPOCOMM_TRACE``             ``1``: rank 0 writes every new decision to standard error
+``TOPOCOMM_RECORD``            file for collectives, sizes and counts of this run, for ``explain --trace``
 ``TOPOCOMM_CHECK``             ``first`` (default): ranks compare arguments when a call is new; ``always``: every call
 ``TOPOCOMM_MEMO``              ``0``: known calls take the way of new ones through Python, too, for tests
 =============================  ====================================================================================
@@ -33,6 +34,7 @@ __all__ = ["Settings", "environment", "make_settings"]
 
 _WORDS = (
     "ENGINE", "TRANSPORTS", "TOPOLOGY", "DISCOVER", "PLACE", "LABELS", "MACHINE", "TUNING", "TRACE", "CHECK", "MEMO",
+    "RECORD",
 )  # fmt: skip
 Algorithms = str | Mapping[str, str] | None
 
@@ -50,6 +52,8 @@ class Settings:
     machine_file: str | None = None
     tuning_file: str | None = None
     trace: bool = False
+    record_file: str | None = None
+    """Where the calls are written; they all take the way through Python then."""
     check_always: bool = False
     memo: bool = True
     transports: tuple[str, ...] = USUAL_TRANSPORTS
@@ -145,7 +149,8 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
         env.get("TOPOCOMM_MACHINE") or None,
         env.get("TOPOCOMM_TUNING") or None,
         env.get("TOPOCOMM_TRACE", "0") not in ("", "0"),
+        env.get("TOPOCOMM_RECORD") or None,
         check == "always",
-        env.get("TOPOCOMM_MEMO", "1") not in ("", "0"),
+        env.get("TOPOCOMM_MEMO", "1") not in ("", "0") and not env.get("TOPOCOMM_RECORD"),
         _transports(env.get("TOPOCOMM_TRANSPORTS") or ",".join(USUAL_TRANSPORTS)),
     )

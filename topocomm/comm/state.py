@@ -22,6 +22,7 @@ from topocomm.comm.private import Private
 from topocomm.comm.programs import OPENING_TAG, Programs
 from topocomm.comm.readers import ForLibraryError, KnownToAllError
 from topocomm.comm.recall import Served
+from topocomm.comm.record import record_of
 from topocomm.comm.settings import Settings
 from topocomm.comm.shared import Shared
 from topocomm.errors import AlgorithmError, BufferError
@@ -65,6 +66,7 @@ class Runtime:
         asked = (lambda: self.chooser), (lambda: self.agreement)
         self.kinds = Kinds(self.size, settings, *asked, self.programs, self.shared, self._name, early)
         self._always: set[str] = set()
+        self._record = record_of(settings.record_file, comm)
         self._agreement: Agreement | None = None
 
     def _share(self, engine: c.Engine) -> None:
@@ -134,6 +136,8 @@ class Runtime:
 
     def native_always(self, collective: str) -> bool:
         """Return True, and note it, if every call of ``collective`` that names no algorithm is the MPI library's."""
+        if self.settings.record_file:  # calls are counted where they are read
+            return False
         named, by = self.settings.named.get(collective), self.settings.named_by.get(collective, "")
         found = self.kinds.always_library(collective) or native_always(
             collective, self.size, self.has_distance, self.places.tuning, named, by, self.shared.why_not is None
@@ -190,6 +194,14 @@ class Runtime:
             raise trouble
 
     def _make(self, read: Read) -> Served | None:
+        served = self._serve(read)
+        if self._record is not None:
+            known = self.kinds.known(read.call)
+            name = known.algorithm if known is not None else NATIVE
+            self._record.add(read.call, self.topology, self.size, name)
+        return served
+
+    def _serve(self, read: Read) -> Served | None:
         if not self.settings.check_always and self.shared.is_open:
             known = self.shared.known(read)
             if known is not None:
