@@ -20,8 +20,10 @@ pytest.importorskip("mpi4py")
 from mpi4py import MPI
 
 import topocomm
+from topocomm.comm import buffers, recall
 from topocomm.comm._recogniser import Recogniser
 from topocomm.comm.early import EARLY
+from topocomm.engines import library
 
 KNOWN = 16
 """Calls of a collective that a memo holds."""
@@ -351,3 +353,17 @@ def test_signatures_are_those_of_mpi4py_with_an_algorithm():
         assert [p.default is p.empty for p in ours] == [p.default is p.empty for p in theirs.values()], name
         assert (added.name, added.kind, added.default) == ("algorithm", added.KEYWORD_ONLY, None)
         assert name in str(getattr(topocomm.Comm, name).__doc__)
+
+
+def test_types_that_the_library_lacks_are_left_out(monkeypatch):
+    """Open MPI 4.1 refuses to say anything of some types that mpi4py names."""
+
+    def size_of(datatype: MPI.Datatype) -> int:
+        if datatype == MPI.LONG_DOUBLE:
+            raise MPI.Exception(MPI.ERR_TYPE)
+        return int(buffers.size_of(datatype))
+
+    everything = dict(recall._types())
+    monkeypatch.setattr(recall, "size_of", size_of)
+    assert dict(recall._types()) == {k: v for k, v in everything.items() if k != library.handle(MPI.LONG_DOUBLE)}
+    assert library.handle(MPI.LONG_DOUBLE) in everything
