@@ -82,8 +82,15 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_a_call_that_was_left_to_the_library_is_shown_as_such(tmp_path: Path) -> None:
     row = Row("bcast", 8, {"native": Variant((5.0,)), "auto": Variant((9.0,), algorithm="native")}, 1.0)
     words = Elements(made(tmp_path, part(rows=(row,))).read_text()).words
-    assert "1 were left to the MPI library, and 0 were slower" in words
+    assert "1 were left to the MPI library, and none was slower" in words
     assert "= MPI" in words
+
+
+def test_what_varies_too_much_is_not_called_faster(tmp_path: Path) -> None:
+    pairs = {"native": Variant((5.0, 9.0, 2.0, 5.0, 5.0)), "auto": Variant((3.0,) * 5)}
+    words = Elements(made(tmp_path, part(rows=(Row("bcast", 8, pairs, 1.0),))).read_text()).words
+    assert "0 were faster with topocomm, 1 varied too much to tell" in words
+    assert " 1.67×? " in words
 
 
 def test_several_libraries_are_shown_beside_the_best(tmp_path: Path) -> None:

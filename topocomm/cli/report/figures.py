@@ -78,10 +78,11 @@ def _heat(found: Sequence[Case]) -> str:
         drawing.text(_NAMES - 8, _ROW * (line + 1) + 19, name, "", "end")
     for case in found:
         x, y = _NAMES + _CELL * sizes.index(case.row.size), _ROW * (names.index(case.row.collective) + 1)
-        speed = case.speed.median
-        kind = "f0" if case.left_native else next(name for least, name in _STEPS if speed >= least)
+        speed, verdict = case.speed.median, case.verdict
+        plain = verdict in ("native", "unclear")
+        kind = "f0" if plain else next(name for least, name in _STEPS if speed >= least)
         drawing.rect(x + 1, y + 1, _CELL - 2, _ROW - 2, f"cell {kind}", _heat_hint(case))
-        words = "= MPI" if case.left_native else times_words(speed)
+        words = "= MPI" if verdict == "native" else f"{times_words(speed)}?" if plain else times_words(speed)
         drawing.text(x + _CELL / 2, y + 19, words, f"on {kind}", "middle")
     return drawing.done()
 

@@ -57,7 +57,7 @@ def _sections(parts: Sequence[Part]) -> Iterator[str]:
 _FASTER = (
     "Each cell says how many times as fast topocomm's call is as the MPI library's own, the median of ratios taken in "
     "turns in one run: 2× is half the time, below 1 topocomm is slower. “= MPI” means that topocomm left the call to "
-    "the MPI library, because no schedule of its own promised to be faster."
+    "the MPI library, because no schedule of its own promised to be faster; “?” that the samples vary too much to tell."
 )
 _BEST = (
     "The fastest library's own call over topocomm's time under the library where topocomm is fastest. The libraries "
@@ -101,12 +101,17 @@ def _verdict(found: Sequence[Case]) -> str:
     ours = [case for case in found if not case.left_native]
     said = f"Of {len(found)} calls, {count['faster']} were faster with topocomm"
     if count["faster"]:
-        best = max(ours, key=lambda case: case.speed.median)
+        best = max((case for case in ours if case.verdict == "faster"), key=lambda case: case.speed.median)
         said += f", up to {times_words(best.speed.median)} ({best.name})"
-    said += f"; {count['alike']} took as long within 5 %, {count['native']} were left to the MPI library, "
-    said += f"and {count['slower']} {'was' if count['slower'] == 1 else 'were'} slower"
+    others = {
+        "alike": "took as long within 5 %",
+        "native": "were left to the MPI library",
+        "unclear": "varied too much to tell",
+    }
+    said += "".join(f", {count[kind]} {words}" for kind, words in others.items() if count[kind])
+    said += f", and {count['slower'] or 'none'} {'was' if count['slower'] < 2 else 'were'} slower"
     if count["slower"]:
-        worst = min(ours, key=lambda case: case.speed.median)
+        worst = min((case for case in ours if case.verdict == "slower"), key=lambda case: case.speed.median)
         said += f", at worst {times_words(worst.speed.median)} ({worst.name})"
     return f"{said}.{_near_words(found)}"
 
@@ -171,7 +176,7 @@ def _scale() -> str:
 def _table(part: Part) -> str:
     """Write one part as a table that opens on a click."""
     names = list(dict.fromkeys(name for row in part.rows for name in row.variants))
-    heads = ["collective", "size", *map(_label, names), "ratio", "algorithm", "bound", "over bound", "samples"]
+    heads = ["collective", "size", *map(_label, names), "ratio", "algorithm", "bound", "over bound", "samples × calls"]
     head = "".join(f"<th>{escape(word)}</th>" for word in heads)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(row, names))}</tr>" for row in part.rows
@@ -196,7 +201,7 @@ def _cells(row: Row, names: Sequence[str]) -> Iterator[str]:
     yield ours.algorithm if ours else ""
     yield time_words(row.bound_us) if row.bound_us else row.no_bound or "not given"
     yield f"{median(ours.samples_us) / row.bound_us:.2f}" if ours and row.bound_us else ""
-    yield ", ".join(dict.fromkeys(f"{len(one.samples_us)} of {one.calls_per_sample}" for one in row.variants.values()))
+    yield ", ".join(dict.fromkeys(f"{len(one.samples_us)} × {one.calls_per_sample}" for one in row.variants.values()))
 
 
 def _spread(samples: Sequence[float]) -> str:

@@ -35,11 +35,15 @@ class Case:
 
     @property
     def verdict(self) -> str:
-        """``native``, ``faster``, ``alike`` (within 5 %) or ``slower``."""
+        """``native``, ``alike`` (within 5 %), ``faster``, ``slower``, or ``unclear``: the interval holds 1."""
         if self.left_native:
             return "native"
-        ratio = self.speed.median
-        return "faster" if ratio > 1 + _ALIKE else "slower" if ratio < 1 - _ALIKE else "alike"
+        speed = self.speed
+        if abs(speed.median - 1) <= _ALIKE:
+            return "alike"
+        if speed.low is not None and speed.high is not None and speed.low <= 1 <= speed.high:
+            return "unclear"
+        return "faster" if speed.median > 1 else "slower"
 
     @property
     def name(self) -> str:
