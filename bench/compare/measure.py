@@ -56,11 +56,6 @@ from bench.record import command  # noqa: E402
 from topocomm.cli import provenance  # noqa: E402
 from topocomm.cli.report.document import NATIVE, Part, Place, Row, Variant, write  # noqa: E402
 
-LEVELS = {
-    MPI.THREAD_SINGLE: "SINGLE", MPI.THREAD_FUNNELED: "FUNNELED", MPI.THREAD_SERIALIZED: "SERIALIZED",
-    MPI.THREAD_MULTIPLE: "MULTIPLE",
-}  # fmt: skip
-
 
 class Buffers:
     """Send data that differs by rank, position and turn: small whole numbers, so every order of summing is exact."""
@@ -188,7 +183,7 @@ def main(options: argparse.Namespace) -> None:
             place=Place(f"{world.size} ranks", str(about["placement"]) if about else "one node", world.size),
             rows=rows,
             command=command(),
-            thread_level=LEVELS[MPI.Query_thread()],
+            thread_level=provenance.thread_level(),
             date=provenance.today(),
             machine={"cpu": provenance.cpu_model(), "cores": provenance.usable_cores()},
             versions=provenance.versions(),

@@ -15,8 +15,10 @@ from launch import launch
 
 import topocomm.cli
 from topocomm.algorithms import TABLE
-from topocomm.cli.bench.osu import BENCHMARKS
-from topocomm.cli.bench.workloads import WORKLOADS
+from topocomm.cli.bench.data import POISON
+from topocomm.cli.bench.osu import BENCHMARKS, DATATYPES
+from topocomm.cli.bench.workloads import WORKLOADS, Shape
+from topocomm.cli.report.document import read
 
 COLLECTIVES = list(WORKLOADS)
 SCHEMA = json.loads((Path(topocomm.cli.__file__).parent / "results.schema.json").read_text())
@@ -70,6 +72,9 @@ def check_lines(collective: str, lines: list[str]) -> None:
     assert re.fullmatch(rf"# topocomm MPI {re.escape(BENCHMARKS[collective].title)} v\d+\.\d+\.\d+\S*", lines[1])
     assert re.fullmatch(r"# MPI: (MPICH|Open MPI) [\d.]+", lines[2])
     assert lines[3] == "# Ranks: 3 on 1 node"
+    assert lines[4] == "# Threads: MULTIPLE"
+    assert lines[5].startswith("# Waiting: ")
+    lines = lines[2:]
     if collective == "barrier":
         assert lines[4].startswith("# Avg Latency(us)     Min Latency(us)")
         assert re.fullmatch(r" {10,}\d+\.\d\d +\d+\.\d\d +\d+\.\d\d {11}3", lines[5])
@@ -287,3 +292,33 @@ def test_contenders_take_turns() -> None:
     done = launch(2, ["-c", TURNS])
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].split()[1:] == ["ring", "native", "rabenseifner"] * 3
+
+
+def test_several_communicators_misaligned_every_iteration(tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    words = ["--algorithm", "ring,native", "-m", "64:64", "-i", "8", "-x", "1", "-c", "-u", "0", "--json", str(out)]
+    words = ["-m", "topocomm", "bench", "allreduce", *words]
+    done = launch(4, [*words, "--split", "MOD 2", "--misalign", "3", "--per-iteration"])
+    assert done.returncode == 0, done.stderr
+    assert "\n# Communicators: 2 of 2 ranks at once\n" in done.stdout
+    assert "\n# Buffers: 3 bytes after an address that 64 divides\n" in done.stdout
+    assert "P50 Tail Lat(us)" in done.stdout
+    (row,) = json.loads(out.read_text())["rows"]
+    for result in row["results"].values():
+        assert len(result["samples"]) == 8
+        assert max(result["samples"]) >= result["percentiles"]["99"]
+    (part,) = read([out])
+    assert len(part.rows[0].variants["native"].samples_us) == 8
+    assert not part.rows[0].variants["native"].averaged
+    refused = launch(4, [*words, "--split", "MOD 3"])
+    assert refused.returncode == 2
+    assert "4 ranks do not make groups of equal size" in refused.stderr
+
+
+def test_buffers_are_misaligned_by_what_was_asked() -> None:
+    for bytes_off in (0, 1, 3, 64):
+        shape = Shape(0, 1, DATATYPES["mpi_double"], 5, misaligned=bytes_off)
+        buffer = shape.filled(5)
+        assert buffer.ctypes.data % 64 == bytes_off % 64
+        assert (buffer == POISON).all()
+        assert len(buffer) == 6

@@ -19,7 +19,10 @@ from topocomm.topology.live.inside import cpu_quota
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-__all__ = ["count_nodes", "cpu_model", "mpi_library", "package_version", "today", "usable_cores", "versions"]
+__all__ = [
+    "count_nodes", "cpu_model", "mpi_library", "package_version", "thread_level", "today", "usable_cores",
+    "versions", "waiting",
+]  # fmt: skip
 
 
 def cpu_model() -> str:
@@ -62,6 +65,23 @@ def mpi_library() -> str:
 
     name, numbers = MPI.get_vendor()
     return f"{name} {'.'.join(map(str, numbers))}"
+
+
+def thread_level() -> str:
+    """Return the thread level that MPI was started with, such as ``MULTIPLE``. Needs MPI started."""
+    from mpi4py import MPI
+
+    levels = ("SINGLE", "FUNNELED", "SERIALIZED", "MULTIPLE")
+    return {getattr(MPI, f"THREAD_{level}"): level for level in levels}[MPI.Query_thread()]
+
+
+_YIELDS = ("OMPI_MCA_mpi_yield_when_idle", "I_MPI_THREAD_YIELD", "I_MPI_WAIT_MODE", "MPIR_CVAR_POLLS_BEFORE_YIELD")
+
+
+def waiting() -> str:
+    """Say how waiting ranks behave: what the environment asks of the MPI library, else that it is the library's own."""
+    asked = [f"{name}={os.environ[name]}" for name in _YIELDS if name in os.environ]
+    return ", ".join(asked) or "as the MPI library does by itself"
 
 
 def versions() -> dict[str, str]:

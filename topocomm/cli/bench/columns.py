@@ -24,6 +24,8 @@ class Result:
     least: float
     most: float
     percentiles: dict[int, float] = field(default_factory=dict)
+    samples: tuple[float, ...] = ()
+    """Every iteration on the slowest rank, where that was asked for."""
 
 
 _NOTHING = Result(nan, nan, nan)

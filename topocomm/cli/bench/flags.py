@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,26 @@ from topocomm.cli.bench.put_options import PUTS
 from topocomm.cli.console import log
 from topocomm.schedule.reorder import WAYS
 
-__all__ = ["BenchOptions", "add_arguments", "options_of"]
+__all__ = ["BenchOptions", "Split", "add_arguments", "options_of"]
 
 _MOST_PERCENTILES = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """How ranks are dealt out over communicators that measure at once: MOD n or DIV n, as nccl-tests say it."""
+
+    kind: str
+    n: int
+
+    def group(self, rank: int) -> int:
+        """Return the number of the communicator that a rank belongs to."""
+        return rank % self.n if self.kind == "MOD" else rank // self.n
+
+    def even(self, ranks: int) -> bool:
+        """Return True if all communicators have as many ranks, two at least."""
+        sizes = Counter(map(self.group, range(ranks)))
+        return len(set(sizes.values())) == 1 and sizes[0] > 1
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,10 @@ class BenchOptions:
     root: int
     rotate: bool
     window: int
+    misaligned: int
+    split: Split | None
+    """Several communicators at once; None for one."""
+    per_iteration: bool
     json: Path | None
     pictures: tuple[Path, ...]
 
@@ -65,6 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--machine", metavar="FILE", help="machine file: how fast the links are (default: assumed)")
     add("--tuning", metavar="FILE", help="tuning file: what was measured (default: none)")
     add("--json", metavar="FILE", type=writable, help="write the results for machines as well")
+    add("--split", metavar='"MOD N"', type=_split, help="several communicators at once, by rank modulo N; DIV N: N "
+        "ranks in a row; statistics are over all")  # fmt: skip
+    add("--misalign", metavar="BYTES", type=byte_count, default=0, help="start buffers so far after an aligned address")
+    add("--per-iteration", action="store_true", help="percentiles, and every iteration's time of the slowest rank in "
+        "the JSON")  # fmt: skip
     add("-v", "--version", action="store_true", help="print the version line of this benchmark and stop")
     add("-m", "--message-size", metavar="[MIN:]MAX", type=size_range, help="bytes (also 4K, 2M); MIN: sets only MIN")
     add("-i", "--iterations", metavar="N", type=at_least(1), help="timed iterations at every size")
@@ -103,13 +130,16 @@ def options_of(args: argparse.Namespace) -> BenchOptions:
         full=args.full,
         validation=args.validation,
         settle=5 if args.validation_warmup is None else args.validation_warmup,
-        percentiles=tuple(args.tail_lat or ()),
+        percentiles=tuple(args.tail_lat or ((50, 90, 99) if args.per_iteration else ())),
         memory=_memory(args.mem_limit),
         datatypes=tuple(datatype_of(word, benchmark) for word in args.type or [None]),
         in_place=args.in_place,
         root=0 if root == "rotate" else root,
         rotate=root == "rotate",
         window=args.window_size or 64,
+        misaligned=args.misalign,
+        split=args.split,
+        per_iteration=args.per_iteration,
         json=args.json,
         pictures=tuple(Path(f"topocomm_{benchmark.name}.{kind}") for kind in args.graph or ()),
     )
@@ -126,7 +156,8 @@ def _refuse_foreign_flags(benchmark: Benchmark, args: argparse.Namespace) -> Non
     for flag, name in _FLAGS.items():
         if getattr(args, name) not in (None, False) and flag not in allowed:
             raise UsageError(f"{benchmark.name} has no -{flag}; it has {' '.join(f'-{letter}' for letter in allowed)}")
-    named = [name for name in ("algorithm", "topology", "machine", "tuning") if getattr(args, name)]
+    words = ("algorithm", "topology", "machine", "tuning", "split", "misalign", "per_iteration")
+    named = [name.replace("_", "-") for name in words if getattr(args, name)]
     if benchmark.point_to_point and named:
         raise UsageError(f"{benchmark.name} sends messages, no algorithm does; leave out --{' and --'.join(named)}")
 
@@ -175,6 +206,13 @@ def _pictures(text: str) -> list[str]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(KINDS)}")
     require_matplotlib()
     return kinds
+
+
+def _split(text: str) -> Split:
+    kind, _, number = text.upper().partition(" ")
+    if kind not in ("MOD", "DIV") or not number.isdigit() or not int(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'MOD N' nor 'DIV N', N a whole number from 1 on")
+    return Split(kind, int(number))
 
 
 def _root(text: str) -> Any:

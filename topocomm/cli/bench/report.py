@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from mpi4py import MPI
 
@@ -40,6 +40,9 @@ class Report:
 
     options: BenchOptions
     world: MPI.Intracomm
+    """All ranks: barriers and statistics are over them."""
+    group: MPI.Intracomm
+    """The ranks of one call: all of them, or those of this rank's share of ``--split``."""
     contenders: Sequence[Contender]
     optional: frozenset[str]
     known: set[tuple[str, str]]
@@ -84,8 +87,9 @@ def report(options: BenchOptions) -> int:
     selection = Selection((NATIVE,), frozenset())
     if not options.benchmark.point_to_point:
         selection = selection_of(options.benchmark.name, options.algorithms)
-    found = contenders(world, options.benchmark.name, selection, options.files)
-    return _report(Report(_limited(options, world), world, found, selection.optional, set()))
+    group = cast("MPI.Intracomm", world.Split(options.split.group(world.rank))) if options.split else world
+    found = contenders(group, options.benchmark.name, selection, options.files)
+    return _report(Report(_limited(options, world), world, group, found, selection.optional, set()))
 
 
 def _unfit(options: BenchOptions, ranks: int) -> str | None:
@@ -94,6 +98,11 @@ def _unfit(options: BenchOptions, ranks: int) -> str | None:
         return "This test requires exactly two processes"
     if ranks < 2:
         return "This test requires at least two processes"
+    if options.split:
+        if not options.split.even(ranks):
+            words = f"{options.split.kind} {options.split.n}"
+            raise UsageError(f"--split {words!r}: {ranks} ranks do not make groups of equal size, two or more each")
+        ranks = sum(options.split.group(rank) == 0 for rank in range(ranks))
     if options.root >= ranks:
         raise UsageError(f"-k fixed:{options.root}: there is no such rank among {ranks}")
     if options.benchmark.reduces and ranks > MOST_CHARACTERS and any(kind.itemsize == 1 for kind in options.datatypes):
@@ -153,15 +162,15 @@ def _keep(options: BenchOptions, record: Record, drawn: bool) -> str | None:
 def _try_smallest(run: Report) -> None:
     """Let an algorithm that was named but cannot run be refused before anything is printed. Raises AlgorithmError."""
     datatype = run.options.datatypes[0]
-    smallest = next(_sizes(run.options, datatype, run.world.size), None)
+    smallest = next(_sizes(run.options, datatype, run.group.size), None)
     if smallest is not None and not run.options.benchmark.point_to_point:
-        _able(run, _workload(run.options, run.world, datatype, smallest))
+        _able(run, _workload(run.options, run.group, datatype, smallest))
 
 
 def _rows(run: Report, datatype: Datatype, record: Record) -> str | None:
     """Measure, print and record every size of one type; returns a validation error, else None."""
     options = run.options
-    for size in _sizes(options, datatype, run.world.size):
+    for size in _sizes(options, datatype, run.group.size):
         iterations, warmup = options.loops(size)
         failure, results = None, None
         try:
@@ -193,16 +202,18 @@ def _measured(run: Report, datatype: Datatype, size: int, repeats: Repeats) -> d
     if options.benchmark.point_to_point:
         pair = pair_of(world, datatype, size, options.window)
         return {NATIVE: measure_messages(options.benchmark.name, pair, repeats, run.percentiles)}
-    workload = _workload(options, world, datatype, size)
+    workload = _workload(options, run.group, datatype, size)
     calls = _able(run, workload)
     seconds = measure(world, calls, workload, repeats)
-    measured = {name: statistics(world, mine, run.percentiles) for name, mine in zip(calls, seconds, strict=True)}
+    keep = options.per_iteration
+    measured = {name: statistics(world, mine, run.percentiles, keep) for name, mine in zip(calls, seconds, strict=True)}
     return {name: measured.get(name) for name in run.names}
 
 
 def _workload(options: BenchOptions, world: MPI.Intracomm, datatype: Datatype, size: int) -> Workload:
     roots = range(world.size) if options.rotate else (options.root,)
-    shape = Shape(world.rank, world.size, datatype, size // datatype.itemsize, roots, options.in_place)
+    count = size // datatype.itemsize
+    shape = Shape(world.rank, world.size, datatype, count, roots, options.in_place, options.misaligned)
     return WORKLOADS[options.benchmark.name](shape)
 
 
@@ -243,7 +254,7 @@ def _choices(run: Report, size: int) -> Mapping[str, Mapping[str, str]]:
 def _decision(run: Report, comm: Comm, size: int) -> Decision:
     """Ask topocomm's decision at a size; it counts bytes of the whole vector, the column Size those of one block."""
     benchmark = run.options.benchmark
-    return comm.explain(benchmark.name, size * run.world.size if benchmark.blocks else size)
+    return comm.explain(benchmark.name, size * run.group.size if benchmark.blocks else size)
 
 
 def _context(run: Report, nodes: int) -> dict[str, str]:
@@ -252,7 +263,13 @@ def _context(run: Report, nodes: int) -> dict[str, str]:
     context = {
         "MPI": provenance.mpi_library(),
         "Ranks": f"{ranks} on {nodes} node{'s' if nodes != 1 else ''}",
+        "Threads": provenance.thread_level(),
+        "Waiting": provenance.waiting(),
     }
+    if run.options.split:
+        context["Communicators"] = f"{ranks // run.group.size} of {run.group.size} ranks at once"
+    if run.options.misaligned:
+        context["Buffers"] = f"{run.options.misaligned} bytes after an address that 64 divides"
     for contender in run.contenders:
         if contender.ours:
             context["Placement"] = contender.ours.machine_topology.describe()
@@ -264,7 +281,7 @@ def _chosen(run: Report, comm: Comm) -> str:
     """Describe algorithm, reordering and engine on a communicator, with the size from which each holds."""
     spans: list[tuple[int, str]] = []
     options = run.options
-    for size in _sizes(options, options.datatypes[0], run.world.size):
+    for size in _sizes(options, options.datatypes[0], run.group.size):
         choice = _decision(run, comm, size)
         text = f"{choice.algorithm} (reordering {choice.reordering}, engine {choice.engine})"
         text = NATIVE if choice.algorithm == NATIVE else text

@@ -90,4 +90,6 @@ def _result(result: Result | None, choice: Mapping[str, str]) -> dict[str, Any] 
         return None
     percentiles = {str(percent): round(value, 4) for percent, value in result.percentiles.items()}
     values = {"average": result.average, "min": result.least, "max": result.most}
-    return {**{name: round(value, 4) for name, value in values.items()}, "percentiles": percentiles, **choice}
+    samples = {"samples": [round(sample, 2) for sample in result.samples]} if result.samples else {}
+    rounded = {name: round(value, 4) for name, value in values.items()}
+    return {**rounded, "percentiles": percentiles, **samples, **choice}

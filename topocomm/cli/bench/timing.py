@@ -88,17 +88,25 @@ def slowest(
     return across
 
 
-def statistics(world: MPI.Intracomm, seconds: NDArray[np.float64], percentiles: Sequence[int]) -> Result:
+def statistics(
+    world: MPI.Intracomm, seconds: NDArray[np.float64], percentiles: Sequence[int], keep: bool = False
+) -> Result:
     """Compute OSU's statistics, in microseconds: a rank's mean, then its average, minimum and maximum over ranks.
 
-    A percentile is one of the iterations, each averaged over ranks. Collective; the same on every rank.
+    A percentile is one of the iterations, each averaged over ranks. With `keep` every iteration's time on the slowest
+    rank is kept. Collective; the same on every rank.
     """
     mean = float(seconds.mean()) * 1e6
     least, most = world.allreduce(mean, MPI.MIN), world.allreduce(mean, MPI.MAX)
     average = world.allreduce(mean, MPI.SUM) / world.size
     across = np.zeros_like(seconds)
     world.Allreduce(seconds, across, MPI.SUM)
-    return Result(average, least, most, percentiles_of(across * 1e6 / world.size, percentiles))
+    found = percentiles_of(across * 1e6 / world.size, percentiles)
+    if not keep:
+        return Result(average, least, most, found)
+    slow = np.zeros_like(seconds)
+    world.Allreduce(np.ascontiguousarray(seconds), slow, MPI.MAX)
+    return Result(average, least, most, found, tuple((1e6 * slow).tolist()))
 
 
 def percentiles_of(values: NDArray[np.float64], percentiles: Sequence[int]) -> dict[int, float]:

@@ -34,6 +34,18 @@ class Shape:
     count: int
     roots: Sequence[int] = (0,)
     in_place: bool = False
+    misaligned: int = 0
+    """Bytes by which buffers start after an address that 64 divides."""
+
+    def filled(self, count: int) -> Array:
+        """Make a buffer of this many elements and one more, full of poison."""
+        dtype = np.dtype(self.datatype.dtype)
+        length = (count + 1) * dtype.itemsize
+        room = np.empty(length + 64 + self.misaligned, np.uint8)
+        start = -room.ctypes.data % 64 + self.misaligned
+        buffer: Array = room[start : start + length].view(dtype)
+        buffer[:] = POISON
+        return buffer
 
 
 class Workload:
@@ -50,8 +62,7 @@ class Workload:
         self.type = getattr(MPI, shape.datatype.attribute)
         addends = shape.ranks if self.adds else 1
         self.pattern = Pattern(max(self.sends(), self.receives()), shape.datatype, addends)
-        self.send: Array = np.full(self.sends() + 1, POISON, shape.datatype.dtype)
-        self.receive: Array = np.full(self.receives() + 1, POISON, shape.datatype.dtype)
+        self.send, self.receive = shape.filled(self.sends()), shape.filled(self.receives())
         self.arguments = [self.call(root) for root in shape.roots]
 
     def sends(self) -> int:
