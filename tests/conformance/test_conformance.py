@@ -21,6 +21,7 @@ import check_operations  # noqa: F401
 import check_private  # noqa: F401
 import check_shared  # noqa: F401
 import check_types  # noqa: F401
+import check_vectors  # noqa: F401
 import pytest
 from harness import expected
 from launch import launch

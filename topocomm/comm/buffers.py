@@ -22,7 +22,7 @@ from topocomm.arrays import Bytes
 from topocomm.comm.staging import Caller, error_of, fill, take
 from topocomm.errors import BufferError
 
-__all__ = ["EMPTY", "Buffer", "nbytes_of", "of_code", "parse", "size_of"]
+__all__ = ["EMPTY", "Buffer", "bytes_of", "datatype_of", "nbytes_of", "of_code", "parse", "size_of"]
 
 EMPTY: Bytes = np.empty(0, np.uint8)
 _OCTET = np.dtype(np.uint8)
@@ -101,7 +101,7 @@ def _on_host(obj: Any) -> bool:
     return device is not None and device()[0] in _HOST
 
 
-def _bytes_of(obj: Any, writable: bool) -> Bytes | None:
+def bytes_of(obj: Any, writable: bool) -> Bytes | None:
     """The memory behind a buffer as bytes, or None if there is none that is contiguous and in reach."""
     if isinstance(obj, np.ndarray):
         return _bytes_of_array(obj, writable)
@@ -149,7 +149,8 @@ def _split(spec: Any) -> tuple[Any, Any, Any, Any] | None:
     return tuple(spec) if len(spec) == 4 else None
 
 
-def _datatype(buf: Any, code: Any) -> MPI.Datatype | None:
+def datatype_of(buf: Any, code: Any) -> MPI.Datatype | None:
+    """Return the datatype of a buffer's elements, as named or as its memory says; None if neither says it."""
     if isinstance(code, MPI.Datatype):
         return None if code == MPI.DATATYPE_NULL else code
     if isinstance(code, str):
@@ -168,7 +169,7 @@ def _described(buf: Any) -> MPI.Datatype | None:
     device = getattr(buf, "__cuda_array_interface__", None)
     try:
         return _of_dtype(np.dtype(device["typestr"]) if device is not None else np.from_dlpack(buf).dtype)
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, builtins.BufferError):
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, SystemError, builtins.BufferError):
         return None
 
 
@@ -265,8 +266,8 @@ def _in_memory(
 ) -> Buffer | None:
     """A buffer whose memory is in reach; None if it is not, or its datatype cannot be used there."""
     buf, count, displ, code = parts
-    datatype = _datatype(buf, code)
-    memory = _bytes_of(buf, writable) if datatype is not None else None
+    datatype = datatype_of(buf, code)
+    memory = bytes_of(buf, writable) if datatype is not None else None
     if datatype is None or memory is None:
         return None
     itemsize = size_of(datatype)
@@ -368,7 +369,7 @@ def _through_library(
     if error is not None:
         error.add_note(name)
         raise error
-    datatype = _datatype(buf, code)
+    datatype = datatype_of(buf, code)
     if operand and datatype is None:
         raise BufferError(f"{name} does not say the type of its elements; give it as [buffer, MPI datatype]")
     if operand and datatype is not None and not size_of(datatype) and _is_foreign(datatype):

@@ -25,6 +25,7 @@ from topocomm.comm.places import Places
 from topocomm.comm.recall import can_recognise
 from topocomm.comm.state import Runtime
 from topocomm.comm.uncovered import note_uncovered
+from topocomm.comm.vectors import VectorCalls
 from topocomm.errors import AlgorithmError, Error
 from topocomm.topology import Topology
 
@@ -42,7 +43,7 @@ _ALL_NATIVE = dict.fromkeys(COLLECTIVES, ALWAYS)
 """Of a communicator that was freed."""
 
 
-class Comm(ObjectCalls, metaclass=Named):
+class Comm(ObjectCalls, VectorCalls, metaclass=Named):
     """An intracommunicator whose collectives follow the machine.
 
     Parameters

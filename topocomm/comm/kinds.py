@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, size_classes
 from topocomm.choose.shared import SHARED, fits
-from topocomm.collectives import REDUCING
+from topocomm.collectives import COLLECTIVES, REDUCING
 from topocomm.comm.call import Call, Read
 from topocomm.comm.early import Early, blocks_of, factor_of
 from topocomm.comm.operations import PLAIN, Traits, combines
@@ -153,6 +153,8 @@ class Kinds:
     def kind(self, call: Call) -> Kind:
         """The kind of a call: depends on the call, the settings and the topology only."""
         collective, traits = call.collective, call.traits
+        if collective == "allgather" and isinstance(call.counts, tuple):
+            return self._kind_of_vectors(call)
         if not self._may_share(collective):
             traits = traits._replace(own=False)
         by_size = SHARED in (call.named, self.settings.named.get(collective))
@@ -163,6 +165,16 @@ class Kinds:
             return collective, None, traits, call.named
         at = bisect_right(self._classes(collective, traits.commutative), call.nbytes(self.size))
         return collective, at, traits, call.named
+
+    def _kind_of_vectors(self, call: Call) -> Kind:
+        """The kind of an allgather of unequal blocks: that of one of equal blocks, but not through shared memory."""
+        any_size = call.named is not None or self._any_size.get(("allgatherv", PLAIN))
+        if any_size is None:
+            any_size = self._any_size["allgatherv", PLAIN] = self._preference(call)[0] is not None
+        if any_size:
+            return "allgatherv", None, PLAIN, call.named
+        at = bisect_right(self._classes("allgather", True), call.nbytes(self.size))
+        return "allgatherv", at, PLAIN, None
 
     def _may_share(self, collective: str) -> bool:
         """Tell whether vectors up to some size may go through memory of a common host."""
@@ -217,7 +229,8 @@ class Kinds:
     def _note(self, kind: Kind, decision: Decision) -> None:
         self.note(decision)
         collective, at, traits, _ = kind
-        if traits == PLAIN and at is not None and not (self.settings.check_always or self.settings.record_file):
+        unsure = self.settings.check_always or self.settings.record_file
+        if collective in COLLECTIVES and traits == PLAIN and at is not None and not unsure:
             self.native_sizes(collective).classes[at] = decision.algorithm == NATIVE
 
     def note(self, decision: Decision) -> None:
@@ -270,6 +283,8 @@ class Kinds:
         nbytes = call.nbytes(self.size)
         if self.shared.why_not is not None:
             return self.shared.why_not
+        if call.collective == "allgather" and isinstance(call.counts, tuple):
+            return "blocks of unequal size"
         if call.traits.own or call.traits.foreign:
             return "an operation of the program's own, or elements that overlap"
         if not fits(call.collective, nbytes, self.size):

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from mpi4py import MPI
 
 from topocomm.choose.rule import NATIVE, Decision, native_always
 from topocomm.choose.shared import SHARED
-from topocomm.collectives import COLLECTIVES, find_collective
+from topocomm.collectives import find_collective
 from topocomm.comm.agreement import Agreement
 from topocomm.comm.call import Call, Read
 from topocomm.comm.early import Early
+from topocomm.comm.exchanging import exchange
 from topocomm.comm.given import Origin
 from topocomm.comm.kinds import Kinds
 from topocomm.comm.operations import Traits
@@ -147,6 +149,11 @@ class Runtime:
             self.kinds.note(found)
         return found is not None
 
+    def leaves_vectors(self, collective: str, algorithm: str | None) -> bool:
+        """Return True if calls with blocks of unequal size are the MPI library's: no algorithm of ours is named."""
+        named = algorithm if algorithm is not None else self.settings.named.get(collective)
+        return self.size == 1 or named in (None, NATIVE, SHARED)
+
     def _name(self) -> str:
         """Return the name of the communicator in traces."""
         return f"{self.comm.Get_name() or 'communicator'} of {self.size} rank{'s' if self.size > 1 else ''}"
@@ -181,7 +188,7 @@ class Runtime:
             trouble = e
         else:
             return self._make(read)
-        self._refuse(trouble, COLLECTIVES[reader.__name__].method)
+        self._refuse(trouble, reader.__name__.capitalize())
         return None
 
     def _refuse(self, trouble: Exception, name: str) -> None:
@@ -214,8 +221,33 @@ class Runtime:
                 return None
             if decision.algorithm == SHARED:
                 return self._through_memory(self.shared.make(read), read)
+            from topocomm.comm import balancing
+
+            if balancing.is_skewed(read.call):
+                return self._balanced(read, decision.algorithm)
             sized = self.programs.make(read, decision.algorithm, lambda: self.carrier)
         self._run(sized, read)
+        return self._done(sized, read)
+
+    def _balanced(self, read: Read, algorithm: str) -> Served:
+        """Make a call with skewed blocks through equal parts."""
+        from topocomm.comm import balancing
+
+        call, own = read.call, balancing.parts(read.call)
+        assert isinstance(call.counts, tuple)
+        gathers = call.collective == "allgather"
+        part = np.empty(0 if gathers else own[self.rank] * call.itemsize, np.uint8)
+        even = balancing.even(read, self.rank, read.recv if gathers else part)
+        sized = self.programs.known(even) or self.programs.make(even, algorithm, lambda: self.carrier)
+        if gathers:
+            blocks = balancing.moves(call.counts, own, self.rank, read.send, even.send, call.itemsize)
+            exchange(self.carrier, self.topology, self.rank, *blocks)
+            self._run(sized, even)
+            return self._done(sized, read)
+        self._run(sized, even)
+        kept = read.recv[: call.counts[self.rank] * call.itemsize]
+        blocks = balancing.moves(own, call.counts, self.rank, part, kept, call.itemsize)
+        exchange(self.carrier, self.topology, self.rank, *blocks)
         return self._done(sized, read)
 
     def _through_memory(self, call: NodeCall, read: Read) -> Served:
