@@ -15,6 +15,7 @@ from harness import check, communicators, raised, topologies, wrap
 from mpi4py import MPI
 
 import topocomm
+from topocomm.comm import neighbours
 from topocomm.topology.grids import parted
 
 
@@ -487,3 +488,19 @@ def graphs_are_put_on_the_machine(world: MPI.Intracomm) -> None:
     kept = comm.Create_dist_graph_adjacent(near, near)
     assert kept.allgather(r) == list(range(p))
     kept.Free()
+
+
+@check(3)
+def a_grid_has_one_order_whoever_finds_it(world: MPI.Intracomm) -> None:
+    found, most = [], neighbours.MOST_BY_ALL
+    try:
+        for neighbours.MOST_BY_ALL in (world.size, world.size - 1):  # each rank, then rank 0
+            comm = wrap(world, "cyclic")
+            found.append(neighbours.cart_of(comm._live, [world.size], [True]))
+            assert neighbours.cart_of(comm._live, [world.size + 1], None) is None
+            assert neighbours.cart_of(comm._live, "no", None) is None
+    finally:
+        neighbours.MOST_BY_ALL = most
+    first, second = ([] if order is None else order.tolist() for order in found)
+    assert first == second
+    assert world.allgather(first) == [first] * world.size

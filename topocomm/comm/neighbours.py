@@ -32,6 +32,8 @@ __all__ = [
     "weights_of",
 ]
 
+MOST_BY_ALL = 16
+"""Ranks up to which each finds the order of a grid by itself."""
 MOST_EDGES = 1 << 20
 """More edges than that are left as they are."""
 
@@ -46,17 +48,27 @@ class Edges:
 
 
 def cart_of(runtime: Runtime, dims: Any, periods: Any) -> IntArray | None:
-    """Find the rank at each position of a grid, then the ranks without one; the same on every rank, without a message.
+    """Find the rank at each position of a grid, then the ranks without one; the same on every rank. Collective.
 
-    None where the ranks' own order is as good, and for arguments that the MPI library is to refuse.
+    None where the ranks' own order is as good, and for arguments that the MPI library is to refuse. Few ranks find it
+    without a message; of more than :data:`MOST_BY_ALL` rank 0 does, with a core to itself, and tells all.
     """
+    try:
+        sides = [int(side) for side in np.atleast_1d(dims)]
+        around = np.broadcast_to(False if periods is None else np.asarray(periods, bool), len(sides)).tolist()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if runtime.size <= MOST_BY_ALL:
+        return _cart(runtime.topology, sides, around)
+    return objects.bcast(runtime.comm, _cart(runtime.topology, sides, around) if runtime.rank == 0 else None)
+
+
+def _cart(topology: Topology, sides: list[int], around: list[bool]) -> IntArray | None:
     from topocomm.topology.grids import cart_order
 
     try:
-        sides = [int(side) for side in np.atleast_1d(dims)]
-        around = np.broadcast_to(False if periods is None else np.asarray(periods, bool), len(sides))
-        order = cart_order(runtime.topology, sides, [bool(one) for one in around])
-    except (TopologyError, TypeError, ValueError, OverflowError):
+        order = cart_order(topology, sides, around)
+    except (TopologyError, ValueError, OverflowError):
         return None
     return None if (order == np.arange(len(order))).all() else order
 
