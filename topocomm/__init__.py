@@ -4,8 +4,8 @@
 >>> import topocomm
 >>> comm = topocomm.Comm(MPI.COMM_WORLD)     # the one changed line
 
-``import topocomm`` opens two files and does not start MPI: :class:`Comm`, :class:`Topology`, :class:`Win` and
-:func:`elementwise` are loaded when first used.
+``import topocomm`` opens two files and does not start MPI: :class:`Comm`, :class:`Topology`, :class:`Win`,
+:func:`elementwise` and :func:`empty` with its kin are loaded when first used.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from topocomm.errors import AlgorithmError, BufferError, Error, ScheduleError, T
 if TYPE_CHECKING:
     from topocomm.comm import Comm as Comm
     from topocomm.comm.operations import elementwise as elementwise
+    from topocomm.engines.memory import empty as empty
+    from topocomm.engines.memory import empty_like as empty_like
+    from topocomm.engines.memory import zeros as zeros
     from topocomm.rma.win import Win as Win
     from topocomm.topology import Topology as Topology
 
@@ -34,6 +37,9 @@ __all__ = [
     "Win",
     "__version__",
     "elementwise",
+    "empty",
+    "empty_like",
+    "zeros",
 ]
 
 
@@ -42,6 +48,9 @@ _LOADED_WHEN_USED = {
     "Topology": "topocomm.topology",
     "Win": "topocomm.rma.win",
     "elementwise": "topocomm.comm.operations",
+    "empty": "topocomm.engines.memory",
+    "empty_like": "topocomm.engines.memory",
+    "zeros": "topocomm.engines.memory",
 }
 
 

@@ -16,6 +16,7 @@
 #define TC_NODE_LARGEST 4096 /* bytes that a rank gives in one call at most */
 
 enum tc_node_status {
+    TC_APART = 4,          /* a rank's buffer is in no array that others reach: nothing was done, on all ranks alike */
     TC_ERR_MISMATCH = -40, /* ranks make different calls: tc_node_failure */
     TC_ERR_LEFT = -41      /* a rank left a call, or an earlier call failed: no more calls on this node */
 };
@@ -30,6 +31,7 @@ enum tc_collective { TC_ALLGATHER, TC_ALLREDUCE, TC_REDUCE_SCATTER, TC_REDUCE_SC
 #define TC_FRAME_HEADER 8
 
 typedef struct tc_node tc_node;
+typedef struct tc_node_large tc_node_large; /* the same, of a large call */
 typedef struct tc_node_call tc_node_call; /* a call with its arguments but the buffers; made as often as wanted */
 
 typedef struct tc_node_mpi {
@@ -89,6 +91,16 @@ int tc_node_run(tc_node_call *call, const void *send, void *recv, double seconds
 int tc_node_wait(tc_node *node, double seconds);
 /* Give up the call that is under way. The others' calls end with TC_ERR_LEFT, as all further ones do. */
 int tc_node_leave(tc_node *node);
+/* Make an array of at least `bytes` bytes, all 0, that the other processes of this host can reach. */
+int tc_array_new(uint64_t bytes, void **at);
+int tc_array_free(void *at);
+
+/* A large call: an allreduce, broadcast, allgather, alltoall or reduce_scatter of any size, whose buffers lie in arrays.
+ * It takes two calls' numbers. Arguments, buffers and statuses are those of other calls; TC_APART besides. */
+int tc_node_large_new(tc_node *node, const tc_node_arguments *arguments, tc_node_large **large);
+int tc_node_large_free(tc_node_large *large);
+int tc_node_large_run(tc_node_large *large, const void *send, void *recv, double seconds);
+int tc_node_large_wait(tc_node_large *large, double seconds);
 /* Say what ended a call; alike on all ranks that it ended for. */
 int tc_node_failure(const tc_node *node, tc_node_fault *fault);
 #endif

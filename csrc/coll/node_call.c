@@ -94,6 +94,11 @@ static int choose(tc_node_call *call, const tc_node_arguments *a) {
     return call->posted % call->element_bytes || call->taken % call->element_bytes ? TC_ERR_ARGUMENT : TC_OK;
 }
 
+void call_named(tc_node_call *call, const tc_node_arguments *a, uint64_t bytes) {
+    call->digest = digest_of(a, bytes, root_or_counts(a, call->node->size));
+    call->trace = (uint32_t)(call->digest * 0x9e3779b97f4a7c15ull >> 40);
+}
+
 int tc_node_call_new(tc_node *node, const tc_node_arguments *a, tc_node_call **call) {
     if (node == NULL || node->head == NULL || a == NULL || call == NULL || a->collective >= TC_COLLECTIVES) return TC_ERR_ARGUMENT;
     if (a->root >= node->size || (a->collective == TC_REDUCE_SCATTER) != (a->counts != NULL)) return TC_ERR_ARGUMENT;
@@ -108,8 +113,7 @@ int tc_node_call_new(tc_node *node, const tc_node_arguments *a, tc_node_call **c
         free(c);
         return status;
     }
-    c->digest = digest_of(a, c->posted, root_or_counts(a, node->size));
-    c->trace = (uint32_t)(c->digest * 0x9e3779b97f4a7c15ull >> 40);
+    call_named(c, a, c->posted);
     c->depth = c->posted <= LINE_BYTES ? LINES : SLOTS;
     c->framed = is_framed(a->collective);
     atomic_fetch_add(&node->holders, 1);

@@ -12,7 +12,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "port_shm.h"
+#include "pool.h"
 #include "process.h"
 
 typedef struct gap { /* given back */

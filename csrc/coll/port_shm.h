@@ -3,8 +3,8 @@
 #define TOPOCOMM_PORT_SHM_H
 #include <stdatomic.h>
 
+#include "pool.h"
 #include "run.h"
-#include "share.h"
 
 #define LINES 32u    /* of an inbox */
 #define ANSWERS 32u  /* announcements to a peer that wait for an answer */
@@ -18,7 +18,6 @@
 #define PIECE 16384u /* bytes that a message is cut into if the receiver cannot read it */
 #endif
 #define INLINE 32u   /* bytes that fit a line */
-#define PAGE 4096u
 #define PAIR_BYTES ((sizeof(inbox) + DATA + PAGE - 1) / PAGE * PAGE)
 
 enum kind { SHORT, LONG, ANNOUNCED, PART }; /* data: in the line, in the inbox, to be fetched, some of what was announced */
@@ -85,15 +84,6 @@ struct shared {
     pair **of; /* of every member of the communicator, NULL: on another host */
     pair pairs[];
 };
-
-/* --- pool.c: the memory of a process ------------------------------------------------------------------------------ */
-int pool_take(uint64_t bytes, uint64_t *offset, void **base);
-void pool_give(uint64_t offset, void *base, uint64_t bytes);
-int pool_address(tc_share_address *out);
-/* Is the memory of another process within reach? */
-bool pool_reached(const tc_share_address *address);
-int pool_map(const tc_share_address *address, uint64_t offset, uint64_t bytes, char **base);
-void pool_unmap(const void *base, uint64_t bytes);
 
 /* --- pair.c: lines and data of an inbox --------------------------------------------------------------------------- */
 int pair_open(pair *q);

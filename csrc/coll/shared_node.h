@@ -92,6 +92,10 @@ int node_break(tc_node *node, int status, const tc_node_fault *fault);
 int node_sound(const tc_node *node);
 void node_release(tc_node *node);
 
+/* --- node_call.c ---------------------------------------------------------------------------------------------------- */
+/* Let a call be known to the other ranks as one with these arguments, that gives so many bytes. */
+void call_named(tc_node_call *call, const tc_node_arguments *a, uint64_t bytes);
+
 /* --- node_frame.c --------------------------------------------------------------------------------------------------- */
 /* Bytes of a frame with its header; at most `room`. */
 uint64_t frame_bytes(const void *frame, uint64_t room);

@@ -169,7 +169,7 @@ def the_choice_says_that_memory_is_shared(world: MPI.Intracomm) -> None:
     assert comm.decisions[-1].algorithm == "native"
     comm.Allreduce(np.ones(1), y, algorithm="shared")
     assert comm.decisions[-1].algorithm == "shared"
-    error = raised(lambda: comm.Allreduce(np.ones(LARGEST), np.ones(LARGEST), algorithm="shared"))
+    error = raised(lambda: comm.Reduce(np.ones(LARGEST), np.ones(LARGEST), algorithm="shared"))
     assert isinstance(error, topocomm.AlgorithmError)
     assert str(8 * LARGEST) in str(error)
     for settings in ({"algorithm": "native"}, {"engine": "python"}):
@@ -179,8 +179,8 @@ def the_choice_says_that_memory_is_shared(world: MPI.Intracomm) -> None:
     named = shared(world, algorithm="shared")
     named.Allreduce(np.ones(1), y)
     assert named.decisions[-1].algorithm == "shared"
-    named.Allreduce(np.ones(LARGEST), x := np.zeros(LARGEST))
-    assert (x == world.size).all()
+    named.Reduce(np.ones(LARGEST), x := np.zeros(LARGEST))
+    assert world.rank != 0 or (x == world.size).all()
     assert named.decisions[-1].algorithm == "native"
     assert "too many" in named.decisions[-1].why
     apart = topocomm.Comm(world, topology=Topology(("node",), [[r] for r in range(world.size)]))

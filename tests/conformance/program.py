@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 
+import check_arrays  # noqa: F401
 import check_choosing  # noqa: F401
 import check_engines  # noqa: F401
 import check_errors  # noqa: F401

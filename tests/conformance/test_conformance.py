@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import check_arrays  # noqa: F401
 import check_choosing  # noqa: F401
 import check_engines  # noqa: F401
 import check_errors  # noqa: F401

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LARGEST", "MOST_RANKS", "SHARED", "Host", "cuts", "fits"]
+__all__ = ["ARRAYS", "LARGEST", "MOST_RANKS", "SHARED", "Host", "cuts", "fits"]
 
 SHARED = "shared"
+ARRAYS = ("allgather", "allreduce", "alltoall", "bcast", "reduce_scatter", "reduce_scatter_block")
+"""Collectives that, where ``shared`` is named, go through arrays of :func:`topocomm.empty` beyond that."""
 LARGEST, MOST_RANKS = 4096, 256
 """Bytes that a rank may give in one call; ranks."""
 _EACH_GIVES_A_BLOCK = ("allgather", "gather")

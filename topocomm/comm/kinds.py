@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, size_classes
-from topocomm.choose.shared import SHARED, fits
+from topocomm.choose.shared import ARRAYS, SHARED, fits
 from topocomm.collectives import COLLECTIVES, REDUCING
 from topocomm.comm.call import Call, Read
 from topocomm.comm.early import Early, blocks_of, factor_of
@@ -265,7 +265,7 @@ class Kinds:
         if alone is not None and named is None:
             why = f"automatic: {alone}"
             return Decision(call.collective, nbytes, NATIVE, NATIVE, why, root=call.root, chooser=chooser)
-        return decide(
+        found = decide(
             call.collective,
             nbytes,
             chooser,
@@ -277,6 +277,9 @@ class Kinds:
             engine=self.settings.engine,
             host=self.shared.host if self._unshared(call) is None else None,
         )
+        if found.algorithm == SHARED and not fits(call.collective, nbytes, self.size):
+            return replace(found, why=f"{found.why}; arrays of topocomm.empty, others by the MPI library")
+        return found
 
     def _unshared(self, call: Call) -> str | None:
         """Return why a call cannot go through memory of a common host; None if it can."""
@@ -287,7 +290,8 @@ class Kinds:
             return "blocks of unequal size"
         if call.traits.own or call.traits.foreign:
             return "an operation of the program's own, or elements that overlap"
-        if not fits(call.collective, nbytes, self.size):
+        named = SHARED in (call.named, self.settings.named.get(call.collective))
+        if not fits(call.collective, nbytes, self.size) and not (named and call.collective in ARRAYS):
             return f"{nbytes} bytes are too many"
         return None
 

@@ -22,7 +22,7 @@ from topocomm.comm.operations import PREDEFINED
 
 if TYPE_CHECKING:
     from topocomm.engines import c
-    from topocomm.engines.node import NodeCall
+    from topocomm.engines.node import LargeCall, NodeCall
     from topocomm.engines.walk import Sized
 
     Native = tuple[int, int]
@@ -43,7 +43,7 @@ _CODES = "dflibDFqhBLIHQ?gG"
 class Served(NamedTuple):
     """A call that a program has served."""
 
-    sized: Sized | c.Sized | NodeCall
+    sized: Sized | c.Sized | NodeCall | LargeCall
     read: Read
 
     def bind(self) -> Program | None:

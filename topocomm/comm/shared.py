@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mpi4py import MPI
 
-from topocomm.choose.shared import MOST_RANKS, Host
+from topocomm.choose.shared import MOST_RANKS, Host, fits
 from topocomm.comm.call import Call, Read
 from topocomm.comm.recent import Recent
 from topocomm.errors import Error
 
 if TYPE_CHECKING:
     from topocomm.engines.carrier import Carrier
-    from topocomm.engines.node import Node, NodeCall
+    from topocomm.engines.node import LargeCall, Node, NodeCall
 
 __all__ = ["Shared"]
 
@@ -42,7 +42,7 @@ class Shared:
         self._comm, self._carrier, self._one_host = comm, carrier, one_host
         self._size = comm.Get_size()
         self._node: Node | None = None
-        self._calls: Recent[_Key, NodeCall] = Recent(MOST_CALLS)
+        self._calls: Recent[_Key, NodeCall | LargeCall] = Recent(MOST_CALLS)
         self._engine = engine
         self._why_not: str | None = None
         self._looked = False
@@ -91,11 +91,11 @@ class Shared:
         """True if calls may be known."""
         return self._node is not None
 
-    def known(self, read: Read) -> NodeCall | None:
+    def known(self, read: Read) -> NodeCall | LargeCall | None:
         """Return a call that was made before."""
         return self._calls.get(_key(read))
 
-    def make(self, read: Read) -> NodeCall:
+    def make(self, read: Read) -> NodeCall | LargeCall:
         """Return the call that was read. Raises Error if the memory is not open."""
         if self._node is None:
             raise Error(f"shared memory is not open: {self._why_not}")
@@ -105,7 +105,8 @@ class Shared:
             counts = [count * call.itemsize for count in call.counts]
         else:
             each = call.counts * call.itemsize
-        made = self._node.call(call.collective, each, call.root, counts, read.op, read.datatype, call.itemsize)
+        make = self._node.call if fits(call.collective, call.nbytes(self._size), self._size) else self._node.large
+        made = make(call.collective, each, call.root, counts, read.op, read.datatype, call.itemsize)
         return self._calls.put(_key(read), made)
 
     def frames(self, name: str, root: int) -> NodeCall:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from topocomm.choose.modelled import Chooser
     from topocomm.engines import c
     from topocomm.engines.carrier import Carrier
-    from topocomm.engines.node import NodeCall
+    from topocomm.engines.node import LargeCall, NodeCall
     from topocomm.engines.walk import Sized
 
 __all__ = ["Runtime"]
@@ -250,16 +250,19 @@ class Runtime:
         exchange(self.carrier, self.topology, self.rank, *blocks)
         return self._done(sized, read)
 
-    def _through_memory(self, call: NodeCall, read: Read) -> Served:
-        """Make a call through the memory of the common host."""
+    def _through_memory(self, call: NodeCall | LargeCall, read: Read) -> Served | None:
+        """Make a call through the memory of the common host; None if all ranks leave it to the MPI library."""
         try:
-            call.run(read.send, read.recv)
+            made = call.run(read.send, read.recv)
         except MPI.Exception as error:
             self._call_handler(error)
             raise
+        if made is False:
+            self._leave(read)
+            return None
         return self._done(call, read)
 
-    def _done(self, sized: Sized | c.Sized | NodeCall, read: Read) -> Served:
+    def _done(self, sized: Sized | c.Sized | NodeCall | LargeCall, read: Read) -> Served:
         """End a call: deliver what is in a copy, and say what was wrong on this rank alone."""
         if read.result is not None:
             read.result.deliver()

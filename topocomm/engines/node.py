@@ -25,7 +25,7 @@ from topocomm.engines.library import address, handle
 from topocomm.errors import Error
 from topocomm.rma._core import ffi, lib
 
-__all__ = ["LARGEST", "MOST_RANKS", "OBJECT_CALLS", "Node", "NodeCall"]
+__all__ = ["LARGEST", "MOST_RANKS", "OBJECT_CALLS", "LargeCall", "Node", "NodeCall"]
 
 LARGEST, MOST_RANKS = int(lib.TC_NODE_LARGEST), int(lib.TC_NODE_RANKS)
 """Bytes that a rank gives in one call at most; ranks of a node at most."""
@@ -94,16 +94,33 @@ class Node:
         Error
             If a rank would give more than :data:`LARGEST` bytes, or the operation is the program's own.
         """
-        blocks = ffi.NULL if counts is None else ffi.new("uint64_t[]", counts)
-        arguments: dict[str, Any] = {"collective": getattr(lib, f"TC_{collective.upper()}"), "root": root}
-        arguments |= {"bytes": nbytes, "counts": blocks}
-        if collective in REDUCING:
-            arguments |= {"item": itemsize, "choice": _choice(op, datatype)}
+        arguments = _arguments(collective, nbytes, root, counts, op, datatype, itemsize)
         out = ffi.new("tc_node_call **")
-        status = lib.tc_node_call_new(self._pointer, ffi.new("tc_node_arguments *", arguments), out)
-        if status != 0:
-            raise Error(f"rank {self.rank}: {collective} of {nbytes} bytes through shared memory: {_text(status)}")
+        self._made(lib.tc_node_call_new(self._pointer, arguments[0], out), f"{collective} of {nbytes} bytes")
         return NodeCall(self, ffi.gc(out[0], lib.tc_node_call_free))
+
+    def large(
+        self,
+        collective: str,
+        nbytes: int,
+        root: int = 0,
+        counts: Sequence[int] | None = None,
+        op: MPI.Op = MPI.OP_NULL,
+        datatype: MPI.Datatype = MPI.BYTE,
+        itemsize: int = 1,
+    ) -> LargeCall:
+        """Return a call of any size: an allreduce, bcast, allgather, alltoall or reduce_scatter.
+
+        Arguments and errors are those of :meth:`call`.
+        """
+        arguments = _arguments(collective, nbytes, root, counts, op, datatype, itemsize)
+        out = ffi.new("tc_node_large **")
+        self._made(lib.tc_node_large_new(self._pointer, arguments[0], out), f"{collective} of {nbytes} bytes")
+        return LargeCall(self, ffi.gc(out[0], lib.tc_node_large_free))
+
+    def _made(self, status: int, name: str) -> None:
+        if status != 0:
+            raise Error(f"rank {self.rank}: {name} through shared memory: {_text(status)}")
 
     def frames(self, name: str, root: int = 0) -> NodeCall:
         """Return a call, one of :data:`OBJECT_CALLS`, that brings frames of all ranks, or of the root, to all.
@@ -135,6 +152,7 @@ class Node:
             lib.TC_ERR_MISMATCH: f"the ranks call differently: rank {fault.rank}: {mine}; rank {fault.peer}: {theirs}; "
             "all must give the same",
             lib.TC_ERR_PEER_LOST: f"rank {fault.peer} ended, but rank {fault.rank} waits for it",
+            lib.TC_ERR_UNREACHABLE: f"rank {fault.rank} cannot open arrays of rank {fault.peer} on its host",
             lib.TC_ERR_LEFT: f"rank {fault.rank} left {mine} while others wait in it, and makes no more",
             lib.TC_ERR_MPI: f"rank {fault.rank} got MPI error {fault.code} while it waited",
         }[status]
@@ -199,6 +217,54 @@ class NodeCall:
             raise
         if status != 0:
             raise self.node._failure(status)
+
+
+class LargeCall:
+    """One call of any size with its arguments but the buffers, for arrays of :func:`topocomm.empty`."""
+
+    __slots__ = ("node", "pointer")
+
+    def __init__(self, node: Node, pointer: Any) -> None:
+        self.node, self.pointer = node, pointer
+
+    def run(self, send: Bytes, recv: Bytes) -> bool:
+        """Make the call and wait for it; arguments and errors are those of :meth:`NodeCall.run`.
+
+        Returns
+        -------
+        bool
+            False, on all ranks alike, if a buffer lies in no array that the others reach, or both of a rank overlap
+            where that is not safe: then nothing was done.
+        """
+        status = lib.tc_node_large_run(self.pointer, ffi.from_buffer(send), ffi.from_buffer(recv), _SLICE)
+        try:
+            while status == lib.TC_AGAIN:
+                status = lib.tc_node_large_wait(self.pointer, _SLICE)
+        except BaseException:
+            if status == lib.TC_AGAIN:
+                lib.tc_node_leave(self.node._pointer)
+            raise
+        if status not in (0, lib.TC_APART):
+            raise self.node._failure(status)
+        return bool(status == 0)
+
+
+def _arguments(
+    collective: str,
+    nbytes: int,
+    root: int,
+    counts: Sequence[int] | None,
+    op: MPI.Op,
+    datatype: MPI.Datatype,
+    itemsize: int,
+) -> tuple[Any, Any]:
+    """Return the arguments of a call in C, and what they point to."""
+    blocks = ffi.NULL if counts is None else ffi.new("uint64_t[]", counts)
+    arguments: dict[str, Any] = {"collective": getattr(lib, f"TC_{collective.upper()}"), "root": root}
+    arguments |= {"bytes": nbytes, "counts": blocks}
+    if collective in REDUCING:
+        arguments |= {"item": itemsize, "choice": _choice(op, datatype)}
+    return ffi.new("tc_node_arguments *", arguments), blocks
 
 
 def _agreed(comm: MPI.Intracomm, status: int) -> tuple[int, int, int]:
