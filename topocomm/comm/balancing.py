@@ -15,7 +15,6 @@ from mpi4py import MPI
 from topocomm.arrays import Bytes, IntArray
 from topocomm.comm.call import Call, Read
 from topocomm.comm.exchanging import Block
-from topocomm.schedule.blocks import block_cuts
 
 __all__ = ["even", "is_skewed", "moves", "parts"]
 
@@ -36,6 +35,8 @@ def is_skewed(call: Call) -> bool:
 
 def parts(call: Call) -> tuple[int, ...]:
     """Return the elements of nearly equal parts of a call's vector, one a rank."""
+    from topocomm.schedule.blocks import block_cuts
+
     assert isinstance(call.counts, tuple)
     return tuple(np.diff(block_cuts(sum(call.counts), len(call.counts))).tolist())
 

@@ -13,7 +13,6 @@ import sys
 
 from mpi4py import MPI
 
-from topocomm.choose.modelled import rounded
 from topocomm.choose.trace import FORMAT, VERSION
 from topocomm.comm.call import Call
 from topocomm.topology import Topology
@@ -37,6 +36,8 @@ class Record:
 
     def add(self, call: Call, where: Topology, size: int, algorithm: str) -> None:
         """Count a call by ``size`` ranks that sit there."""
+        from topocomm.choose.modelled import rounded
+
         self._topologies.setdefault(where.signature, where)
         rest = call.root, call.traits.commutative, algorithm
         key = where.signature, call.collective, call.nbytes(size), *rest
