@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from topocomm.choose.modelled import Chooser
 from topocomm.choose.rule import NATIVE
 from topocomm.collectives import COLLECTIVES
 from topocomm.errors import Error, TopologyError
-from topocomm.model.machine import Machine
-from topocomm.model.network import Network
-from topocomm.model.optimum import time_bound
 from topocomm.topology import Topology
+
+if TYPE_CHECKING:
+    from topocomm.choose.modelled import Chooser
+    from topocomm.model.machine import Machine
 
 __all__ = ["FORMAT", "VERSION", "Counted", "Priced", "price", "read_trace"]
 
@@ -81,6 +81,10 @@ def _call(row: Any, topologies: list[Topology]) -> Counted:
 
 def price(calls: list[Counted], machine: Machine | None = None) -> list[Priced]:
     """Price every call on a machine (None: assumed), the dearest first. Raises TopologyError if it does not fit."""
+    from topocomm.choose.modelled import Chooser
+    from topocomm.model.network import Network
+    from topocomm.model.optimum import time_bound
+
     choosers: dict[str, Chooser] = {}
     found = []
     for call in calls:
