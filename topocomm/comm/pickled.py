@@ -2,9 +2,10 @@
 
 mpi4py pickles an object, sends the number of bytes, then the bytes, and reduces along a tree in Python. Here every rank
 has a *frame* of fixed size that holds the number and the first bytes, so that small objects need one phase. Where ranks
-share a host, csrc/python brings the frames through their memory, with numbers, texts and bytes as they are; elsewhere
-:class:`ObjectCalls` brings them by one collective of the MPI library. All ranks see the same frames, and so agree on
-what must go another way: objects too large follow as bytes, and what mpi4py alone can reduce is left to it.
+share a host and have a core each, csrc/python brings the frames through their memory, with numbers, texts and bytes as
+they are; elsewhere :class:`ObjectCalls` brings them by one collective of the MPI library. All ranks see the same frames,
+and so agree on what must go another way: objects too large follow as bytes, and what mpi4py alone can reduce is left to
+it.
 
 Values are combined in the order of mpi4py's tree, by the same operators, on the ranks that want the result.
 """
@@ -144,12 +145,12 @@ class ObjectCalls(Recogniser):
         runtime = self._runtime
         if runtime is None:
             return False
-        if not runtime.shares_objects:
+        shares = runtime.shares_objects
+        if shares is None:
             if root is None or root == runtime.rank:
                 MPI.pickle.dumps(obj)
-            if not runtime.open_for_objects():
-                return False
-        return self._open_objects()
+            shares = runtime.open_for_objects()
+        return shares and self._open_objects()
 
     @property
     def _by_messages(self) -> bool:

@@ -159,16 +159,22 @@ class Runtime:
         return f"{self.comm.Get_name() or 'communicator'} of {self.size} rank{'s' if self.size > 1 else ''}"
 
     @property
-    def shares_objects(self) -> bool:
-        """True if calls on Python objects go through shared memory."""
-        return self.shared.is_open and self.kinds.remembers
+    def shares_objects(self) -> bool | None:
+        """Whether calls on Python objects go through shared memory; None before it is opened for them.
 
-    def open_for_objects(self) -> bool:
-        """Open shared memory for calls on objects; False if they cannot go that way. Collective."""
+        Where ranks outnumber cores they do not, unless ``shared`` is named for ``allgather``: a rank that only gives
+        an object would wait until all others have had a core.
+        """
         if not self.kinds.remembers or self.shared.why_not is not None:
             return False
+        if not self.shared.is_open:
+            return None
+        return not self.shared.host.crowded or self.settings.named.get("allgather") == SHARED
+
+    def open_for_objects(self) -> bool:
+        """Open shared memory for calls on objects; False if they do not go that way. Collective."""
         self.shared.open()
-        return self.shared.is_open
+        return bool(self.shares_objects)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
