@@ -115,8 +115,8 @@ def test_messages_between_two_ranks() -> None:
 def check_messages(name: str, text: str) -> None:
     lines = text.splitlines()
     assert re.match(rf"# topocomm MPI {re.escape(BENCHMARKS[name].title)} v", lines[1])
-    assert lines[4] == "# Datatype: MPI_CHAR."
-    assert lines[5].split()[-1] == ("Lat(us)" if name == "latency" else "BW(MB/s)")
+    assert lines[6] == "# Datatype: MPI_CHAR."
+    assert lines[7].split()[-1] == ("Lat(us)" if name == "latency" else "BW(MB/s)")
     for size, row in zip(("1", "2", "4"), rows(text), strict=True):
         assert row[0] == size
         assert row[2] == "Pass"
