@@ -204,7 +204,10 @@ class Broken:
 
 @check()
 def a_rank_that_cannot_pickle_may_try_again(world: MPI.Intracomm) -> None:
-    """Nothing has been sent then: the others wait for the call that follows. mpi4py's reduce receives before it pickles."""
+    """Nothing has been sent then: the others wait for the call that follows.
+
+    mpi4py's own reduce receives before it pickles.
+    """
     for comm in ways(world):
         calls = [comm.allgather, comm.allreduce, comm.bcast, comm.gather, *[comm.reduce] * on_one_node(comm)]
         for call in calls:
@@ -284,7 +287,7 @@ def _called() -> Any:
 
 @check(2)
 def reading_an_object_may_call_again(world: MPI.Intracomm) -> None:
-    Calling.comm = topocomm.Comm(world, topology=one_node(world.size))
+    Calling.comm = topocomm.Comm(world, topology=one_node(world.size), algorithm="shared")
     assert Calling.comm.allreduce(1) == world.size
     for _ in range(3):
         assert Calling.comm.bcast(Calling()) == 3 * world.size
@@ -292,7 +295,7 @@ def reading_an_object_may_call_again(world: MPI.Intracomm) -> None:
 
 @check(2)
 def wrong_calls_are_named(world: MPI.Intracomm) -> None:
-    comm = topocomm.Comm(world, topology=one_node(world.size))
+    comm = topocomm.Comm(world, topology=one_node(world.size), algorithm="shared")
     comm.allreduce(1)
     for call in (lambda: comm.bcast(1, world.size), lambda: comm.bcast(1, -5), lambda: comm.reduce(1, root=99)):
         assert raises(MPI.Exception, call).Get_error_class() == MPI.ERR_ROOT
@@ -301,7 +304,7 @@ def wrong_calls_are_named(world: MPI.Intracomm) -> None:
     text = str(raises(topocomm.Error, lambda: comm.allgather(1) if world.rank else comm.allreduce(1)))
     assert "allgather of objects" in text, text
     assert "allreduce of objects" in text, text
-    comm = topocomm.Comm(world.Dup(), topology=one_node(world.size))
+    comm = topocomm.Comm(world.Dup(), topology=one_node(world.size), algorithm="shared")
     comm.allreduce(1)
     comm.Free()
     raises(MPI.Exception, lambda: comm.allreduce(1))
@@ -310,7 +313,7 @@ def wrong_calls_are_named(world: MPI.Intracomm) -> None:
 @check(2)
 def communicators_of_objects_end_without_a_trace(world: MPI.Intracomm) -> None:
     """Many are made and freed; their memory goes with them."""
-    comm = topocomm.Comm(world, topology=one_node(world.size))
+    comm = topocomm.Comm(world, topology=one_node(world.size), algorithm="shared")
     for _ in range(5):
         part = comm.Dup()
         for turn in range(20):

@@ -3,9 +3,9 @@
 mpi4py pickles an object, sends the number of bytes, then the bytes, and reduces along a tree in Python. Here every rank
 has a *frame* of fixed size that holds the number and the first bytes, so that small objects need one phase. Where ranks
 share a host and have a core each, csrc/python brings the frames through their memory, with numbers, texts and bytes as
-they are; elsewhere :class:`ObjectCalls` brings them by one collective of the MPI library. All ranks see the same frames,
-and so agree on what must go another way: objects too large follow as bytes, and what mpi4py alone can reduce is left to
-it.
+they are; elsewhere :class:`ObjectCalls` brings them by one collective of the MPI library. All ranks see the same
+frames, and so agree on what must go another way: objects too large follow as bytes, and what mpi4py alone can reduce is
+left to it.
 
 Values are combined in the order of mpi4py's tree, by the same operators, on the ranks that want the result.
 """
