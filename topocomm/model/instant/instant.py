@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from topocomm.algorithms.options import parse_name
 from topocomm.algorithms.shuffled import circle
+from topocomm.collectives import REDUCING
 from topocomm.model.instant.forms import FORMS, can_exchange
 from topocomm.model.instant.nests import Nest
 from topocomm.model.instant.rounds import Rounds
@@ -15,8 +16,6 @@ from topocomm.model.network import Network
 from topocomm.topology import Topology, in_label_order
 
 __all__ = ["Instant"]
-
-_COMBINING = ("allreduce", "reduce", "reduce_scatter", "reduce_scatter_block")
 
 
 _Pieces = tuple[dict[int, str], dict[tuple[int, str], Terms], dict[int, Terms]]
@@ -89,7 +88,7 @@ class Instant:
     def _pieces(self, collective: str) -> _Pieces:
         """Return the letters that each level may have, its rounds by each, and the doubling over outer levels."""
         if collective not in self._pieces_of:
-            shape, combines = self.shape, collective in _COMBINING
+            shape, combines = self.shape, collective in REDUCING
             levels = range(shape.nests[LABELS].depth)
             letters = {d: "hdr" if can_exchange(shape, d, LABELS) else "h" for d in levels}
             stages = {(d, x): shape.stage(x, d, d + 1, combines, LABELS) for d in levels for x in letters[d]}
