@@ -1,6 +1,6 @@
 """How often the automatic choice is ours on job placements of two real machines, one rank a node, machine assumed.
 
-    python -m bench.studies.job_choice [-n JOBS] [--library 'MPICH 5.0.2']
+    python -m bench.studies.job_choice [-n JOBS]
 
 For every machine the first JOBS jobs of each size class of 8 to 64 nodes, every collective and three sizes: what the
 model chooses, and how much longer the other side takes. Nothing is measured: both times are modelled, ours with the
@@ -19,7 +19,7 @@ from bench.record import keep
 from bench.studies.job_placements import jobs
 from topocomm.choose.modelled import Chooser
 from topocomm.collectives import COLLECTIVES
-from topocomm.engines.costs import costs_of
+from topocomm.engines.costs import COSTS
 from topocomm.topology import Topology
 
 SIZES = (8 << 10, 256 << 10, 4 << 20)
@@ -38,9 +38,9 @@ def chosen_jobs(most: int) -> list[tuple[str, Topology]]:
     return out
 
 
-def rows_of(machine: str, topology: Topology, library: str) -> list[dict[str, Any]]:
+def rows_of(machine: str, topology: Topology) -> list[dict[str, Any]]:
     """One row a collective and size."""
-    chooser, rows = Chooser(topology, library=library), []
+    chooser, rows = Chooser(topology), []
     for collective in COLLECTIVES:
         if collective == "barrier":
             continue
@@ -56,11 +56,8 @@ def rows_of(machine: str, topology: Topology, library: str) -> list[dict[str, An
 def main() -> int:
     parser = argparse.ArgumentParser(description="how often the automatic choice is ours on real jobs")
     parser.add_argument("-n", dest="most", type=int, default=4)
-    parser.add_argument(
-        "--library", default="", help="name and version of the MPI library, as in tuning files; else any"
-    )
     args = parser.parse_args()
-    rows = [row for machine, topology in chosen_jobs(args.most) for row in rows_of(machine, topology, args.library)]
+    rows = [row for machine, topology in chosen_jobs(args.most) for row in rows_of(machine, topology)]
     print("| collective | bytes | choices | ours | native over ours, median |")
     print("|---|--:|--:|--:|--:|")
     for collective in dict.fromkeys(row["collective"] for row in rows):
@@ -70,10 +67,9 @@ def main() -> int:
             print(f"| {collective} | {nbytes} | {len(mine)} | {100 * ours / len(mine):.0f} % | {ratio:.2f} |")
     share = sum(row["ours"] for row in rows) / len(rows)
     print(f"Ours in {100 * share:.1f} % of {len(rows)} choices.")
-    costs = costs_of("c", args.library)
+    costs = COSTS["c"]
     engine = {"call": costs.call, "message": costs.message, "reduced": costs.reduced}
-    name = "_".join(["job_choice", *args.library.lower().split()[:1]])
-    keep(name, {"library": args.library, "engine_costs": engine, "share_ours": round(share, 4), "rows": rows})
+    keep("job_choice", {"engine_costs": engine, "share_ours": round(share, 4), "rows": rows})
     return 0
 
 

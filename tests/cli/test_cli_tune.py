@@ -56,7 +56,8 @@ def test_points_are_measured_kept_and_gone_on_with(tmp_path: Path) -> None:
     }  # fmt: skip
     assert len({entry.signature for entry in kept.values()}) == 2  # --ordered was without the placement
     allreduce = kept["allreduce", 4096, "commutative"].algorithms
-    assert set(allreduce) == {"native", *TABLE["allreduce"]}
+    assert {"native", *TABLE["allreduce"]} <= set(allreduce)
+    assert all(":" in name for name in set(allreduce) - {"native", *TABLE["allreduce"]})  # the model's own choice
     assert allreduce["native"].repetitions >= 3
     assert set(kept["alltoall", 65535, "plain"].algorithms) == {"native", "pairwise"}
     in_order = {name for name, entry in TABLE["allreduce"].items() if entry.in_order and not entry.baseline}
@@ -157,11 +158,11 @@ def test_what_the_model_would_choose_is_measured_with_its_options(tmp_path: Path
     hosts = [["a", "h0"], ["b", "h1"], ["a", "h2"], ["b", "h3"]]
     there = {"format": "topocomm-placement", "version": 1, "levels": ["rack", "node"], "ranks": hosts}
     (tmp_path / "places.json").write_text(json.dumps(there))
-    chosen = Chooser(Topology(("rack", "node"), list(map(tuple, hosts)))).choose("bcast", 1 << 24)
+    chosen = Chooser(Topology(("rack", "node"), list(map(tuple, hosts)))).choose("bcast", 1 << 20)
     assert chosen.is_ours
     assert ":" in chosen.algorithm
     save = tmp_path / "t.json"
-    what = f"--collectives bcast --sizes 16M --repetitions 1 --topology {tmp_path / 'places.json'} --save {save}"
+    what = f"--collectives bcast --sizes 1M --repetitions 1 --topology {tmp_path / 'places.json'} --save {save}"
     (done,) = tunes(4, what)
     assert done[2] == 0, done
     measured = set(read_tuning(save).entries[0].algorithms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from typing import Any
 
@@ -68,8 +69,9 @@ def another_size_of_a_known_kind_is_not_compared(world: MPI.Intracomm) -> None:
 
 @check(3)
 def every_call_is_compared_where_that_is_asked_for(world: MPI.Intracomm) -> None:
+    os.environ["TOPOCOMM_CHECK"] = "always"
     comm = wrap(world, "cyclic")
-    object.__setattr__(comm._live.settings, "check_always", True)
+    del os.environ["TOPOCOMM_CHECK"]
     for _ in range(3):
         with Counted() as calls:
             _vary(comm, 5, 0)

@@ -25,7 +25,7 @@ from topocomm.algorithms.entry import Case, Patterns
 from topocomm.choose.measured import Tuning
 from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
-from topocomm.engines.costs import costs_of
+from topocomm.engines.costs import COSTS
 from topocomm.model.explain import candidates_of
 from topocomm.model.instant import Instant
 from topocomm.model.machine import Machine, complete, default_machine
@@ -190,7 +190,7 @@ class Chooser:
         memory: ModelCache | None = None,
         engine: str = ENGINES[0],
     ) -> None:
-        self.engine, self.costs = engine, costs_of(engine, library)
+        self.engine, self.costs = engine, COSTS[engine]
         self.topology = topology
         self.tuning = tuning
         self.library = library
