@@ -198,7 +198,7 @@ def _first(a: Any, b: Any, _: MPI.Datatype) -> None:
 
 @check(4)
 def the_machine_file_decides_for_all_derived_communicators_too(world: MPI.Intracomm) -> None:
-    """Read by rank 0; on slow links bytes count, on those assumed without a file the interpreter does."""
+    """Read by rank 0; without a file links are assumed."""
     p = world.size
     where = topocomm.Topology(("group", "node"), [(r % 2, r) for r in range(p)])
     with tempfile.TemporaryDirectory() as folder:
@@ -221,7 +221,6 @@ def the_machine_file_decides_for_all_derived_communicators_too(world: MPI.Intrac
         assert wrapped.decisions[-1] == told
         assert (y == p * (p + 1) / 2).all()
     told = topocomm.Comm(world, topology=where).explain("allreduce", 1 << 12)
-    assert told.algorithm == "native"
     assert "assumed" in told.why
 
 

@@ -89,7 +89,7 @@ def allgatherv_agrees_with_the_library(world: MPI.Intracomm) -> None:
 
 @check()
 def allgatherv_follows_derived_types(world: MPI.Intracomm) -> None:
-    """On one rank alone, whose bytes are those of plain elements elsewhere."""
+    """On one rank alone, whose bytes are those of plain elements elsewhere; Open MPI's own waits for ever there."""
     p, rank = world.size, world.rank
     comm = topocomm.Comm(world, topology=topologies(p)["cyclic"], algorithm={"allgather": "ring"})
     strided = MPI.DOUBLE.Create_vector(2, 1, 3).Create_resized(0, 6 * 8).Commit()
@@ -98,8 +98,13 @@ def allgatherv_follows_derived_types(world: MPI.Intracomm) -> None:
         x = np.arange(2 * counts[rank], dtype="d") + 1000 * rank
 
         def call(c: Any, memory: Any, x: Any = x, counts: Any = counts, displs: Any = displs) -> None:
-            plain = [memory, [2 * n for n in counts], [2 * d for d in displs], MPI.DOUBLE]
-            c.Allgatherv(x, [memory, counts, displs, strided] if rank == 0 else plain)
+            if rank == 0 and c is comm:
+                c.Allgatherv(x, [memory, counts, displs, strided])
+                return
+            packed = memory.view("d") if rank else np.empty(2 * sum(counts))
+            c.Allgatherv(x, [packed, [2 * n for n in counts], [2 * d for d in displs], MPI.DOUBLE])
+            if rank == 0:
+                memory.view("d").reshape(-1, 6)[:, [0, 3]] = packed.reshape(-1, 2)
 
         both(world, call, comm, 8 * 6 * sum(counts))
     strided.Free()
@@ -194,9 +199,10 @@ def alltoallw_exchanges_parts_of_arrays(world: MPI.Intracomm) -> None:
         both(plain, lambda c, memory: c.Alltoallw([x, out], [memory, into]), comm, 8 * rows * width)
         ones, zeros = [1] * p, [0] * p
         sends = [MPI.Get_address(x)] * p
-        comm.Alltoallw([x, out], [wanted := np.zeros(rows * width), into])
-        comm.Alltoallw([MPI.BOTTOM, ones, sends, out], [got := np.zeros(rows * width), (ones, zeros), into])
-        assert (got == wanted).all(), "absolute addresses, which Open MPI's own refuses"
+        if p > 1:  # else the call is the library's
+            comm.Alltoallw([x, out], [wanted := np.zeros(rows * width), into])
+            comm.Alltoallw([MPI.BOTTOM, ones, sends, out], [got := np.zeros(rows * width), (ones, zeros), into])
+            assert (got == wanted).all(), "absolute addresses, which Open MPI's own refuses"
         kinds = [MPI.DOUBLE] * p
         both(
             plain,

@@ -47,9 +47,8 @@ def driven() -> None:
 
 def killed() -> None:
     """A rank is killed before the call: the others say so."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # with which MPICH's mpiexec tells of a lost rank
     if LAST:
-        time.sleep(0.3)  # the others have left the barrier
+        time.sleep(1)  # the others have left the barrier
         os.kill(os.getpid(), signal.SIGKILL)
     try:
         call()
@@ -82,6 +81,7 @@ def interrupted() -> None:
     call()
 
 
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # with which MPICH's mpiexec tells of a lost rank
 call()
 WORLD.Barrier()
 globals()[sys.argv[1]]()
