@@ -24,7 +24,7 @@ RESULTS = ROOT / "bench" / "results"
 def command() -> str:
     """Return the command line of this run, as typed in the root of the checkout."""
     spec = sys.modules["__main__"].__spec__
-    program = ["-m", spec.name] if spec else [sys.argv[0]]
+    program = ["-m", spec.name.removesuffix(".__main__")] if spec else [sys.argv[0]]
     return shlex.join(["python", *program, *sys.argv[1:]])
 
 
