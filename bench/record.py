@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import shlex
+import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,21 @@ def command() -> str:
     return shlex.join(["python", *program, *sys.argv[1:]])
 
 
+def commit() -> str:
+    """Return the commit that ran, with ``+`` behind it where files have changed since; empty outside a checkout."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def context() -> dict[str, Any]:
-    """Processor, cores, versions and the command line. Host names are not recorded."""
+    """Return processor, cores, versions, commit, date and the command line. Host names are not recorded."""
     return {
         "command": command(),
+        "commit": commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": cpu_model(),
         "cores": usable_cores(),
         "versions": {
