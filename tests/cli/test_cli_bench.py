@@ -141,6 +141,15 @@ def test_the_automatic_choice_stands_beside_native() -> None:
         assert float(row[3]) == pytest.approx(float(row[1]) / float(row[2]), abs=0.02, rel=0.01)
 
 
+def test_the_engine_that_is_named_runs_our_columns() -> None:
+    words = {engine: f"allreduce --engine {engine} --algorithm auto,native -m 8:8" for engine in ("native", "c")}
+    words["python"] = "allreduce --engine python --algorithm ring,native -m 8:8"
+    for engine, text in zip(words, several(3, list(words.values())).values(), strict=True):
+        assert f"\n# Engine: {engine}\n" in text
+        assert ("engine python)" in text) == (engine == "python")
+        assert ("# Algorithm auto: native" in text) == (engine == "native")
+
+
 def test_all_shows_what_cannot_run_as_not_available_and_says_why() -> None:
     done = bench(3, "allgather", "--algorithm", "all", "-m", "8:16")
     header = next(line for line in done.stdout.splitlines() if line.startswith("# Size"))
@@ -168,6 +177,7 @@ def test_under_mpiexec_an_error_is_said_once() -> None:
     reasons = {
         "--algorithm quickest": "unknown allreduce algorithm 'quickest'",
         "--topology no_such_file.json": "no_such_file.json: cannot be read",
+        "--engine native --algorithm ring,native": "leave out --algorithm ring",
         "-i 0": "'0' is not a whole number of at least 1",
     }
     found = jobs.several(3, *(f"bench allreduce {words}" for words in reasons))

@@ -59,23 +59,31 @@ def selection_of(collective: str, words: Sequence[str]) -> Selection:
     return Selection(tuple(dict.fromkeys(names)), frozenset(every) - {AUTO, NATIVE, *words})
 
 
-def contenders(world: MPI.Intracomm, collective: str, selection: Selection, files: Files) -> list[Contender]:
+def contenders(
+    world: MPI.Intracomm, collective: str, selection: Selection, engine: str | None, files: Files
+) -> list[Contender]:
     """Make a communicator for every name, over the processes of `world`; ``files`` for `topocomm.Comm`. Collective.
 
-    ``native`` is the plain communicator, without topocomm in the way. Raises AlgorithmError for a named algorithm
-    that cannot run here, TopologyError for a bad file.
+    ``native`` is the plain communicator, without topocomm in the way; as the engine it leaves the calls of all others
+    to the MPI library. Raises AlgorithmError for a named algorithm that cannot run here, TopologyError for a bad file.
     """
-    return [_contender(world, collective, name, name in selection.optional, files) for name in selection.names]
+    settings: dict[str, Any] = {**files, "engine": None if engine == NATIVE else engine}
+    given = {name: None if name == AUTO else {collective: name} for name in selection.names}
+    if engine == NATIVE:
+        given = {name: {collective: NATIVE} for name in given}
+    return [_contender(world, collective, name, name in selection.optional, {**settings, "algorithm": algorithm})
+            for name, algorithm in given.items()]  # fmt: skip
 
 
-def _contender(world: MPI.Intracomm, collective: str, name: str, optional: bool, files: Files) -> Contender:
+def _contender(
+    world: MPI.Intracomm, collective: str, name: str, optional: bool, settings: Mapping[str, Any]
+) -> Contender:
     if name == NATIVE:
         return Contender(name, world)
-    algorithm = None if name == AUTO else {collective: name}
     try:
-        if algorithm is not None:  # for a communicator it is a preference, which another may replace
+        if name != AUTO:  # for a communicator it is a preference, which another may replace
             check_ranks(find(collective, name)[0], world.Get_size())
-        return Contender(name, Comm(world, algorithm=algorithm, **files))
+        return Contender(name, Comm(world, **settings))
     except AlgorithmError as error:
         if not optional:
             raise

@@ -12,11 +12,13 @@ from topocomm.cli.arguments import UsageError, at_least, byte_count, size_range,
 from topocomm.cli.bench.osu import BENCHMARKS, DATATYPES, MEMORY_FLOOR, MEMORY_LIMIT, Benchmark, Datatype, datatype_of
 from topocomm.cli.bench.put_options import PUTS
 from topocomm.cli.console import log
+from topocomm.engines import ENGINES
 from topocomm.schedule.reorder import WAYS
 
 __all__ = ["BenchOptions", "Split", "add_arguments", "options_of"]
 
 _MOST_PERCENTILES = 5
+_NATIVE = "native"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class BenchOptions:
 
     benchmark: Benchmark
     algorithms: tuple[str, ...]
+    engine: str | None
+    """Engine that runs our columns, ``native`` for the MPI library's own calls; None: what `topocomm.Comm` takes."""
     files: dict[str, str | None]
     """Files that describe the machine, by the names of `topocomm.Comm`."""
     least: int
@@ -83,6 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("benchmark", choices=list(BENCHMARKS), metavar="BENCHMARK", help=f"{', '.join(BENCHMARKS)}; {puts}")
     add("--algorithm", metavar="A,B,…", type=_words, help="algorithms to compare, the first is the base column; also "
         "auto (topocomm's choice), native (the MPI library's own), all (default: auto,native)")  # fmt: skip
+    add("--engine", choices=(*ENGINES, _NATIVE), help="what runs our columns; native: topocomm's methods, every call "
+        "left to the MPI library (default: TOPOCOMM_ENGINE, or c)")  # fmt: skip
     add("--topology", metavar="FILE", help="placement file (default: what the machine shows)")
     add("--machine", metavar="FILE", help="machine file: how fast the links are (default: assumed)")
     add("--tuning", metavar="FILE", help="tuning file: what was measured (default: none)")
@@ -121,7 +127,8 @@ def options_of(args: argparse.Namespace) -> BenchOptions:
     root = args.root_rank or 0
     return BenchOptions(
         benchmark=benchmark,
-        algorithms=tuple(args.algorithm or (("native",) if benchmark.point_to_point else ("auto", "native"))),
+        algorithms=tuple(args.algorithm or ((_NATIVE,) if benchmark.point_to_point else ("auto", _NATIVE))),
+        engine=args.engine,
         files={"topology": args.topology, "machine": args.machine, "tuning": args.tuning},
         least=least,
         most=most,
@@ -156,10 +163,13 @@ def _refuse_foreign_flags(benchmark: Benchmark, args: argparse.Namespace) -> Non
     for flag, name in _FLAGS.items():
         if getattr(args, name) not in (None, False) and flag not in allowed:
             raise UsageError(f"{benchmark.name} has no -{flag}; it has {' '.join(f'-{letter}' for letter in allowed)}")
-    words = ("algorithm", "topology", "machine", "tuning", "split", "misalign", "per_iteration")
-    named = [name.replace("_", "-") for name in words if getattr(args, name)]
-    if benchmark.point_to_point and named:
-        raise UsageError(f"{benchmark.name} sends messages, no algorithm does; leave out --{' and --'.join(named)}")
+    words = ("algorithm", "engine", "topology", "machine", "tuning", "split", "misalign", "per_iteration")
+    foreign = [name.replace("_", "-") for name in words if getattr(args, name)]
+    if benchmark.point_to_point and foreign:
+        raise UsageError(f"{benchmark.name} sends messages, no algorithm does; leave out --{' and --'.join(foreign)}")
+    ours = [name for name in args.algorithm or () if name not in ("auto", _NATIVE)]
+    if args.engine == _NATIVE and ours:
+        raise UsageError(f"--engine native runs no algorithm of ours; leave out --algorithm {','.join(ours)}")
 
 
 def _memory(limit: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from topocomm.cli.console import log, version
 from topocomm.cli.plot import draw_results
 from topocomm.collectives import COLLECTIVES
 from topocomm.comm import Comm
+from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError
 
 __all__ = ["report"]
@@ -88,7 +90,7 @@ def report(options: BenchOptions) -> int:
     if not options.benchmark.point_to_point:
         selection = selection_of(options.benchmark.name, options.algorithms)
     group = cast("MPI.Intracomm", world.Split(options.split.group(world.rank))) if options.split else world
-    found = contenders(group, options.benchmark.name, selection, options.files)
+    found = contenders(group, options.benchmark.name, selection, options.engine, options.files)
     return _report(Report(_limited(options, world), world, group, found, selection.optional, set()))
 
 
@@ -272,6 +274,7 @@ def _context(run: Report, nodes: int) -> dict[str, str]:
         context["Buffers"] = f"{run.options.misaligned} bytes after an address that 64 divides"
     for contender in run.contenders:
         if contender.ours:
+            context["Engine"] = run.options.engine or os.environ.get("TOPOCOMM_ENGINE") or ENGINES[0]
             context["Placement"] = contender.ours.machine_topology.describe()
             context[f"Algorithm {contender.name}"] = _chosen(run, contender.ours)
     return context
