@@ -138,8 +138,10 @@ class Programs:
 
     @property
     def carried(self) -> str:
-        """What carries messages to the other ranks so far, in words; empty before the first program."""
-        return self._engine.carried if self._engine is not None else ""
+        """What carries messages to the other ranks so far, by level, in words; empty before the first program."""
+        if self._engine is None:
+            return ""
+        return self._engine.carried(lambda rank: self._topology().meet(self.rank, rank))
 
     def run(self, carrier: python.Carrier, sized: Sized | c.Sized, read: Read) -> None:
         """Run a program on the memory of a call."""

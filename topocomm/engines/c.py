@@ -161,12 +161,17 @@ class Engine:
         status = lib.tc_comm_transport(self._comm, member, kind)
         return {lib.TC_SHM: "shm", lib.TC_OFI: "ofi", lib.TC_MSG: "mpi"}[kind[0]] if status == 0 else None
 
-    @property
-    def carried(self) -> str:
-        """What carries messages to the other ranks, in words: by transport how many of them; and why none are puts."""
-        found = Counter(self.transport(r) or "not known yet" for r in range(self.size) if r != self.rank)
+    def carried(self, level: Callable[[int], str | None]) -> str:
+        """Return in words how many other ranks each transport reaches, by level, and why none of them is puts.
+
+        ``level`` tells the innermost level at which a member is beside this rank; None: there is none.
+        """
+        others = [r for r in range(self.size) if r != self.rank]
+        found: dict[str, Counter[str | None]] = {}
+        for r in others:
+            found.setdefault(self.transport(r) or "not known yet", Counter())[level(r)] += 1
         provider = f" ({self._endpoint.provider})" if self._endpoint and self._endpoint.provider else ""
-        names = (f"{name}{provider if name == 'ofi' else ''}: {n}" for name, n in sorted(found.items()))
+        names = (f"{name}{provider if name == 'ofi' else ''}: {_at(found[name])}" for name in sorted(found))
         why = f"; no ofi here: {self._endpoint.why}" if self._endpoint and self._endpoint.why else ""
         return f"messages to other ranks by {', '.join(names)}{why}" if found else ""
 
@@ -178,6 +183,12 @@ class Engine:
         """Combine for every run that needs it."""
         for run in list(self._callers):
             run._combine()
+
+
+def _at(ranks: Counter[str | None]) -> str:
+    """Return a number of ranks, and where they are if levels are known."""
+    parts = ", ".join(f"{level or 'farther'} {n}" for level, n in ranks.items())
+    return f"{ranks.total()} ({parts})" if any(ranks) else str(ranks.total())
 
 
 class Loaded:
