@@ -1,4 +1,7 @@
-"""Facts about the collectives, one record each: the only place that says which have a root, reduce, or count blocks."""
+"""Facts about the collectives, one record each: the only place that says which have a root, reduce, or count blocks.
+
+:data:`COLLECTIVES` are those with schedules, :data:`RELATIVES` MPI's others.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from types import MappingProxyType
 
 from topocomm.errors import AlgorithmError
 
-__all__ = ["COLLECTIVES", "REDUCING", "ROOTED", "Collective", "find_collective"]
+__all__ = ["COLLECTIVES", "REDUCING", "RELATIVES", "ROOTED", "Collective", "Relative", "find_collective"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,22 @@ class Collective:
     """Whether the count of a call is that of one block; else it is that of the whole vector."""
 
 
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A collective operation of MPI that has no schedules of its own."""
+
+    name: str
+    why: str
+    """Why it has none, and so is the MPI library's unless ``carrier`` is named."""
+    carrier: str = ""
+    """The collective for which an algorithm must be named so that topocomm makes the call; empty: it never does."""
+
+    @property
+    def method(self) -> str:
+        """Name of mpi4py's method for buffers."""
+        return self.name.capitalize()
+
+
 _RECORDS = (
     Collective("allgather", "Allgather", blocks=True, counts_block=True),
     Collective("allreduce", "Allreduce", reduces=True),
@@ -40,9 +59,25 @@ _RECORDS = (
     Collective("scatter", "Scatter", rooted=True, blocks=True, counts_block=True),
     Collective("barrier", "Barrier"),
 )
+_NEIGHBOURS = "each rank exchanges with its own neighbours alone; reorder=True puts these near each other"
+_RELATIVES = (
+    Relative("gatherv", "only the root knows the counts, so ranks cannot agree on a schedule"),
+    Relative("scatterv", "only the root knows the counts, so ranks cannot agree on a schedule"),
+    Relative("allgatherv", "blocks of unequal size are not modelled, so nothing is chosen by itself", "allgather"),
+    Relative("alltoallv", "no rank knows the counts of the others, so ranks cannot agree on a schedule", "alltoall"),
+    Relative("alltoallw", "no rank knows the types of the others, so ranks cannot agree on a schedule", "alltoall"),
+    Relative("scan", "no schedule is written"),
+    Relative("exscan", "no schedule is written"),
+    *(
+        Relative(f"neighbor_{name}", _NEIGHBOURS)
+        for name in ("allgather", "allgatherv", "alltoall", "alltoallv", "alltoallw")
+    ),
+)
 
 COLLECTIVES: Mapping[str, Collective] = MappingProxyType({record.name: record for record in _RECORDS})
 """Name → record, in the order in which ``python -m topocomm list`` shows them."""
+RELATIVES: Mapping[str, Relative] = MappingProxyType({record.name: record for record in _RELATIVES})
+"""Name → record of the collectives without schedules."""
 ROOTED = tuple(name for name, record in COLLECTIVES.items() if record.rooted)
 REDUCING = tuple(name for name, record in COLLECTIVES.items() if record.reduces)
 

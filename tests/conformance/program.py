@@ -12,6 +12,7 @@ import traceback
 
 import check_arrays  # noqa: F401
 import check_choosing  # noqa: F401
+import check_coverage  # noqa: F401
 import check_engines  # noqa: F401
 import check_errors  # noqa: F401
 import check_habits  # noqa: F401

@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 
 import check_arrays  # noqa: F401
 import check_choosing  # noqa: F401
+import check_coverage  # noqa: F401
 import check_engines  # noqa: F401
 import check_errors  # noqa: F401
 import check_habits  # noqa: F401

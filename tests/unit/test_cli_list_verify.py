@@ -12,7 +12,9 @@ from topocomm.algorithms import TABLE, table
 from topocomm.algorithms.forms import textbook_allgather
 from topocomm.cli import list as list_command
 from topocomm.cli import verify as verify_command
-from topocomm.collectives import COLLECTIVES
+from topocomm.collectives import COLLECTIVES, RELATIVES
+from topocomm.comm import coverage
+from topocomm.comm.coverage import FORMS, methods
 from topocomm.schedule import Recv, Round, Send
 from topocomm.topology import dumps_placement, groups_of, reorder_ranks
 
@@ -67,6 +69,39 @@ def test_list_as_json(capsys):
 def test_list_refuses(words, reason):
     with pytest.raises(AlgorithmError, match=reason):
         call(list_command, *words)
+
+
+def test_coverage_has_a_record_for_every_collective_method_of_mpi4py():
+    bases = {base for base, _ in methods().values()}
+    assert bases == {*COLLECTIVES, *RELATIVES}
+    assert not {*COLLECTIVES} & {*RELATIVES}
+    forms = [form for base, form in methods().values() if base == "allreduce"]
+    assert forms == [*FORMS]
+    assert {"Send", "Recv", "Psend_init", "Bsend_init", "Dup"}.isdisjoint(methods())
+
+
+def test_coverage_forgets_no_new_method(monkeypatch):
+    """A collective that mpi4py gets and nobody here has heard of is shown, as the library's."""
+    monkeypatch.setattr(coverage, "RELATIVES", {name: r for name, r in RELATIVES.items() if name != "gatherv"})
+    methods.cache_clear()
+    rows = {row.method: row for row in coverage.coverage()}
+    methods.cache_clear()
+    assert (rows["Gatherv"].by, rows["Gatherv"].when) == ("MPI library", "not known to topocomm")
+
+
+def test_list_of_coverage(capsys):
+    assert call(list_command, "--coverage") == 0
+    shown = capsys.readouterr()
+    head, *lines = shown.out.splitlines()
+    assert head.split("  ")[0] == "method"
+    assert [line.split()[0] for line in lines] == [*methods()]
+    assert "intercommunicators" in shown.err
+    assert call(list_command, "alltoallw", "--coverage", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in rows] == ["Alltoallw", "Ialltoallw", "Alltoallw_init"]
+    assert "named for alltoall" in rows[0]["when"]
+    with pytest.raises(AlgorithmError, match="unknown collective 'dup'"):
+        call(list_command, "--coverage", "dup")
 
 
 # -- verify

@@ -1,0 +1,111 @@
+"""Who makes each collective call of mpi4py's communicators: topocomm, when and by what, or the MPI library, and why.
+
+The methods are read from mpi4py, so that none is forgotten; whether one is topocomm's from the classes that wrap; the
+reasons from :mod:`topocomm.collectives`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from mpi4py import MPI
+
+from topocomm.collectives import COLLECTIVES, RELATIVES
+from topocomm.engines import ENGINES
+
+__all__ = ["FORMS", "Row", "coverage", "methods"]
+
+BLOCKING, STARTED, PREPARED, OBJECTS = FORMS = "blocking", "non-blocking", "persistent", "objects"
+LIBRARY = "MPI library"
+
+_TO_ONE_RANK = {"dest", "source"}
+_BY_ENGINES = f"engine {' or '.join(ENGINES)}"
+_THROUGH_MEMORY = "ranks of one host have a core each"
+_OBJECTS_OF_ALL = "allreduce", "allgather", "bcast"
+"""Calls on objects for which frames travel in messages where they do not go through memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method of mpi4py's communicators."""
+
+    method: str
+    collective: str
+    form: str
+    """One of :data:`FORMS`."""
+    by: str
+    """What makes the call: topocomm's engines or memory that ranks share, or the MPI library alone."""
+    when: str
+    """When topocomm makes it, and who does else; why it never does."""
+
+    @property
+    def is_ours(self) -> bool:
+        """True if topocomm makes the call in some cases."""
+        return self.by != LIBRARY
+
+
+@cache
+def methods() -> dict[str, tuple[str, str]]:
+    """Return each collective method of mpi4py's communicators with its collective and form, in the table's order.
+
+    A method is taken for a collective if it has a persistent form and names no rank to send to or to receive from.
+    Calls that make communicators have none.
+    """
+    names = {*dir(MPI.Intracomm), *dir(MPI.Topocomm), *dir(MPI.Intercomm)}
+    known = [*(c.method for c in COLLECTIVES.values()), *(r.method for r in RELATIVES.values())]
+    found = sorted({name.removesuffix("_init") for name in names if name.endswith("_init")} & names)
+    bases = [base for base in found if not _TO_ONE_RANK & {*inspect.signature(getattr(MPI.Topocomm, base)).parameters}]
+    bases.sort(key=lambda base: known.index(base) if base in known else len(known))
+    forms = [(BLOCKING, "{0}"), (STARTED, "I{1}"), (PREPARED, "{0}_init"), (OBJECTS, "{1}")]
+    every = [(base, form, name.format(base, base.lower())) for base in bases for form, name in forms]
+    return {name: (base.lower(), form) for base, form, name in every if name in names}
+
+
+def coverage() -> list[Row]:
+    """Return a row for each method of :func:`methods`."""
+    return [Row(name, *found, *_facts(name, *found)) for name, found in methods().items()]
+
+
+def is_overridden(method: str) -> bool:
+    """Tell whether a wrapped communicator has a method of its own."""
+    from topocomm.comm.comm import Cartcomm, Comm
+
+    kind: Any = Cartcomm if method not in dir(Comm) else Comm
+    return getattr(kind, method) is not getattr(MPI.Topocomm, method)
+
+
+def _facts(method: str, collective: str, form: str) -> tuple[str, str]:
+    """Return what makes a call, and when or why."""
+    if not is_overridden(method):
+        return LIBRARY, _why_not(collective, form)
+    if form == OBJECTS:
+        return _facts_of_objects(collective)
+    if form != BLOCKING:
+        return _BY_ENGINES, f"as {collective.capitalize()}, where an engine makes that"
+    if collective in COLLECTIVES:
+        return f"{_BY_ENGINES}, or shared memory", "as named, measured or modelled, else the MPI library"
+    relative = RELATIVES[collective]
+    by = _BY_ENGINES if collective == "allgatherv" else "messages between pairs"
+    return by, f"an algorithm is named for {relative.carrier}, else the MPI library: {relative.why}"
+
+
+def _facts_of_objects(collective: str) -> tuple[str, str]:
+    if collective == "barrier":
+        return _facts("Barrier", collective, BLOCKING)
+    if collective in _OBJECTS_OF_ALL:
+        return "shared memory, or frames", f"memory where {_THROUGH_MEMORY}, else frames by a call of the MPI library"
+    return "shared memory", f"{_THROUGH_MEMORY}, else mpi4py"
+
+
+def _why_not(collective: str, form: str) -> str:
+    relative = RELATIVES.get(collective)
+    if relative is not None and not relative.carrier:
+        return relative.why
+    if collective not in COLLECTIVES and relative is None:
+        return "not known to topocomm"
+    if form == OBJECTS:
+        return "mpi4py pickles and sends; no frames are written for it"
+    return f"no {form} form is written"
