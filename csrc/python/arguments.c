@@ -1,4 +1,7 @@
-/* Reading mpi4py's arguments where they are plain: arrays in one piece, bare or as [array, datatype], MPI.IN_PLACE. */
+/* Reading mpi4py's arguments where they are plain: arrays in one piece, bare, as [array, datatype] or as
+ * [array, count, datatype]; MPI.IN_PLACE; counts in a list or tuple. */
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "memo.h"
@@ -6,7 +9,7 @@
 facts known_facts;
 
 typedef struct signature {
-    bool send, recv, op, root;
+    bool send, recv, counts, op, root;
 } signature;
 
 static const signature signatures[COLLECTIVES] = {
@@ -19,9 +22,10 @@ static const signature signatures[COLLECTIVES] = {
     [GATHER] = {.send = true, .recv = true, .root = true},
     [SCATTER] = {.send = true, .recv = true, .root = true},
     [BARRIER] = {0},
+    [REDUCE_SCATTER] = {.send = true, .recv = true, .counts = true, .op = true},
 };
 
-enum place { SEND, RECV, OP, ROOT, PLACES };
+enum place { SEND, RECV, COUNTS, OP, ROOT, PLACES };
 
 intptr_t handle_at(const void *object, size_t at) {
     if (known_facts.handle_bytes == sizeof(int32_t)) {
@@ -36,7 +40,7 @@ intptr_t handle_at(const void *object, size_t at) {
 
 /* --- which argument is which ---------------------------------------------------------------------------------- */
 static int place_of(PyObject *keyword, enum collective collective) {
-    static const char *const names[] = {"sendbuf", "recvbuf", "op", "root", "algorithm"};
+    static const char *const names[] = {"sendbuf", "recvbuf", "recvcounts", "op", "root", "algorithm"};
     for (int place = 0; place <= PLACES; place++) {
         const char *name = collective == BCAST && place == RECV ? "buf" : names[place];
         if (PyUnicode_CompareWithASCIIString(keyword, name) == 0) return place;
@@ -48,7 +52,7 @@ static int place_of(PyObject *keyword, enum collective collective) {
 static bool sort_arguments(enum collective collective, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
                            PyObject **found) {
     const signature *s = &signatures[collective];
-    const bool takes[PLACES] = {s->send, s->recv, s->op, s->root};
+    const bool takes[PLACES] = {s->send, s->recv, s->counts, s->op, s->root};
     Py_ssize_t given = 0;
     for (int place = 0; place < PLACES; place++) found[place] = takes[place] && given < nargs ? args[given++] : NULL;
     if (given != nargs) return false;
@@ -59,7 +63,7 @@ static bool sort_arguments(enum collective collective, PyObject *const *args, Py
         if (place < 0 || place == PLACES || !takes[place] || found[place]) return false;
         found[place] = args[nargs + k];
     }
-    return (!s->send || found[SEND]) && (!s->recv || found[RECV]);
+    return (!s->send || found[SEND]) && (!s->recv || found[RECV]) && (!s->counts || found[COUNTS]);
 }
 
 /* --- one argument --------------------------------------------------------------------------------------------- */
@@ -93,27 +97,48 @@ static datatype of_array(PyObject *array) {
     return found;
 }
 
-/* Read a buffer into the next view; NULL if it is not plain. Its bytes are whole elements, at least one. */
-static Py_buffer *read_buffer(call *c, PyObject *spec, bool writable, datatype *type) {
-    PyObject *array = spec, *named = NULL;
-    if (Py_TYPE(spec) != known_facts.array) {
-        bool list = PyList_CheckExact(spec);
-        if ((!list && !PyTuple_CheckExact(spec)) || PyObject_Size(spec) != 2) return NULL;
-        array = list ? PyList_GetItem(spec, 0) : PyTuple_GetItem(spec, 0);
-        named = list ? PyList_GetItem(spec, 1) : PyTuple_GetItem(spec, 1);
-        if (Py_TYPE(array) != known_facts.array || Py_TYPE(named) != known_facts.type) return NULL;
-    }
+/* Part [array, datatype] or [array, count, datatype]; false if it is neither, or not of mpi4py's own types. */
+static bool part_list(PyObject *spec, PyObject **array, PyObject **count, PyObject **named) {
+    bool list = PyList_CheckExact(spec);
+    Py_ssize_t n = list || PyTuple_CheckExact(spec) ? PyObject_Size(spec) : 0;
+    if (n != 2 && n != 3) return false;
+    *array = list ? PyList_GetItem(spec, 0) : PyTuple_GetItem(spec, 0);
+    *count = n == 2 ? NULL : list ? PyList_GetItem(spec, 1) : PyTuple_GetItem(spec, 1);
+    *named = list ? PyList_GetItem(spec, n - 1) : PyTuple_GetItem(spec, n - 1);
+    return Py_TYPE(*array) == known_facts.array && Py_TYPE(*named) == known_facts.type;
+}
+
+/* Read a count of elements, at most `most`: false if it is none. */
+static bool read_count(PyObject *count, uint64_t most, uint64_t *value) {
+    if (!PyLong_CheckExact(count)) return false;
+    int overflow;
+    long long found = PyLong_AsLongLongAndOverflow(count, &overflow);
+    *value = (uint64_t)found;
+    return !overflow && found >= 0 && *value <= most;
+}
+
+/* Read a buffer into the next view: its address, bytes and datatype; false if it is not plain. Its bytes are whole
+ * elements, at least one. A count that is given counts the elements of one of its `blocks`, as mpi4py has it. */
+static bool read_buffer(call *c, PyObject *spec, uint64_t blocks, char **at, uint64_t *bytes, datatype *type) {
+    PyObject *array = spec, *count = NULL, *named = NULL;
+    if (Py_TYPE(spec) != known_facts.array && !part_list(spec, &array, &count, &named)) return false;
     *type = named ? of_handle(handle_at(named, known_facts.type_at)) : of_array(array);
-    if (named && type->bytes == 0) return NULL;
+    if (named && type->bytes == 0) return false;
     Py_buffer *view = &c->views[c->nviews];
     if (PyObject_GetBuffer(array, view, PyBUF_ANY_CONTIGUOUS | (type->bytes ? 0 : PyBUF_FORMAT)) < 0) {
         PyErr_Clear(); /* the Python path raises it again */
-        return NULL;
+        return false;
     }
     c->nviews++;
     if (type->bytes == 0) *type = of_format(view->format);
-    if (type->bytes == 0 || view->len == 0 || view->len % type->bytes || (writable && view->readonly)) return NULL;
-    return view;
+    if (type->bytes == 0 || (at == &c->recv && view->readonly)) return false;
+    uint64_t block = blocks * (uint64_t)type->bytes, elements;
+    *at = view->buf;
+    *bytes = (uint64_t)view->len;
+    if (count == NULL) return *bytes && *bytes % (uint64_t)type->bytes == 0;
+    if (!read_count(count, *bytes / block, &elements)) return false;
+    *bytes = elements * block;
+    return elements != 0;
 }
 
 static bool read_root(call *c, const memo *m, PyObject *root) {
@@ -135,21 +160,24 @@ static bool read_op(call *c, PyObject *op) {
 }
 
 /* --- the buffers ---------------------------------------------------------------------------------------------- */
-/* Read the buffers that this rank's part in the call has; `blocks` of the smaller one are the larger one. */
-static bool read_buffers(call *c, PyObject *send, PyObject *recv, uint64_t send_blocks, uint64_t recv_blocks) {
-    datatype sent = {0, 0};
-    Py_buffer *to = NULL, *from = NULL;
-    if (recv && (to = read_buffer(c, recv, true, &c->type)) == NULL) return false;
+/* Read the buffers that this rank's part in the call has; false if one is not plain, or their types differ. */
+static bool read_both(call *c, PyObject *send, PyObject *recv, uint64_t send_blocks, uint64_t recv_blocks) {
+    datatype type = {0, 0};
+    if (recv && !read_buffer(c, recv, recv_blocks, &c->recv, &c->received, &c->type)) return false;
     c->token = send == known_facts.in_place;
-    if (send && !c->token && (from = read_buffer(c, send, false, &sent)) == NULL) return false;
-    if (from && to == NULL) c->type = sent;
-    if (from && sent.handle != c->type.handle) return false;
-    if (from && to && (uint64_t)from->len * recv_blocks != (uint64_t)to->len * send_blocks) return false;
-    if (c->token && to == NULL) return false;
-    c->recv = to ? to->buf : NULL;
-    c->send = from ? from->buf : NULL;
-    uint64_t most = from ? send_blocks : 1;
-    c->bytes = (uint64_t)(from ? from->len : to->len);
+    if (c->token) return recv != NULL;
+    if (send && !read_buffer(c, send, send_blocks, &c->send, &c->sent, &type)) return false;
+    if (send && recv) return type.handle == c->type.handle;
+    if (send) c->type = type;
+    return true;
+}
+
+/* The same of a call whose buffers are multiples of each other: `send_blocks` blocks are sent, `recv_blocks` received. */
+static bool read_buffers(call *c, PyObject *send, PyObject *recv, uint64_t send_blocks, uint64_t recv_blocks) {
+    if (!read_both(c, send, recv, send_blocks, recv_blocks)) return false;
+    if (c->sent && c->received && c->sent * recv_blocks != c->received * send_blocks) return false;
+    uint64_t most = c->sent ? send_blocks : 1;
+    c->bytes = c->sent ? c->sent : c->received;
     return c->bytes % (most * (uint64_t)c->type.bytes) == 0;
 }
 
@@ -168,7 +196,7 @@ static bool read_equal(call *c, PyObject *send, PyObject *recv) {
 static bool read_allgather(call *c, const memo *m, PyObject *send, PyObject *recv) {
     uint64_t size = (uint64_t)m->size;
     if (!read_buffers(c, send, recv, 1, size)) return false;
-    c->bytes = (uint64_t)c->views[0].len;
+    c->bytes = c->received;
     if (c->bytes % (size * (uint64_t)c->type.bytes)) return false;
     set_input(c, c->recv + c->bytes / size * (uint64_t)m->rank);
     return true;
@@ -176,7 +204,7 @@ static bool read_allgather(call *c, const memo *m, PyObject *send, PyObject *rec
 
 static bool read_blocks(call *c, const memo *m, PyObject *send, PyObject *recv, bool reduced) {
     uint64_t size = (uint64_t)m->size;
-    if (!read_buffers(c, send, recv, size, reduced ? 1 : size)) return false;
+    if (!read_buffers(c, send, recv, size, reduced && send != known_facts.in_place ? 1 : size)) return false;
     set_input(c, c->recv);
     return c->bytes % (size * (uint64_t)c->type.bytes) == 0;
 }
@@ -195,7 +223,7 @@ static bool read_gather(call *c, const memo *m, PyObject *send, PyObject *recv) 
 static bool read_scatter(call *c, const memo *m, PyObject *send, PyObject *recv) {
     bool root = c->root == m->rank;
     if (recv == known_facts.in_place || !read_buffers(c, root ? send : NULL, recv, (uint64_t)m->size, 1)) return false;
-    c->bytes = (uint64_t)c->views[0].len;
+    c->bytes = c->received;
     return !c->token;
 }
 
@@ -204,6 +232,31 @@ static bool read_bcast(call *c, PyObject *buf) {
     c->send = c->recv;
     c->in_place = true;
     return true;
+}
+
+/* Read the blocks' counts into memory of the call's; false if they are not one whole number of elements for each rank. */
+static bool read_counts(call *c, const memo *m, PyObject *counts, uint64_t *sum) {
+    bool list = PyList_CheckExact(counts);
+    if ((!list && !PyTuple_CheckExact(counts)) || PyObject_Size(counts) != m->size) return false;
+    c->counts = malloc((size_t)m->size * sizeof *c->counts);
+    *sum = 0;
+    for (int32_t rank = 0; c->counts && rank < m->size; rank++) {
+        uint64_t count;
+        if (!read_count(list ? PyList_GetItem(counts, rank) : PyTuple_GetItem(counts, rank), INT_MAX, &count)) return false;
+        c->counts[rank] = (int)count;
+        *sum += count;
+    }
+    return c->counts != NULL;
+}
+
+static bool read_reduce_scatter(call *c, const memo *m, PyObject *send, PyObject *recv, PyObject *counts) {
+    uint64_t sum;
+    if (send == known_facts.in_place || !read_both(c, send, recv, 1, 1) || !read_counts(c, m, counts, &sum))
+        return false;
+    c->bytes = c->sent;
+    c->in_place = c->send == c->recv;
+    uint64_t element = (uint64_t)c->type.bytes;
+    return c->sent == sum * element && c->received == (uint64_t)c->counts[m->rank] * element;
 }
 
 static bool read_by_collective(call *c, const memo *m, PyObject **found) {
@@ -217,6 +270,7 @@ static bool read_by_collective(call *c, const memo *m, PyObject **found) {
     case BCAST: return read_bcast(c, recv);
     case GATHER: return read_gather(c, m, send, recv);
     case SCATTER: return read_scatter(c, m, send, recv);
+    case REDUCE_SCATTER: return read_reduce_scatter(c, m, send, recv, found[COUNTS]);
     default: return true;
     }
 }
@@ -229,6 +283,8 @@ bool call_read(call *c, const memo *m, PyObject *const *args, Py_ssize_t nargs, 
     c->type = (datatype){0, 0};
     c->bytes = 0;
     c->send = c->recv = NULL;
+    c->sent = c->received = 0;
+    c->counts = NULL;
     c->nviews = 0;
     if (!sort_arguments(c->collective, args, nargs, kwnames, found)) return false;
     if (signatures[c->collective].root && !read_root(c, m, found[ROOT])) return false;
@@ -240,6 +296,8 @@ bool call_read(call *c, const memo *m, PyObject *const *args, Py_ssize_t nargs, 
 
 void call_release(call *c) {
     while (c->nviews > 0) PyBuffer_Release(&c->views[--c->nviews]);
+    free(c->counts);
+    c->counts = NULL;
 }
 
 /* --- facts ---------------------------------------------------------------------------------------------------- */

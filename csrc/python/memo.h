@@ -14,7 +14,7 @@
 #endif
 
 enum collective { ALLGATHER, ALLTOALL, ALLREDUCE, REDUCE_SCATTER_BLOCK, BCAST, REDUCE, GATHER, SCATTER, BARRIER,
-                  COLLECTIVES };
+                  REDUCE_SCATTER, COLLECTIVES };
 
 #define MOST_TYPES 128
 #define MOST_ARRAYS 32
@@ -52,6 +52,8 @@ typedef struct call {
     datatype type;
     uint64_t bytes; /* of a gather's or scatter's block, of the whole vector of others */
     char *send, *recv;
+    uint64_t sent, received; /* bytes of the two buffers; 0: the call has none on this rank */
+    int *counts;             /* of a reduce_scatter's blocks; NULL for all others */
     Py_buffer views[2];
     int nviews;
 } call;

@@ -26,7 +26,7 @@ static bool base_is(unsigned long flag) {
 /* --- the Python path ------------------------------------------------------------------------------------------ */
 static const char *const methods[COLLECTIVES] = {"_Allgather", "_Alltoall", "_Allreduce", "_Reduce_scatter_block",
                                                  "_Bcast",     "_Reduce",   "_Gather",    "_Scatter",
-                                                 "_Barrier"};
+                                                 "_Barrier",   "_Reduce_scatter"};
 static PyObject *method_names[COLLECTIVES];
 
 static PyObject *keywords_of(PyObject *const *values, PyObject *kwnames) {
@@ -83,6 +83,7 @@ static PyObject *make_and_learn(PyObject *self, const call *c, PyObject *const *
 typedef int (*barrier)(intptr_t comm);
 typedef int (*one)(void *buf, int count, intptr_t type, int root, intptr_t comm);
 typedef int (*all_reduced)(const void *send, void *recv, int count, intptr_t type, intptr_t op, intptr_t comm);
+typedef int (*scattered)(const void *send, void *recv, const int *counts, intptr_t type, intptr_t op, intptr_t comm);
 typedef int (*reduced)(const void *send, void *recv, int count, intptr_t type, intptr_t op, int root, intptr_t comm);
 typedef int (*all_moved)(const void *send, int sent, intptr_t send_type, void *recv, int received, intptr_t recv_type,
                          intptr_t comm);
@@ -100,6 +101,7 @@ static int call_mpi(const call *c, int32_t size, intptr_t comm) {
     switch (c->collective) {
     case ALLREDUCE: return ((all_reduced)f)(send, c->recv, count, type, c->op, comm);
     case REDUCE_SCATTER_BLOCK: return ((all_reduced)f)(send, c->recv, block, type, c->op, comm);
+    case REDUCE_SCATTER: return ((scattered)f)(send, c->recv, c->counts, type, c->op, comm);
     case REDUCE: return ((reduced)f)(send, c->recv, count, type, c->op, c->root, comm);
     case ALLGATHER:
     case ALLTOALL: return ((all_moved)f)(send, block, type, c->recv, block, type, comm);
@@ -183,6 +185,7 @@ METHOD(reduce, REDUCE)
 METHOD(gather, GATHER)
 METHOD(scatter, SCATTER)
 METHOD(barrier_of, BARRIER)
+METHOD(reduce_scatter, REDUCE_SCATTER)
 
 /* --- objects -------------------------------------------------------------------------------------------------- */
 static const char *const object_methods[OBJECT_CALLS] = {"_allreduce", "_allgather", "_bcast", "_gather", "_reduce"};
@@ -305,6 +308,9 @@ static PyMethodDef type_methods[] = {
     CALL("Reduce_scatter_block", reduce_scatter_block, "sendbuf, recvbuf, op=..., *, algorithm=None",
          "Reduce the vectors of all ranks, with an equal block of the result on each: MPI_Reduce_scatter_block. "
          "op: MPI.SUM unless given."),
+    CALL("Reduce_scatter", reduce_scatter, "sendbuf, recvbuf, recvcounts=None, op=..., *, algorithm=None",
+         "Reduce the vectors of all ranks, with a block of the result on each: MPI_Reduce_scatter. recvcounts: elements "
+         "of every rank's block, gathered unless given. op: MPI.SUM unless given."),
     CALL("Bcast", bcast, "buf, root=0, *, algorithm=None",
          "Send the root's vector to all ranks: MPI_Bcast."),
     CALL("Reduce", reduce, "sendbuf, recvbuf, op=..., root=0, *, algorithm=None",

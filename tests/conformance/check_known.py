@@ -56,6 +56,55 @@ def every_algorithm_gives_the_same_again(world: MPI.Intracomm) -> None:
     assert again > 100 or comm._memo_counts() is None, again
 
 
+_COUNTED = 3
+"""Elements of a block, in memory that holds more."""
+
+
+def _counted(p: int, rank: int) -> dict[str, tuple[str, list[Any]]]:
+    """Return calls with counts that are given: the method, and its arguments in fresh memory."""
+    n, double = _COUNTED, MPI.DOUBLE
+    x, y = np.arange(4.0 * n * p) + rank, np.full(4 * n * p, -1.0)
+    counts = [(r + 1) % 3 for r in range(p)]
+    whole, own = sum(counts), counts[rank]
+    pair = [[x, n, double], [y, n, double]]
+    return {
+        **{name: (name, pair) for name in ("Allgather", "Alltoall", "Allreduce", "Reduce_scatter_block")},
+        **{
+            name: (name, [*pair, *more])
+            for name, more in (("Reduce", [MPI.MAX, p - 1]), ("Gather", [0]), ("Scatter", [0]))
+        },
+        "Bcast": ("Bcast", [[x, n, double], p - 1]),
+        "Allgather in place": ("Allgather", [MPI.IN_PLACE, [y, n, double]]),
+        "Alltoall in place": ("Alltoall", [MPI.IN_PLACE, [y, n, double]]),
+        "Allreduce in place": ("Allreduce", [MPI.IN_PLACE, [x, n, double]]),
+        "Reduce_scatter": ("Reduce_scatter", [[x, whole, double], [y, own, double], counts]),
+        "Reduce_scatter of arrays": ("Reduce_scatter", [x[:whole], y[:own], tuple(counts), MPI.MIN]),
+    }
+
+
+def _memory(args: list[Any]) -> list[Any]:
+    found = [arg[0] if isinstance(arg, list) and isinstance(arg[0], np.ndarray) else arg for arg in args]
+    return [array.tolist() for array in found if isinstance(array, np.ndarray)]
+
+
+@check(1)
+def counts_mean_what_they_mean_to_mpi4py(world: MPI.Intracomm) -> None:
+    """A count is that of one block; calls with counts are known, too."""
+    p, rank = world.Get_size(), world.Get_rank()
+    for algorithm in ("native", NAMED):
+        comm = wrap(world, algorithm)
+        for name in _counted(p, rank):
+            method, wanted = _counted(p, rank)[name]
+            getattr(world, method)(*wanted)
+            before = hits(comm)
+            for _ in range(_TIMES):
+                _, args = _counted(p, rank)[name]
+                getattr(comm, method)(*args)
+                assert _memory(args) == _memory(wanted), f"{name} on rank {rank} of {p}, {algorithm}"
+            if algorithm == "native" and comm._memo_counts() is not None and rank % 3 < 2:  # others get no elements
+                assert hits(comm) > before, name
+
+
 @check(2)
 def bad_arguments_of_known_calls_raise_as_before(world: MPI.Intracomm) -> None:
     """On all ranks at once, so that nobody waits."""

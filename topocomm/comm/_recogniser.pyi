@@ -12,6 +12,9 @@ class Recogniser(MPI.Intracomm):
     def Reduce_scatter_block(
         self, sendbuf: Any, recvbuf: Any, op: MPI.Op = ..., *, algorithm: str | None = None
     ) -> None: ...
+    def Reduce_scatter(
+        self, sendbuf: Any, recvbuf: Any, recvcounts: Any = None, op: MPI.Op = ..., *, algorithm: str | None = None
+    ) -> None: ...
     def Bcast(self, buf: Any, root: int = 0, *, algorithm: str | None = None) -> None: ...
     def Reduce(
         self, sendbuf: Any, recvbuf: Any, op: MPI.Op = ..., root: int = 0, *, algorithm: str | None = None

@@ -278,15 +278,17 @@ class Comm(ObjectCalls, VectorCalls, metaclass=Named):
             return None
         return served
 
-    def Reduce_scatter(
+    def _Reduce_scatter(
         self, sendbuf: Any, recvbuf: Any, recvcounts: Any = None, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None
-    ) -> None:
+    ) -> Served | None:
         """MPI_Reduce_scatter."""
         buf = None if recvcounts is None else recvbuf if readers.in_place(sendbuf) else sendbuf
-        if self._is_native("reduce_scatter", buf, algorithm, op) or not self._live.serve(
-            readers.reduce_scatter, sendbuf, recvbuf, recvcounts, op, algorithm
+        if self._is_native("reduce_scatter", buf, algorithm, op) or not (
+            served := self._live.serve(readers.reduce_scatter, sendbuf, recvbuf, recvcounts, op, algorithm)
         ):
             _MPI.Reduce_scatter(self, sendbuf, recvbuf, recvcounts, op)
+            return None
+        return served
 
     def _Reduce_scatter_block(
         self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None

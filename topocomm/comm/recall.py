@@ -3,8 +3,9 @@
 The recogniser (csrc/python) lies below :class:`topocomm.Comm`. Calls that the Python path has completed are remembered
 by what the MPI library sees of them: collective, datatype, bytes, operation, root, ``MPI.IN_PLACE``, and whether the
 input lies in the receive buffer. What serves them is the MPI library's own function, for a range of sizes, or a program
-of the engine ``c``. Only plain arguments are recognised: arrays in one piece, bare or as ``[array, datatype]``,
-predefined datatypes and operations. Everything else, and every mistake, takes the Python path.
+of the engine ``c``. Only plain arguments are recognised: arrays in one piece, bare, as ``[array, datatype]`` or as
+``[array, count, datatype]``, predefined datatypes and operations. Everything else, and every mistake, takes the
+Python path.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = ["Native", "Program", "Served", "can_recognise"]
 
 _METHODS = (
     *("Allgather", "Alltoall", "Allreduce", "Reduce_scatter_block", "Bcast", "Reduce", "Gather", "Scatter", "Barrier"),
+    "Reduce_scatter",
 )
 """In the order of csrc/python/memo.h."""
 _CODES = "dflibDFqhBLIHQ?gG"
@@ -52,6 +54,8 @@ class Served(NamedTuple):
         from topocomm.engines.node import NodeCall
 
         sized, read = self.sized, self.read
+        if read.call.collective == "reduce_scatter":
+            return None  # the program is that of these counts, and counts are not remembered
         copied = not read.recv.flags.writeable or (read.result is not None and read.result.put_back is not None)
         if isinstance(sized, NodeCall) and not copied:
             return sized.address, sized.state, sized, read.in_place
