@@ -15,6 +15,7 @@ from launch import launch
 
 import topocomm.cli
 from topocomm.algorithms import TABLE
+from topocomm.cli import main
 from topocomm.cli.bench.data import POISON
 from topocomm.cli.bench.osu import BENCHMARKS, DATATYPES
 from topocomm.cli.bench.workloads import WORKLOADS, Shape
@@ -206,6 +207,31 @@ def test_json_fits_its_schema(tmp_path: Path) -> None:
     assert kept[0]["results"]["ring"]["algorithm"] == "ring"
     assert document["machine"]["ranks"] == 3
     assert "mpi_library" in document["versions"]
+
+
+RACKS = {"format": "topocomm-placement", "version": 1, "levels": ["rack", "node"],
+         "ranks": [["a", "n0"], ["b", "n1"], ["a", "n2"], ["b", "n3"]]}  # fmt: skip
+LINK = {"up": 5e6, "latency": 5e-5}
+LINKS = {"format": "topocomm-machine", "version": 1, "levels": [{"name": "rack", **LINK}, {"name": "node", **LINK}],
+         "overhead": 5e-6}  # fmt: skip
+
+
+@pytest.mark.parametrize("described", ["links", "places", "nothing"])
+def test_a_result_says_its_bound_or_why_there_is_none(tmp_path: Path, described: str) -> None:
+    files = {name: tmp_path / f"{name}.json" for name in ("topology", "machine", "results")}
+    files["topology"].write_text(json.dumps(RACKS))
+    files["machine"].write_text(json.dumps(LINKS))
+    words = [word for name in ("topology", "machine")[: {"links": 2, "places": 1, "nothing": 0}[described]]
+             for word in (f"--{name}", str(files[name]))]  # fmt: skip
+    bench(4, "allreduce", "--algorithm", "auto,native", "-m", "65536:65536", "--json", str(files["results"]), *words)
+    document = json.loads(files["results"].read_text())
+    jsonschema.validate(document, SCHEMA)
+    (row,) = document["rows"]
+    if described == "links":  # half of the vector's sum leaves and enters every node at least, at 5 MB/s
+        assert row["bound_us"] == pytest.approx(1.5 * 65536 / 5, rel=0.01)
+    else:
+        assert row["no_bound"].startswith({"places": "the links' speeds", "nothing": "no rank is farther"}[described])
+    assert main(["report", str(files["results"]), "--check"]) == 0
 
 
 def test_a_file_that_cannot_be_written_is_an_error_on_all_ranks() -> None:

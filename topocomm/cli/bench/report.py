@@ -28,6 +28,8 @@ from topocomm.collectives import COLLECTIVES
 from topocomm.comm import Comm
 from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError
+from topocomm.model.network import Network
+from topocomm.model.optimum import time_bound
 
 __all__ = ["report"]
 
@@ -184,7 +186,7 @@ def _rows(run: Report, datatype: Datatype, record: Record) -> str | None:
         if run.world.rank == 0:
             if results or options.validation:
                 print(run.table().line(row), flush=True)
-            record.add(datatype.name, row, choices)
+            record.add(datatype.name, row, choices, _bound(run, size))
         if failure:
             return failure
     return None
@@ -251,6 +253,23 @@ def _choices(run: Report, size: int) -> Mapping[str, Mapping[str, str]]:
                 "why": choice.why,
             }
     return found
+
+
+def _bound(run: Report, size: int) -> float | str:
+    """Return the microseconds below which no schedule goes at a size, or say why they are not known."""
+    ours = next((contender.ours for contender in run.contenders if contender.ours), None)
+    if ours is None:
+        return "topocomm was not measured, so nobody says where the ranks sit"
+    if run.options.split:
+        return "several communicators share the links"
+    choice = _decision(run, ours, size)
+    if choice.chooser is None or choice.nbytes is None or not ours.machine_topology.has_distance:
+        return "no rank is farther than another"
+    machine, topology = choice.chooser.machine, ours.machine_topology
+    if machine.source.startswith("assumed"):
+        return "the links' speeds are assumed; --machine FILE says them"
+    bound = time_bound(run.options.benchmark.name, Network(machine, topology), choice.nbytes, run.options.root)
+    return bound.seconds * 1e6
 
 
 def _decision(run: Report, comm: Comm, size: int) -> Decision:

@@ -34,11 +34,14 @@ class Record:
     in_place: bool
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, datatype: str, row: Line, choices: Mapping[str, Mapping[str, str]]) -> None:
-        """Append one size; `choices` names for each contender algorithm, engine and reason."""
+    def add(self, datatype: str, row: Line, choices: Mapping[str, Mapping[str, str]], bound: float | str) -> None:
+        """Append one size; `choices` names for each contender algorithm, engine and reason, ``bound`` the microseconds
+        below which no schedule goes, or says why they are not known.
+        """
         results = {name: _result(result, choices.get(name, {})) for name, result in row.results.items()}
         size = {"datatype": datatype, "size": row.size, "iterations": row.iterations, "verified": row.passed}
-        self.rows.append({**size, "results": results})
+        least = {"no_bound": bound} if isinstance(bound, str) else {"bound_us": round(bound, 4)}
+        self.rows.append({**size, **least, "results": results})
 
     def document(self) -> dict[str, Any]:
         """Return the whole as one JSON object."""
