@@ -21,7 +21,7 @@ from math import isqrt
 from types import MappingProxyType
 
 from topocomm.algorithms import TABLE, transfers
-from topocomm.algorithms.entry import Case, Patterns
+from topocomm.algorithms.entry import Algorithm, Case, Patterns
 from topocomm.choose.measured import Tuning
 from topocomm.collectives import COLLECTIVES
 from topocomm.engines import ENGINES
@@ -231,10 +231,12 @@ class Chooser:
         """Choose by closed forms."""
         forms, names = self._forms(collective), self._library(collective, ordered, whole)
         plain, added = self._costs(collective, False), self._costs(collective, True)
-        ours = self._candidates(
-            collective, nbytes, ordered, whole, lambda most: forms.patterns(collective, nbytes, *added, most)
-        )
-        forms.prepare(collective, [*names, *ours])
+        case = self._case(collective, nbytes, lambda most: forms.patterns(collective, nbytes, *added, most))
+        entries = self._entries(collective, ordered, whole)
+        fixed = self._named([entry for entry in entries if not entry.levels], case, ordered)
+        forms.prepare(collective, [*names, *fixed], patterns=any(entry.levels for entry in entries))
+        ours = self._named(entries, case, ordered)
+        forms.prepare(collective, ours)
         theirs = {name: forms.seconds(collective, name, nbytes, *plain) for name in names}
         mine = {name: self.costs.call + forms.seconds(collective, name, nbytes, *added) for name in ours}
         return self._least(collective, nbytes, mine, theirs, True)
@@ -278,21 +280,24 @@ class Chooser:
             self._known.forms = Instant(self._network(0.0))
         return self._known.forms
 
-    def _candidates(
-        self, collective: str, nbytes: int, ordered: bool, whole: bool = False, patterns: Patterns | None = None
-    ) -> list[str]:
-        """List ours: what follows the topology, or what keeps the order of operands in the order of ranks.
+    def _candidates(self, collective: str, nbytes: int, ordered: bool, whole: bool) -> list[str]:
+        """List ours with their options, patterns of ``leveled`` as the simulation of every level finds them."""
+        return self._named(self._entries(collective, ordered, whole), self._case(collective, nbytes, None), ordered)
 
-        ``patterns`` finds those of ``leveled``; without it they are simulated.
-        """
+    def _entries(self, collective: str, ordered: bool, whole: bool) -> list[Algorithm]:
+        """List ours: what follows the topology, or what keeps the order of operands in the order of ranks."""
         able = [TABLE[collective][name] for name in candidates_of(collective, self.topology)[0]]
         able = [entry for entry in able if entry.whole or not whole]
         if ordered:
             in_place = self.topology.is_sorted or collective.startswith("reduce_scatter")
-            return [entry.name for entry in able if entry.in_order and (in_place or entry.baseline)]
-        case = self._case(collective, nbytes, patterns)
-        ours = ((entry, option) for entry in able if not entry.baseline for option in entry.trials(case))
-        return [f"{entry.name}:{option}" if option else entry.name for entry, option in ours]
+            return [entry for entry in able if entry.in_order and (in_place or entry.baseline)]
+        return [entry for entry in able if not entry.baseline]
+
+    @staticmethod
+    def _named(entries: list[Algorithm], case: Case, ordered: bool) -> list[str]:
+        """Name entries with the options that a case asks for; without any where operands keep their order."""
+        tried = ((entry, option) for entry in entries for option in ([""] if ordered else entry.trials(case)))
+        return [f"{entry.name}:{option}" if option else entry.name for entry, option in tried]
 
     def _case(self, collective: str, nbytes: int, patterns: Patterns | None) -> Case:
         added = self.costs.reduced if COLLECTIVES[collective].reduces else self.costs.message

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from topocomm.errors import TopologyError
 from topocomm.topology import Topology
 
@@ -181,13 +183,10 @@ def default_machine(topology: Topology) -> Machine:
     described = []
     for depth, name in enumerate(known):
         if depth < inner:
-            column = topology.places[:, depth]
-            below = topology.places[:, inner] if inner < len(known) else range(topology.size)
-            pairs = {(int(a), int(b)) for a, b in zip(column, below, strict=True)}
-            per_place: dict[int, int] = {}
-            for place, _ in pairs:
-                per_place[place] = per_place.get(place, 0) + 1
-            speed = max(NIC, NIC * max(per_place.values()) / TAPER)
+            below = topology.places[:, inner] if inner < len(known) else np.arange(topology.size)
+            outer = np.empty(int(below.max()) + 1, np.int64)
+            outer[below] = topology.places[:, depth]
+            speed = max(NIC, NIC * int(np.bincount(outer).max()) / TAPER)
             described.append(Level(name, speed, speed))
         elif depth == inner:
             described.append(Level(name, NIC, NIC) if name not in _INNER else _inner(name))

@@ -13,7 +13,7 @@ limits. Routes are made for many messages at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -28,7 +28,10 @@ from topocomm.topology import Topology, places_by_label
 __all__ = ["Cut", "FloatArray", "Network"]
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
-_Columns: TypeAlias = Callable[[IntArray, IntArray], list[IntArray]]
+_Which: TypeAlias = IntArray | slice
+_Hop: TypeAlias = tuple[_Which, IntArray]
+"""Messages, and the link that each takes."""
+_Hops: TypeAlias = Callable[[IntArray, IntArray], list[_Hop]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Network:
         self.size, self.overhead, self.receiving = topology.size, machine.overhead, receiving
         self.cuts: list[Cut] = []
         self._links = _Links()
-        self._hops: list[_Columns] = []
+        self._hops: list[_Hops] = []
         columns = _columns(machine, topology)
         names = [level.name for level in machine.levels]
         self._node = columns[names.index("node")] if "node" in names else [*columns, np.arange(topology.size)][-1]
@@ -94,9 +97,18 @@ class Network:
 
     def routes(self, source: IntArray, target: IntArray) -> IntArray:
         """The links of every message from ``source[i]`` to ``target[i]``, one row each."""
-        columns = [c for hop in self._hops for c in hop(source, target)]
-        used = [np.where(c < 0, self.none, c) for c in columns if (c >= 0).any()]
-        return np.stack(used, axis=1) if used else np.full((len(source), 1), self.none, np.int64)
+        hops = [hop for kind in self.hops(source, target) for hop in kind if len(hop[1])]
+        out = np.full((max(len(hops), 1), len(source)), self.none, np.int64)
+        for row, (which, links) in zip(out, hops, strict=False):
+            row[which] = links
+        return np.ascontiguousarray(out.T)
+
+    def hops(self, source: IntArray, target: IntArray) -> Iterator[list[_Hop]]:
+        """Yield for every kind of links the hops of messages from ``source[i]`` to ``target[i]`` over one of them.
+
+        A hop is the messages that make it and the link of each. No link is of two kinds.
+        """
+        return (hops(source, target) for hops in self._hops)
 
     def link_name(self, link: int) -> str:
         """What link number ``link`` is: its family and number therein."""
@@ -117,16 +129,23 @@ class Network:
         up = self._links.add(f"{level.name} up", places * k, level.up, level.latency)
         down = self._links.add(f"{level.name} down", places * k, level.down, level.latency)
 
-        def hop(source: IntArray, target: IntArray) -> list[IntArray]:
-            a, b = column[source], column[target]
-            lane = node[target] % k
-            return [np.where(a != b, up + a * k + lane, -1), np.where(a != b, down + b * k + lane, -1)]
+        ups, downs = up + column * k, down + column * k
+
+        def hop(source: IntArray, target: IntArray) -> list[_Hop]:
+            leaves = column[source] != column[target]
+            if not leaves.all():
+                some: _Which = np.flatnonzero(leaves)
+                source, target = source[some], target[some]
+            else:
+                some = slice(None)
+            lane = node[target] % k if k > 1 else 0
+            return [(some, ups[source] + lane), (some, downs[target] + lane)]
 
         self._hops.append(hop)
         ones = np.ones(places)
         self.cuts.append(Cut(level.name, column, ones * k * level.up, ones * k * level.down))
 
-    def _pairs(self, level: Level, group: IntArray) -> _Columns:
+    def _pairs(self, level: Level, group: IntArray) -> _Hops:
         """A link (or ``links`` of them) from every group to every other."""
         groups, k, node = int(group.max()) + 1, level.links, self._node
         speed = min(level.up, level.down)
@@ -134,9 +153,9 @@ class Network:
         out = np.full(groups, max(groups - 1, 1) * k * speed)
         self.cuts.append(Cut(level.name, group, out, out))
 
-        def hop(source: IntArray, target: IntArray) -> list[IntArray]:
+        def hop(source: IntArray, target: IntArray) -> list[_Hop]:
             a, b = group[source], group[target]
-            return [np.where(a != b, first + (a * groups + b) * k + node[target] % k, -1)]
+            return _used(np.where(a != b, first + (a * groups + b) * k + node[target] % k, -1))
 
         return hop
 
@@ -154,11 +173,11 @@ class Network:
         def local(g: IntArray, a: IntArray, b: IntArray, lane: IntArray) -> IntArray:
             return np.where(a != b, base + (first[g] + a * routers[g] + b) * k + lane, -1)
 
-        def hop(source: IntArray, target: IntArray) -> list[IntArray]:
+        def hop(source: IntArray, target: IntArray) -> list[_Hop]:
             g, h, a, b = group[source], group[target], position[source], position[target]
             lane, away = node[target] % k, g != h
             leaves = local(g, a, np.where(away, h % routers[g], b), lane)
-            return [leaves, np.where(away, local(h, g % routers[h], b, lane), -1)]
+            return _used(leaves, np.where(away, local(h, g % routers[h], b, lane), -1))
 
         self._hops.append(hop)
 
@@ -173,11 +192,11 @@ class Network:
         ones = np.ones(leaves)
         self.cuts.append(Cut(level.name, leaf, ones * k * level.up, ones * k * level.down))
 
-        def hop(source: IntArray, target: IntArray) -> list[IntArray]:
+        def hop(source: IntArray, target: IntArray) -> list[_Hop]:
             g, h, a, b = group[source], group[target], leaf[source], leaf[target]
             near = node[target] % k
             leaves_by, enters_by = np.where(g == h, near, h % k), np.where(g == h, near, g % k)
-            return [np.where(a != b, up + a * k + leaves_by, -1), np.where(a != b, down + b * k + enters_by, -1)]
+            return _used(np.where(a != b, up + a * k + leaves_by, -1), np.where(a != b, down + b * k + enters_by, -1))
 
         self._hops.append(hop)
 
@@ -191,7 +210,7 @@ class Network:
             minus = self._links.add(f"{level.name} -", nodes, level.down, level.latency)
             first.append((plus, minus))
 
-        def hop(source: IntArray, target: IntArray) -> list[IntArray]:
+        def hop(source: IntArray, target: IntArray) -> list[_Hop]:
             here = [w[source] for w in where]
             out = []
             for axis, extent in enumerate(dims):
@@ -205,7 +224,7 @@ class Network:
                     node = np.ravel_multi_index(tuple(at), dims)
                     out.append(np.where(step < steps, start + node, -1))
                 here[axis] = there
-            return out
+            return _used(*out)
 
         self._hops.append(hop)
         for axis, extent in enumerate(dims):
@@ -222,16 +241,22 @@ class Network:
                 self.cuts.append(Cut(f"{level.name} planes", inside, np.full(2, speed), np.full(2, speed)))
 
 
+def _used(*columns: IntArray) -> list[_Hop]:
+    """Return the hops of columns of links, -1 where a message makes none."""
+    found = [(np.flatnonzero(column >= 0), column) for column in columns]
+    return [(some, column[some]) for some, column in found]
+
+
 def _columns(machine: Machine, topology: Topology) -> list[IntArray]:
     """The place of every rank at every level of the machine; a level the placement lacks is one place.
 
     Places are numbered in the order of their labels, whatever the order of the ranks: routes belong to the machine.
     """
+    by_label = dict(zip(topology.levels, places_by_label(topology), strict=True))
     out: list[IntArray] = []
     last = np.zeros(topology.size, np.int64)
     for level in machine.levels:
-        if level.name in topology.levels:
-            last = places_by_label(topology, topology.level_index(level.name))
+        last = by_label.get(level.name, last)
         out.append(last)
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,22 +35,33 @@ def _counted(label: str) -> tuple[tuple[str, int, str], ...]:
     return tuple((text, int(digits or 0), digits) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", label))
 
 
-def places_by_label(topology: Topology, depth: int) -> IntArray:
-    """Return for every rank the number of its place at the level of this index, places counted by their labels."""
-    places = topology.places[:, depth]
-    one = np.zeros(int(places.max()) + 1, np.int64)
-    one[places] = np.arange(topology.size)  # a rank of each place
-    path = np.stack([label_numbers(topology.labels[one, level]) for level in range(depth + 1)], axis=1)
-    number = np.unique(path, axis=0, return_inverse=True)[1].reshape(-1)
-    return np.asarray(number[places], np.int64)
+def _by_label(topology: Topology, levels: int) -> Iterator[IntArray]:
+    """Give for every rank the number of its place at each of the first levels, places counted by their labels."""
+    outer = np.zeros(topology.size, np.int64)
+    for level in range(levels):
+        places = topology.places[:, level]
+        one = np.zeros(int(places.max()) + 1, np.int64)
+        one[places] = np.arange(topology.size)  # a rank of each place
+        path = np.lexsort((label_numbers(topology.labels[one, level]), outer[one]))
+        number = np.empty(len(path), np.int64)
+        number[path] = np.arange(len(path))
+        outer = number[places]
+        yield outer
+
+
+def places_by_label(topology: Topology, levels: int | None = None) -> list[IntArray]:
+    """Return for every rank the number of its place at each of the first ``levels`` levels (None: all), places counted
+    by their labels."""
+    return list(_by_label(topology, len(topology.levels) if levels is None else levels))
 
 
 def in_label_order(topology: Topology) -> Topology:
-    """The same ranks, with places of every level counted by their labels instead of by their lowest rank.
+    """Return the same ranks, with places of every level counted by their labels instead of by their lowest rank.
 
     Around a torus neighbours have neighbouring labels, whatever the order of the ranks.
     """
-    out = Topology(topology.levels, topology.labels)
-    for level in range(len(topology.levels)):
-        out.places[:, level] = places_by_label(topology, level)
-    return out
+    columns = places_by_label(topology)
+    if not columns:
+        return topology
+    places = np.stack(columns, axis=1)
+    return topology if (places == topology.places).all() else topology.renumbered(places)

@@ -78,6 +78,12 @@ class Topology:
             raise TopologyError(f"a topology needs at least one rank, found {size}")
         return cls((), np.empty((size, 0), np.int64))
 
+    def renumbered(self, places: IntArray) -> Topology:
+        """Return the same ranks and labels with other numbers of their places."""
+        out = Topology.__new__(Topology)
+        out.levels, out.size, out.labels, out.places = self.levels, self.size, self.labels, places
+        return out
+
     # -- orders ------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -19,7 +19,7 @@ from topocomm.algorithms.pairwise import MOST_PRICED
 from topocomm.algorithms.pipeline import SEGMENTS
 from topocomm.algorithms.scattered import WINDOW
 from topocomm.model.instant.rounds import Key, hops
-from topocomm.model.instant.shape import CIRCLE, LABELS, PLACES, RANKS, Shape, Terms
+from topocomm.model.instant.shape import CIRCLE, PLACES, RANKS, Shape, Terms
 from topocomm.model.instant.terms import Overlap, Step, Stream, Tree
 
 __all__ = ["FORMS", "Maker", "can_exchange"]
@@ -188,9 +188,9 @@ def _ordered_nest(shape: Shape) -> str:
 def _patterns(combines: bool, twice: bool, tree: bool) -> Maker:
     def make(shape: Shape, options: Options) -> Terms:
         letters = options.levels or "d" * shape.depth
-        terms = leveled(shape, letters, combines, LABELS)
+        terms = leveled(shape, letters, combines, shape.labels)
         doubled = len(letters) - len(letters.lstrip("x"))
-        middle = shape.doubling(doubled, LABELS) if doubled else []
+        middle = shape.doubling(doubled, shape.labels) if doubled else []
         if twice:
             there_and_back = [*terms, *middle, *shape.back(terms)]
             segments = options.segments or 1

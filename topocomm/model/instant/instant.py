@@ -10,7 +10,7 @@ from topocomm.collectives import REDUCING
 from topocomm.model.instant.forms import FORMS, can_exchange
 from topocomm.model.instant.nests import Nest
 from topocomm.model.instant.rounds import Rounds
-from topocomm.model.instant.shape import CIRCLE, LABELS, PLACES, RANKS, Shape, Terms
+from topocomm.model.instant.shape import CIRCLE, LABELS, RANKS, Shape, Terms
 from topocomm.model.instant.terms import At
 from topocomm.model.network import Network
 from topocomm.topology import Topology, in_label_order
@@ -24,15 +24,13 @@ _Pieces = tuple[dict[int, str], dict[tuple[int, str], Terms], dict[int, Terms]]
 class _Nests(dict[str, Nest]):
     """The nests of a topology, made when first asked for."""
 
-    def __init__(self, topology: Topology, by_label: bool) -> None:
+    def __init__(self, topology: Topology) -> None:
         super().__init__()
-        self.topology, self.by_label = topology, by_label
+        self.topology = topology
 
     def __missing__(self, name: str) -> Nest:
         topology = self.topology
-        if name == LABELS and not self.by_label:
-            made = self[PLACES]
-        elif name == RANKS:
+        if name == RANKS:
             made = Nest.flat(topology.size)
         elif name == CIRCLE:
             size = topology.size
@@ -49,15 +47,22 @@ class Instant:
     def __init__(self, network: Network) -> None:
         topology, machine = network.topology, network.machine
         self.size, self.eager = topology.size, machine.eager
-        nests = _Nests(topology, machine.kind not in ("levels", "fat_tree"))
-        self.shape = Shape(topology, nests)
+        nests = _Nests(topology)
+        self.shape = Shape(topology, nests, machine.kind not in ("levels", "fat_tree"))
         self.rounds = Rounds(network, nests)
         self._terms: dict[tuple[str, str], Terms] = {}
         self._pieces_of: dict[str, _Pieces] = {}
 
-    def prepare(self, collective: str, names: Sequence[str]) -> None:
-        """Price the rounds of several algorithms together, which takes less time than one after the other."""
-        self.rounds.price(key for name in names for term in self._of(collective, name) for key in term.keys)
+    def prepare(self, collective: str, names: Sequence[str], patterns: bool = False) -> None:
+        """Price the rounds of several algorithms together, which takes less time than one after the other.
+
+        ``patterns``: those of ``leveled``, too.
+        """
+        parts = [self._of(collective, name) for name in names]
+        if patterns:
+            _, stages, doubled = self._pieces(collective)
+            parts += [*stages.values(), *doubled.values()]
+        self.rounds.price(key for terms in parts for term in terms for key in term.keys)
 
     def seconds(self, collective: str, name: str, nbytes: float, overhead: float, receiving: float) -> float:
         """Return the time of an algorithm, with what its engine adds. Raises KeyError if it has no closed form."""
@@ -68,7 +73,8 @@ class Instant:
 
     def patterns(self, collective: str, nbytes: float, overhead: float, receiving: float, most: int = 2) -> list[str]:
         """Return the options of ``leveled`` (``levels=…``) that take least time, the best first."""
-        twice, depth = collective == "allreduce", self.shape.nests[LABELS].depth
+        self.prepare(collective, [], patterns=True)
+        twice, depth = collective == "allreduce", self.shape.nests[self.shape.labels].depth
         letters, stages, doubled = self._pieces(collective)
         at = At(nbytes, overhead, receiving, self.eager)
         price = {key: sum(t.seconds(self.rounds, at) for t in terms) for key, terms in stages.items()}
@@ -89,12 +95,11 @@ class Instant:
         """Return the letters that each level may have, its rounds by each, and the doubling over outer levels."""
         if collective not in self._pieces_of:
             shape, combines = self.shape, collective in REDUCING
-            levels = range(shape.nests[LABELS].depth)
-            letters = {d: "hdr" if can_exchange(shape, d, LABELS) else "h" for d in levels}
-            stages = {(d, x): shape.stage(x, d, d + 1, combines, LABELS) for d in levels for x in letters[d]}
-            doubled = {d + 1: shape.doubling(d + 1, LABELS) for d in levels} if collective == "allreduce" else {}
+            nest, levels = shape.labels, range(shape.nests[shape.labels].depth)
+            letters = {d: "hdr" if can_exchange(shape, d, nest) else "h" for d in levels}
+            stages = {(d, x): shape.stage(x, d, d + 1, combines, nest) for d in levels for x in letters[d]}
+            doubled = {d + 1: shape.doubling(d + 1, nest) for d in levels} if collective == "allreduce" else {}
             self._pieces_of[collective] = letters, stages, doubled
-            self.rounds.price(key for parts in (*stages.values(), *doubled.values()) for t in parts for key in t.keys)
         return self._pieces_of[collective]
 
     def _of(self, collective: str, name: str) -> Terms:

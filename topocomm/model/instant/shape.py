@@ -24,8 +24,10 @@ Terms = list[Term]
 class Shape:
     """A topology as closed forms see it: its nests, and the depth of its nodes."""
 
-    def __init__(self, topology: Topology, nests: dict[str, Nest]) -> None:
+    def __init__(self, topology: Topology, nests: dict[str, Nest], by_label: bool) -> None:
         self.topology, self.nests, self.size = topology, nests, topology.size
+        self.labels = LABELS if by_label else PLACES
+        """The nest in the order of labels, as far as their order matters."""
         self.depth = nests[PLACES].depth
         self.node = self._node()
 
