@@ -45,7 +45,7 @@ from mpi4py import MPI  # noqa: E402
 import topocomm  # noqa: E402
 from bench.record import keep  # noqa: E402
 from topocomm.cli.provenance import versions  # noqa: E402
-from topocomm.collectives import COLLECTIVES, REDUCING  # noqa: E402
+from topocomm.collectives import COLLECTIVES, PREFIXES, REDUCING  # noqa: E402
 from topocomm.engines.library import address, handle  # noqa: E402
 from topocomm.engines.node import Node, NodeCall  # noqa: E402
 from topocomm.rma._core import ffi, lib  # noqa: E402
@@ -195,7 +195,7 @@ def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--level", choices=_LEVELS, default="multiple")
-    parser.add_argument("--collectives", default=",".join(COLLECTIVES))
+    parser.add_argument("--collectives", default=",".join(name for name in COLLECTIVES if name not in PREFIXES))
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--json", metavar="NAME", help="keep the figures in bench/results/NAME.json")
     options = parser.parse_args()

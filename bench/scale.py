@@ -48,6 +48,8 @@ USUAL = {
     "reduce": "rabenseifner",
     "gather": "binomial",
     "scatter": "binomial",
+    "scan": "prefix_doubling",
+    "exscan": "prefix_doubling",
 }
 TARGET_MS, TARGET_MIB = 50, 16
 PROGRAM_RANKS: dict[int, tuple[int, int]] = {64: (8, 8), 1024: (64, 16), 4096: (128, 32)}

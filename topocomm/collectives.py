@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from topocomm.errors import AlgorithmError
 
-__all__ = ["COLLECTIVES", "REDUCING", "RELATIVES", "ROOTED", "Collective", "Relative", "find_collective"]
+__all__ = ["COLLECTIVES", "PREFIXES", "REDUCING", "RELATIVES", "ROOTED", "Collective", "Relative", "find_collective"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,13 @@ class Collective:
     """Whether the whole vector consists of one block for each rank."""
     counts_block: bool = False
     """Whether the count of a call is that of one block; else it is that of the whole vector."""
+    prefix: bool = False
+    """Whether each rank gets what ranks up to its own give; every slot of a schedule holds a whole vector then."""
+
+    @property
+    def equal_slots(self) -> bool:
+        """Whether all blocks of a schedule have the count of a call; else the vector is cut between them."""
+        return self.prefix or self.counts_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ _RECORDS = (
     Collective("reduce", "Reduce", rooted=True, reduces=True),
     Collective("gather", "Gather", rooted=True, blocks=True, counts_block=True),
     Collective("scatter", "Scatter", rooted=True, blocks=True, counts_block=True),
+    Collective("scan", "Scan", reduces=True, prefix=True),
+    Collective("exscan", "Exscan", reduces=True, prefix=True),
     Collective("barrier", "Barrier"),
 )
 _NEIGHBOURS = "each rank exchanges with its own neighbours alone; reorder=True puts these near each other"
@@ -66,8 +75,6 @@ _RELATIVES = (
     Relative("allgatherv", "blocks of unequal size are not modelled, so nothing is chosen by itself", "allgather"),
     Relative("alltoallv", "no rank knows the counts of the others, so ranks cannot agree on a schedule", "alltoall"),
     Relative("alltoallw", "no rank knows the types of the others, so ranks cannot agree on a schedule", "alltoall"),
-    Relative("scan", "no schedule is written"),
-    Relative("exscan", "no schedule is written"),
     *(
         Relative(f"neighbor_{name}", _NEIGHBOURS)
         for name in ("allgather", "allgatherv", "alltoall", "alltoallv", "alltoallw")
@@ -79,6 +86,7 @@ COLLECTIVES: Mapping[str, Collective] = MappingProxyType({record.name: record fo
 RELATIVES: Mapping[str, Relative] = MappingProxyType({record.name: record for record in _RELATIVES})
 """Name → record of the collectives without schedules."""
 ROOTED = tuple(name for name, record in COLLECTIVES.items() if record.rooted)
+PREFIXES = tuple(name for name, record in COLLECTIVES.items() if record.prefix)
 REDUCING = tuple(name for name, record in COLLECTIVES.items() if record.reduces)
 
 

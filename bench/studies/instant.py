@@ -22,7 +22,7 @@ from bench.record import RESULTS, keep
 from bench.studies.job_choice import chosen_jobs
 from topocomm.algorithms import make_schedule
 from topocomm.choose.modelled import Chooser
-from topocomm.collectives import COLLECTIVES
+from topocomm.collectives import COLLECTIVES, PREFIXES
 from topocomm.model.machine import Machine, dragonfly, fat_tree, torus
 from topocomm.plan.bind import bind
 from topocomm.topology import Topology, reorder_ranks
@@ -75,7 +75,7 @@ def study(part: str, ranks: list[int], sizes: list[int]) -> list[dict[str, Any]]
     rows = []
     for name, order, chooser in cases(part, ranks):
         for collective in COLLECTIVES:
-            if collective in ("barrier", "reduce_scatter_block"):
+            if collective in ("barrier", "reduce_scatter_block", *PREFIXES):
                 continue
             for nbytes in sizes:
                 place = {"machine": name, "order": order, "ranks": chooser.topology.size}

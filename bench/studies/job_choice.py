@@ -18,7 +18,7 @@ from typing import Any
 from bench.record import keep
 from bench.studies.job_placements import jobs
 from topocomm.choose.modelled import Chooser
-from topocomm.collectives import COLLECTIVES
+from topocomm.collectives import COLLECTIVES, PREFIXES
 from topocomm.engines.costs import COSTS
 from topocomm.topology import Topology
 
@@ -42,7 +42,7 @@ def rows_of(machine: str, topology: Topology) -> list[dict[str, Any]]:
     """One row a collective and size."""
     chooser, rows = Chooser(topology), []
     for collective in COLLECTIVES:
-        if collective == "barrier":
+        if collective in ("barrier", *PREFIXES):
             continue
         for nbytes in SIZES:
             choice = chooser.choose(collective, nbytes)

@@ -91,7 +91,7 @@ def check_lines(collective: str, lines: list[str]) -> None:
 def test_in_place_and_every_type() -> None:
     names = [name for name in COLLECTIVES if "l" in BENCHMARKS[name].flags]
     found = several(3, [f"{name} --algorithm native -l -T all -T mpi_double -m 64:64 -c" for name in names])
-    assert len(found) == 8
+    assert len(found) == 10
     for command, text in found.items():
         assert text.count("# Datatype: ") == 4, command
         assert [row[-1] for row in rows(text)] == ["Pass"] * 4, command

@@ -30,9 +30,10 @@ def _call(comm: topocomm.Comm, collective: str, **settings: Any) -> int:
         "allgather": (small, at[1]), "allreduce": (small, at[0]), "reduce_scatter": (large, at[0], [3] * p),
         "reduce_scatter_block": (large, at[0]), "alltoall": (large, at[1]), "bcast": (small,),
         "reduce": (small, at[0]), "gather": (small, at[1]), "scatter": (large, at[0]), "barrier": (),
+        "scan": (small, at[0]), "exscan": (small, at[0]),
     }  # fmt: skip
     getattr(comm, collective.capitalize())(*args[collective], **settings)
-    return 0 if collective == "barrier" else 24 if collective in ("allreduce", "bcast", "reduce") else 24 * p
+    return 0 if collective == "barrier" else 24 if not COLLECTIVES[collective].blocks else 24 * p
 
 
 @check()

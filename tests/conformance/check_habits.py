@@ -1,4 +1,4 @@
-"""What programs written for mpi4py do with a communicator besides the ten collectives."""
+"""What programs written for mpi4py do with a communicator besides collectives."""
 
 from __future__ import annotations
 

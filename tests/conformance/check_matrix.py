@@ -190,6 +190,14 @@ class Arguments:
         self._two(n, n, slice(0, n), (n, n))
         self.more = (getattr(MPI, self.case.op),)
 
+    def _scan(self) -> None:
+        self._allreduce()
+
+    def _exscan(self) -> None:
+        self._allreduce()
+        if self.rank == 0:  # of no account, but it may be written
+            self.result = slice(0, 0)
+
     def _reduce_scatter_block(self) -> None:
         n = self.case.count
         total = self.p * n

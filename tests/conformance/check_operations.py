@@ -44,6 +44,12 @@ def _ordered(comm: Any, op: MPI.Op, quad: MPI.Datatype, algorithm: Callable[[str
         out = mine.copy()
         comm.Allreduce(MPI.IN_PLACE, [out, quad], op, algorithm=name)
         assert (out == wanted).all(), f"allreduce {name} in place"
+    for collective, before in (("scan", rank + 1), ("exscan", rank)):
+        sums = _chain(before, 2 * size)
+        for name in algorithm(collective):
+            for out, first in ((np.zeros_like(mine), [mine, quad]), (mine.copy(), MPI.IN_PLACE)):
+                getattr(comm, collective.capitalize())(first, [out, quad], op, algorithm=name)
+                assert not before or (out == sums).all(), f"{collective} {name}"
     for name in algorithm("reduce"):
         for root in {0, size // 2, size - 1}:
             out = np.zeros_like(mine)

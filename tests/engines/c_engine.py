@@ -178,6 +178,8 @@ def counts_of(schedule, inputs):
     nblocks = max((len(schedule.part(r).load) // schedule.pieces for r in range(schedule.size)), default=0)
     length = max(len(a) for a in inputs)
     facts = COLLECTIVES[schedule.collective]
+    if facts.prefix:
+        return length
     if facts.blocks and not facts.reduces:
         return length // max(nblocks, 1)
     return np.diff(block_cuts(length, nblocks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from topocomm import Topology
-from topocomm.collectives import REDUCING
+from topocomm.collectives import PREFIXES, REDUCING
 from topocomm.engines import local
 from topocomm.schedule import Combine, RankSchedule, Recv, Round, Schedule, Send
 from topocomm.topology import groups_of, reorder_ranks
@@ -290,6 +291,9 @@ def expected(schedule: Schedule, data: list[np.ndarray], op: Callable[..., np.nd
         total = op(total, d)
     if collective == "allreduce":
         return [total] * p
+    if collective in PREFIXES:
+        sums = list(itertools.accumulate(data, op))
+        return sums if collective == "scan" else [nothing, *sums[:-1]]
     if collective == "reduce":
         return [total if r == root else nothing for r in range(p)]
     return np.split(total, p)

@@ -61,7 +61,7 @@ def test_list_as_json(capsys):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["scan"], "unknown collective 'scan'"),
+        (["gatherv"], "unknown collective 'gatherv'"),
         (["-p", "0"], "no list of numbers"),
         (["-p", "8,x"], "no list of numbers"),
     ],
@@ -201,7 +201,7 @@ def test_verify_reports_a_wrong_algorithm_and_exits_with_1(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["scan"], "unknown collective 'scan'"),
+        (["gatherv"], "unknown collective 'gatherv'"),
         (["--algorithm", "nothing"], "unknown allgather algorithm 'nothing'"),
         (["-p", "0:3"], "holds no number of ranks"),
         (["-p", "5:3"], "holds no number of ranks"),

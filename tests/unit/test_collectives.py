@@ -7,7 +7,7 @@ import pytest
 
 import topocomm
 from topocomm import AlgorithmError
-from topocomm.collectives import COLLECTIVES, REDUCING, ROOTED, find_collective
+from topocomm.collectives import COLLECTIVES, PREFIXES, REDUCING, ROOTED, find_collective
 
 ROOT = Path(topocomm.__path__[0])
 FACTS = {
@@ -40,7 +40,8 @@ def test_records_are_those_of_mpi():
     assert {record.name for record in COLLECTIVES.values()} == set(COLLECTIVES)
     assert all(record.method.lower() == name for name, record in COLLECTIVES.items())
     assert ROOTED == ("bcast", "reduce", "gather", "scatter")
-    assert REDUCING == ("allreduce", "reduce_scatter", "reduce_scatter_block", "reduce")
+    assert REDUCING == ("allreduce", "reduce_scatter", "reduce_scatter_block", "reduce", "scan", "exscan")
+    assert PREFIXES == ("scan", "exscan")
 
 
 def test_an_unknown_collective_is_refused_with_those_known():

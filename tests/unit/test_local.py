@@ -7,7 +7,7 @@ from test_algorithms import ENTRIES, NAMES, ROOTED, able, named
 
 from topocomm import BufferError, ScheduleError, Topology
 from topocomm.algorithms import make_schedule
-from topocomm.collectives import REDUCING
+from topocomm.collectives import PREFIXES, REDUCING
 from topocomm.engines import local
 from topocomm.engines.walk import Loaded, walk
 from topocomm.plan.bind import bind
@@ -125,7 +125,16 @@ def test_the_operations_that_tell_orders_apart_do():
     assert (product(x, y) != product(y, x)).all()
 
 
-IN_PLACE = ("allreduce", "allgather", "alltoall", "reduce_scatter", "reduce_scatter_block", "reduce", "gather")
+IN_PLACE = (
+    *PREFIXES,
+    "allreduce",
+    "allgather",
+    "alltoall",
+    "reduce_scatter",
+    "reduce_scatter_block",
+    "reduce",
+    "gather",
+)
 
 
 @pytest.mark.parametrize("algorithm", [a for a in ENTRIES if a.collective in IN_PLACE], ids=named)

@@ -12,7 +12,7 @@ from test_algorithms import ENTRIES, NAMES, ROOTED
 
 from topocomm import AlgorithmError, ScheduleError, Topology, TopologyError
 from topocomm.algorithms import make_schedule
-from topocomm.collectives import COLLECTIVES
+from topocomm.collectives import COLLECTIVES, PREFIXES
 from topocomm.model import Traffic, bytes_across, bytes_between, list_messages, traffic
 from topocomm.topology import groups_of, reorder_ranks, two_level
 
@@ -112,6 +112,15 @@ def test_bounds_that_are_met():
             list_messages(make_schedule(collective, name, machine, 9 if collective in ROOTED else 0)), machine
         )
         assert found.between("group") == bytes_between(collective, machine, "group", 9), collective
+    for collective in PREFIXES:
+        chain = groups_of([5, 1, 3, 2])
+        found = Traffic(
+            list_messages(make_schedule(collective, "prefix_doubling", groups_of([5, 3]))), groups_of([5, 3])
+        )
+        assert found.between("group") == bytes_between(collective, groups_of([5, 3]), "group") == 1
+        assert bytes_between(collective, chain, "group") == 3
+        parted = Topology(("group",), [(0,), (1,), (2,), (1,)])  # the second needs something twice
+        assert bytes_between(collective, parted, "group") == 3
     for collective in ("gather", "scatter"):
         pair = groups_of([5, 3])
         found = Traffic(list_messages(make_schedule(collective, "binomial", pair, 2)), pair)

@@ -28,6 +28,8 @@ CASES = [
     ("reduce", "rabenseifner"),
     ("gather", "binomial"),
     ("scatter", "binomial"),
+    ("scan", "prefix_doubling"),
+    ("exscan", "prefix_doubling"),
     ("barrier", "dissemination"),
     ("reduce", "binomial"),
     ("allreduce", "ring"),

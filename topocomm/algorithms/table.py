@@ -55,6 +55,7 @@ OURS = (
     "k_trees",
     "two_trees",
     "reduce_then_scatter",
+    "prefix_doubling",
     "dissemination",
 )
 """Names of our files, in the order in which ``list`` prints their plain forms; textbook forms follow."""

@@ -51,6 +51,8 @@ LIBRARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "reduce": ("binomial", "knomial", "textbook_binomial", "textbook_rabenseifner"),
         "gather": ("textbook_binomial",),
         "scatter": ("textbook_binomial",),
+        "scan": ("prefix_doubling", "textbook_prefix_doubling"),
+        "exscan": ("textbook_prefix_doubling",),
         "barrier": ("dissemination", "textbook_dissemination"),
     }
 )
@@ -62,6 +64,8 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "reduce": ("textbook_binomial",),
         "reduce_scatter": ("binomial",),
         "reduce_scatter_block": ("binomial",),
+        "scan": ("prefix_doubling", "textbook_prefix_doubling"),
+        "exscan": ("textbook_prefix_doubling",),
     }
 )
 """Algorithms of MPI libraries for operations that are not commutative."""
@@ -69,7 +73,7 @@ ORDERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 WHOLE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **{c: tuple(n for n in LIBRARY[c] if TABLE[c][n].whole) for c in ("allreduce", "reduce")},
-        **{c: LIBRARY[c] for c in ("reduce_scatter", "reduce_scatter_block")},
+        **{c: LIBRARY[c] for c in ("reduce_scatter", "reduce_scatter_block", "scan", "exscan")},
     }
 )
 """Algorithms of MPI libraries for operations that need whole vectors.

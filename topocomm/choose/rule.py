@@ -146,7 +146,7 @@ def _measured(collective: str, nbytes: int, chooser: Chooser, commutative: bool,
 
 def _library_may_cut(collective: str, nbytes: int) -> bool:
     facts = COLLECTIVES[collective]
-    return facts.reduces and not facts.blocks and nbytes >= WHOLE
+    return facts.reduces and not (facts.blocks or facts.prefix) and nbytes >= WHOLE
 
 
 def decide(

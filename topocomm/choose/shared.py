@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from topocomm.collectives import PREFIXES
+
 __all__ = ["ARRAYS", "LARGEST", "MOST_RANKS", "SHARED", "Host", "cuts", "fits"]
 
 SHARED = "shared"
@@ -53,7 +55,9 @@ class Host:
 
 
 def largest(collective: str, size: int) -> int:
-    """Return the bytes of the whole vector that can go through the lines and slots of ``size`` ranks."""
+    """Return the bytes of the whole vector that can go through the lines and slots of ``size`` ranks; -1: none."""
+    if collective in PREFIXES:
+        return -1
     return LARGEST * (size if collective in _EACH_GIVES_A_BLOCK else 1)
 
 
@@ -64,4 +68,6 @@ def fits(collective: str, nbytes: int, size: int) -> bool:
 
 def cuts(collective: str, size: int) -> set[int]:
     """Return the sizes at which the choice may change."""
+    if collective in PREFIXES:
+        return set()
     return {largest(collective, size) + 1, largest(collective, size) * _UP_TO // LARGEST + 1}

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Cartcomm", "Comm", "Distgraphcomm", "Graphcomm", "Intercomm"]
 
 
-_MPI = MPI.Comm
+_MPI = MPI.Intracomm
 _Array = np.ndarray
 _ALL_NATIVE = dict.fromkeys(COLLECTIVES, ALWAYS)
 """Of a communicator that was freed."""
@@ -322,6 +322,20 @@ class Comm(ObjectCalls, VectorCalls, metaclass=Named):
             _MPI.Reduce(self, sendbuf, recvbuf, op, root)
             return None
         return served
+
+    def Scan(self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None) -> None:
+        """MPI_Scan."""
+        if self._is_native("scan", recvbuf, algorithm, op) or not self._live.serve(
+            readers.scan, sendbuf, recvbuf, op, algorithm
+        ):
+            _MPI.Scan(self, sendbuf, recvbuf, op)
+
+    def Exscan(self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM, *, algorithm: str | None = None) -> None:
+        """MPI_Exscan."""
+        if self._is_native("exscan", recvbuf, algorithm, op) or not self._live.serve(
+            readers.exscan, sendbuf, recvbuf, op, algorithm
+        ):
+            _MPI.Exscan(self, sendbuf, recvbuf, op)
 
     def _Gather(self, sendbuf: Any, recvbuf: Any, root: int = 0, *, algorithm: str | None = None) -> Served | None:
         """MPI_Gather."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from topocomm.collectives import COLLECTIVES, RELATIVES
+from topocomm.collectives import COLLECTIVES, PREFIXES, RELATIVES
 from topocomm.engines import ENGINES
 
 __all__ = ["FORMS", "Row", "coverage", "methods"]
@@ -86,7 +86,8 @@ def _facts(method: str, collective: str, form: str) -> tuple[str, str]:
     if form != BLOCKING:
         return _BY_ENGINES, f"as {collective.capitalize()}, where an engine makes that"
     if collective in COLLECTIVES:
-        return f"{_BY_ENGINES}, or shared memory", "as named, measured or modelled, else the MPI library"
+        shared = "" if collective in PREFIXES else ", or shared memory"
+        return f"{_BY_ENGINES}{shared}", "as named, measured or modelled, else the MPI library"
     relative = RELATIVES[collective]
     by = _BY_ENGINES if collective == "allgatherv" else "messages between pairs"
     return by, f"an algorithm is named for {relative.carrier}, else the MPI library: {relative.why}"

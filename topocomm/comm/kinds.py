@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from topocomm.choose.rule import NATIVE, Decision, asks_model, decide, size_classes
 from topocomm.choose.shared import ARRAYS, SHARED, fits
-from topocomm.collectives import COLLECTIVES, REDUCING
+from topocomm.collectives import COLLECTIVES, PREFIXES, REDUCING
 from topocomm.comm.call import Call, Read
 from topocomm.comm.early import Early, blocks_of, factor_of
 from topocomm.comm.operations import PLAIN, Traits, combines
@@ -292,7 +292,7 @@ class Kinds:
             return "an operation of the program's own, or elements that overlap"
         named = SHARED in (call.named, self.settings.named.get(call.collective))
         if not fits(call.collective, nbytes, self.size) and not (named and call.collective in ARRAYS):
-            return f"{nbytes} bytes are too many"
+            return "it combines prefixes" if call.collective in PREFIXES else f"{nbytes} bytes are too many"
         return None
 
     def _is_weighed(self, call: Call) -> bool:

@@ -75,7 +75,7 @@ class _Key(NamedTuple):
 
 def _block_counts(call: Call, nslots: int) -> int | Sequence[int] | IntArray:
     """Return the elements of each block into which a schedule of ``nslots`` slots cuts the call's vector."""
-    if isinstance(call.counts, tuple) or COLLECTIVES[call.collective].counts_block:
+    if isinstance(call.counts, tuple) or COLLECTIVES[call.collective].equal_slots:
         return call.counts
     from topocomm.schedule.blocks import block_cuts
 

@@ -32,10 +32,12 @@ __all__ = [
     "alltoall",
     "barrier",
     "bcast",
+    "exscan",
     "gather",
     "reduce",
     "reduce_scatter",
     "reduce_scatter_block",
+    "scan",
     "scatter",
 ]
 
@@ -201,11 +203,27 @@ def _check_types(send: Buffer, recv: Buffer) -> None:
 
 def allreduce(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> Read:
     """MPI_Allreduce."""
+    return _whole("allreduce", caller, sendbuf, recvbuf, op, algorithm)
+
+
+def scan(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> Read:
+    """MPI_Scan."""
+    return _whole("scan", caller, sendbuf, recvbuf, op, algorithm)
+
+
+def exscan(caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> Read:
+    """MPI_Exscan. The first rank has no result."""
+    read = _whole("exscan", caller, sendbuf, recvbuf, op, algorithm)
+    return read if caller.rank else read._replace(result=None)
+
+
+def _whole(collective: str, caller: Caller, sendbuf: Any, recvbuf: Any, op: MPI.Op, algorithm: str | None) -> Read:
+    """Read a reduction of which every rank gives and gets a whole vector."""
     recv = parse(caller, recvbuf, 1, True, "recvbuf", operand=True)
     send = recv if in_place(sendbuf) else parse(caller, sendbuf, 1, False, "sendbuf", operand=True)
     traits = _traits(op, recv)
     _check_elements(send, recv)
-    call = Call("allreduce", recv.count, recv.itemsize, 0, algorithm, traits)
+    call = Call(collective, recv.count, recv.itemsize, 0, algorithm, traits)
     here = send is recv or _same_memory(send.data, recv.data)
     return Read(call, here, send.data, recv.data, recv, op, recv.datatype)
 

@@ -151,6 +151,8 @@ def _counts(schedule: Schedule, inputs: Sequence[Array]) -> int | IntArray:
     length = lengths.pop() if lengths else 0
     nblocks = max(blocks, default=0)
     collective = COLLECTIVES[schedule.collective]
+    if collective.prefix:  # every slot is as long
+        return length
     if collective.blocks and not collective.reduces:
         if nblocks and length % nblocks:
             raise BufferError(f"{schedule.collective} needs a multiple of {nblocks} elements, found {length}")

@@ -19,7 +19,7 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
-from topocomm.collectives import COLLECTIVES, REDUCING, ROOTED
+from topocomm.collectives import COLLECTIVES, PREFIXES, REDUCING, ROOTED
 from topocomm.engines.combiners import combiner, numbers
 from topocomm.engines.library import address, handle
 from topocomm.errors import Error
@@ -35,7 +35,7 @@ _WORDS = 64
 """64-bit words of a mask of cores."""
 OBJECT_CALLS = ("allreduce", "allgather", "bcast", "gather", "reduce")
 """Calls on Python objects, whose bytes travel in frames; of a broadcast the root's alone."""
-_NAMES = {int(getattr(lib, f"TC_{name.upper()}")): name for name in COLLECTIVES}
+_NAMES = {int(getattr(lib, f"TC_{name.upper()}")): name for name in COLLECTIVES if name not in PREFIXES}
 
 
 class Node:

@@ -5,7 +5,8 @@ Reductions combine on the way; otherwise bytes are only copied.
 
 Between G places (all pairs together) an allreduce needs 2 (G − 1) n: for each piece of the vector the G partial
 results must meet (G − 1 transfers) and the sum must be spread again (G − 1). An allgather and a reduce-scatter need
-half of that, as do broadcast and reduce; in an all-to-all, gather and scatter every block travels by itself.
+half of that, as do broadcast and reduce; in an all-to-all, gather and scatter every block travels by itself. In a scan
+or exscan n bytes enter every place with a rank that comes after one outside, and leave every one that has one before.
 Across one cut, a set S of ranks against all others, it is what one side has and the other needs.
 
 Source: the usual counting arguments, e.g. E. Chan, M. Heimlich, A. Purkayastha, R. van de Geijn: Collective
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from topocomm.arrays import IntArray
+from topocomm.collectives import PREFIXES
 from topocomm.errors import AlgorithmError
 from topocomm.topology import Topology
 
@@ -36,6 +38,11 @@ def _held(inside: npt.NDArray[np.bool_], counts: Counts) -> Fraction:
     return Fraction(int(weights[inside].sum()), total) if total else Fraction(0)
 
 
+def _needs_before(inside: npt.NDArray[np.bool_]) -> bool:
+    """Tell whether a rank inside comes after one outside, and so needs something of it in a scan."""
+    return bool(inside.any() and not inside.all() and np.flatnonzero(inside)[-1] > np.flatnonzero(~inside)[0])
+
+
 def bytes_between(collective: str, topology: Topology, level: str, root: int = 0, counts: Counts = None) -> Fraction:
     """The least bytes between the places of ``level``, all pairs together.
 
@@ -49,6 +56,9 @@ def bytes_between(collective: str, topology: Topology, level: str, root: int = 0
         return 2 * others
     if collective in ("allgather", "reduce_scatter", "reduce_scatter_block", "bcast", "reduce"):
         return others
+    if collective in PREFIXES:
+        masks = [column == place for place in range(len(members))]
+        return Fraction(max(sum(map(_needs_before, masks)), sum(_needs_before(~mask) for mask in masks)))
     if collective == "alltoall":
         return Fraction(topology.size**2 - int((members**2).sum()), topology.size)
     if collective in ("gather", "scatter"):
@@ -84,6 +94,7 @@ def bytes_across(
         "reduce_scatter_block": (wanted, held),
         "allreduce": (whole, whole),
         "alltoall": (pairs, pairs),
+        **dict.fromkeys(PREFIXES, (Fraction(_needs_before(~mask)), Fraction(_needs_before(mask)))),
     }
     if collective not in known:
         raise AlgorithmError(f"no bound is known for collective {collective!r}")

@@ -54,7 +54,7 @@ class Group:
         """Return for every cell the number of its size: that of its block in a table, or of its piece of a block."""
         program, collective = memory.program, find_collective(self.schedule.collective)
         piece = np.arange(program.nslots, dtype=np.int64) % program.pieces
-        if collective.counts_block and not collective.reduces:
+        if collective.equal_slots and (collective.prefix or not collective.reduces):
             number, period = piece, program.pieces
         else:
             number, period = np.full(program.nslots, NOTHING, np.int64), inputs

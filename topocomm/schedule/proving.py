@@ -132,16 +132,18 @@ class _Results:
         for i in np.flatnonzero(found != want)[:1]:
             raise self.fail(rank, f"output {i} is {self.known.name(found[i])}, needs {self.known.name(want[i])}")
 
-    def _expect_sum(self, rank: int, found: IntArray, blocks: Sequence[int]) -> None:
+    def _expect_sum(self, rank: int, found: IntArray, blocks: Sequence[int], ranks: int | None = None) -> None:
+        """Expect the sum of ``blocks`` over the first ``ranks`` ranks; None: over all."""
         if len(found) != len(blocks):
             raise self.fail(rank, f"stores {len(found)} blocks, needs {len(blocks)}")
-        known, everybody = self.known, (1 << self.schedule.size) - 1
+        known, everybody = self.known, (1 << (self.schedule.size if ranks is None else ranks)) - 1
+        of = "all ranks" if ranks is None else f"ranks 0 to {ranks - 1}"
         expressions, holds = np.divmod(found, known.nblocks)
         for i in np.flatnonzero((found == NOTHING) | (holds != np.asarray(blocks, np.int64)))[:1]:
-            raise self.fail(rank, f"output {i} is {known.name(found[i])}, needs block {blocks[i]} of all ranks")
+            raise self.fail(rank, f"output {i} is {known.name(found[i])}, needs block {blocks[i]} of {of}")
         for i, x in enumerate(expressions.tolist()):
             if known.ranks[x] != everybody:
-                raise self.fail(rank, f"output {i} is {known.name(found[i])}, needs block {blocks[i]} of all ranks")
+                raise self.fail(rank, f"output {i} is {known.name(found[i])}, needs block {blocks[i]} of {of}")
             if self.schedule.in_order and not known.ordered[x]:
                 raise self.fail(rank, f"output {i} is not combined in the order of ranks")
 
@@ -180,6 +182,14 @@ class _Results:
         blocks = self.outcomes[0].loads
         self._loads(rank, blocks)
         self._expect_sum(rank, found, range(blocks) if rank == self.schedule.root else ())
+
+    def _result_scan(self, rank: int, found: IntArray) -> None:
+        self._loads(rank, 1)
+        self._expect_sum(rank, found, range(1), rank + 1)
+
+    def _result_exscan(self, rank: int, found: IntArray) -> None:
+        self._loads(rank, 1)
+        self._expect_sum(rank, found, range(1 if rank else 0), rank)
 
     def _result_gather(self, rank: int, found: IntArray) -> None:
         self._loads(rank, 1)

@@ -96,6 +96,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("reduce", "Reduce Latency Test"),
         Benchmark("gather", "Gather Latency Test"),
         Benchmark("scatter", "Scatter Latency Test"),
+        Benchmark("scan", "Scan Latency Test", "mixMfczTl"),
+        Benchmark("exscan", "Exscan Latency Test", "mixMfczTl"),
         Benchmark("barrier", "Barrier Latency Test", "mixMfz"),
         _pt2pt("latency", "Latency Test", _LATENCY, "us"),
         _pt2pt("bw", "Bandwidth Test", _BANDWIDTH, "MB/s"),

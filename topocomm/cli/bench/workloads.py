@@ -158,6 +158,25 @@ class Allreduce(Workload):
         return self._summed(iteration)
 
 
+class Scan(Allreduce):
+    def _ranks(self) -> range:
+        """Return the ranks whose operands make up the result."""
+        return range(self.shape.rank + 1)
+
+    def result(self, root: int, iteration: int) -> Array:
+        return self.pattern.total(self._ranks(), iteration, 0, self.sends())
+
+
+class Exscan(Scan):
+    """The first rank gets nothing."""
+
+    def _ranks(self) -> range:
+        return range(self.shape.rank)
+
+    def result(self, root: int, iteration: int) -> Array:
+        return super().result(root, iteration)[: self.sends() if self.shape.rank else 0]
+
+
 class ReduceScatter(Workload):
     """The vector is split as evenly as possible, the first ranks get the remainder."""
 
@@ -293,6 +312,8 @@ WORKLOADS: dict[str, type[Workload]] = {
     "reduce": Reduce,
     "gather": Gather,
     "scatter": Scatter,
+    "scan": Scan,
+    "exscan": Exscan,
     "barrier": Barrier,
 }
 """Collective → workload."""

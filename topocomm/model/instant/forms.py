@@ -305,6 +305,35 @@ def _rooted(collective: str) -> dict[tuple[str, str], Maker]:
     return {(collective, name): make for name, make in names.items()}
 
 
+def _prefix(nest: str, exclusive: bool) -> Maker:
+    """Return a scan: doubling in the order of ranks, or among the first ranks of places and then inside each."""
+
+    def make(shape: Shape, options: Options) -> Terms:
+        places = shape.children(PLACES, 0, 1) if shape.depth else 1
+        if nest == RANKS or not shape.topology.is_sorted or places in (1, shape.size):
+            members = shape.size - exclusive
+            first: Terms = [Step(Key(RANKS, 0, 1, "s", 1))] if exclusive and members else []
+            return [*first, *_shifts(RANKS, 0, 1, members)]
+        inside = shape.children(PLACES, 1, shape.depth)
+        first = [Step(Key(PLACES, 1, shape.depth, "s", 1))] if exclusive and inside > 1 else []
+        among = [
+            *_shifts(PLACES, 0, 1, places - 1, True),
+            Step(Key(PLACES, 0, 1, "s", 1, True), combines=not exclusive),
+        ]
+        up = shape.tree(2, True, True, False, 1)
+        return [*up, *among, *first, *_shifts(PLACES, 1, shape.depth, inside)]
+
+    return make
+
+
+def _shifts(nest: str, outer: int, inner: int, members: int, leaders: bool = False) -> Terms:
+    """Return rounds to the place 1, 2, 4, … further on, of whole vectors that are combined."""
+    return [
+        Step(Key(nest, outer, inner, "s", 1 << i, leaders), combines=True)
+        for i in range(max(members - 1, 0).bit_length())
+    ]
+
+
 FORMS: Mapping[tuple[str, str], Maker] = MappingProxyType(
     {
         ("allreduce", "recursive_doubling"): lambda shape, options: _leaders(shape, True, False),
@@ -333,6 +362,10 @@ FORMS: Mapping[tuple[str, str], Maker] = MappingProxyType(
         ("alltoall", "textbook_pairwise"): _pairwise(RANKS),
         ("alltoall", "scattered"): _windows(PLACES),
         ("alltoall", "shuffled"): _windows(CIRCLE),
+        ("scan", "prefix_doubling"): _prefix(PLACES, False),
+        ("scan", "textbook_prefix_doubling"): _prefix(RANKS, False),
+        ("exscan", "prefix_doubling"): _prefix(PLACES, True),
+        ("exscan", "textbook_prefix_doubling"): _prefix(RANKS, True),
         ("barrier", "dissemination"): _barrier(PLACES),
         ("barrier", "textbook_dissemination"): _barrier(RANKS),
     }
