@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from bench.record import ROOT, keep
+from bench.record import ROOT, keep_for_library
 from topocomm import Topology
 from topocomm.algorithms import make_schedule
 from topocomm.engines import c, python
@@ -93,15 +93,8 @@ def main() -> int:
     print("mpi4py's Sendrecv to itself:", plain, "us")
     in_c = {nbytes: round(plain_round(comm, nbytes), 3) for nbytes in (0, 8)}
     print("the same from C:", in_c, "us by bytes")
-    name, version = MPI.get_vendor()
-    library = name.replace(" ", "").lower()
-    what = {
-        "mpi": f"{name} {'.'.join(map(str, version))}",
-        "thread_level": MPI.Query_thread(),
-        "sendrecv_us": plain,
-        "plain_c_us": in_c,
-    }
-    print(f"kept {keep(f'engines_{library}', {**what, 'figures': rows})}")
+    figures = {"sendrecv_us": plain, "plain_c_us": in_c, "figures": rows}
+    print(f"kept {keep_for_library('engines', figures)}")
     return 0
 
 

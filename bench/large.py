@@ -1,9 +1,10 @@
-"""Large collectives in arrays that the ranks of one host reach, beside the MPI library's own on ordinary arrays.
+"""Large collectives through memory that the ranks of one host share, beside the MPI library's own.
 
     mpiexec -n 2 python -m bench.large [--level single|multiple] [--json large_mpich_multiple]
 
-From Python: ``topocomm.Comm(..., algorithm="shared")`` on arrays of :func:`topocomm.empty` (``direct``) and mpi4py's
-methods on arrays of NumPy's (``native``), by turns, inputs altered before every call; rank 0's fastest call.
+From Python: ``topocomm.Comm(..., algorithm="shared")`` on arrays of :func:`topocomm.empty` (``direct``) and of NumPy's
+(``staged``), and mpi4py's methods on NumPy's (``native``), by turns, inputs altered before every call. The figure is
+rank 0's fastest call.
 ``roofline``: the bytes that must be moved, 2 p n of an allreduce, at the rate of a copy by all ranks at once of long
 vectors, measured in the same run. Microseconds a call.
 """
@@ -27,12 +28,12 @@ import topocomm  # noqa: E402
 from bench.record import keep  # noqa: E402
 from topocomm.cli.provenance import versions  # noqa: E402
 
-SIZES = tuple(1 << k for k in range(16, 27, 2))
+SIZES = tuple(1 << k for k in (13, 14, *range(16, 27, 2)))
 """Bytes of the whole vector."""
 METHODS = ("Allreduce", "Bcast", "Allgather", "Alltoall", "Reduce_scatter_block")
 COPIED = 1 << 26
 """Bytes that every rank copies for the roofline."""
-SECONDS = 0.4
+SECONDS = 0.1
 """Of the calls of one way and size, about."""
 
 
@@ -80,33 +81,38 @@ def caller(method: str, comm: MPI.Intracomm, send: Any, recv: Any) -> Callable[[
 def row(method: str, nbytes: int, comm: MPI.Intracomm, wrapped: topocomm.Comm, rate: float) -> dict[str, Any]:
     """Measure one collective and size."""
     give, get = lengths(method, nbytes, comm.size)
-    arrays = {"direct": (topocomm.empty(give), topocomm.empty(get)), "native": (np.zeros(give), np.zeros(get))}
-    times = int(min(max(SECONDS * 1e9 / nbytes, 5), 300))
+    arrays = {"direct": (topocomm.empty(give), topocomm.empty(get)), "staged": (np.zeros(give), np.zeros(get))}
+    arrays["native"] = arrays["staged"]
+    times = int(min(max(SECONDS * 1e9 / nbytes, 4), 300))
     us: dict[str, float] = dict.fromkeys(arrays, float("inf"))
-    for _ in range(3):
+    for _ in range(4):
         for way, (send, recv) in arrays.items():
-            call = caller(method, wrapped if way == "direct" else comm, send, recv)
+            call = caller(method, comm if way == "native" else wrapped, send, recv)
             us[way] = min(us[way], least(call, lambda send=send: np.add(send, 1, out=send), comm, times))  # type: ignore[misc]
     bound = moved(method, nbytes, comm.size) / rate
     found = {name: round(t, 1) for name, t in {**us, "roofline": bound}.items()}
-    return {"call": method, "bytes": nbytes, **found, "native_over_direct": round(us["native"] / us["direct"], 2)}
+    ratios = {f"native_over_{way}": round(us["native"] / us[way], 2) for way in ("direct", "staged")}
+    return {"call": method, "bytes": nbytes, **found, **ratios}
 
 
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--level", choices=("single", "multiple"), default="multiple")
+    parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--json", metavar="NAME", help="keep the figures in bench/results/NAME.json")
     options = parser.parse_args()
     comm = MPI.COMM_WORLD
     one_node = topocomm.Topology(("node",), [["n"]] * comm.size)
     wrapped = topocomm.Comm(comm, topology=one_node, algorithm="shared")
     rate, rows = copy_rate(comm), []
-    for method in METHODS:
+    if comm.rank == 0:
+        print("# call, bytes, direct, staged, native, roofline, native/direct, native/staged")
+    for method in options.methods.split(","):
         for nbytes in SIZES:
             rows.append(row(method, nbytes, comm, wrapped, rate))
             if comm.rank == 0:
-                print(rows[-1], flush=True)
+                print(*(f"{x:>22}" for x in rows[-1].values()), flush=True)
     if options.json and comm.rank == 0:
         facts = {"ranks": comm.size, "thread level": options.level, "libraries": versions(), "unit": "microseconds"}
         keep(options.json, {**facts, "copied_bytes_a_us": round(rate), "figures": rows})

@@ -47,7 +47,7 @@ from bench.record import keep  # noqa: E402
 from topocomm.cli.provenance import versions  # noqa: E402
 from topocomm.collectives import COLLECTIVES, PREFIXES, REDUCING  # noqa: E402
 from topocomm.engines.library import address, handle  # noqa: E402
-from topocomm.engines.node import Node, NodeCall  # noqa: E402
+from topocomm.engines.node import Arguments, Node, NodeCall  # noqa: E402
 from topocomm.rma._core import ffi, lib  # noqa: E402
 
 
@@ -82,7 +82,8 @@ class Case:
         self.counts = np.full(p, self.block // 8, np.int32)
         op = MPI.SUM if collective in REDUCING else MPI.OP_NULL
         each = [self.block] * p if collective == "reduce_scatter" else None
-        self.call: NodeCall = node.call(collective, 0 if each else self.block, 0, each, op, MPI.DOUBLE, 8)
+        asked = Arguments(collective, 0 if each else self.block, 0, each, op, MPI.DOUBLE, 8)
+        self.call: NodeCall = node.call(asked)
         s, r = self.send.ctypes.data, self.recv.ctypes.data
         double, add, world = handle(MPI.DOUBLE), handle(MPI.SUM), handle(comm)
         count = self.block // 8

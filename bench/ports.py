@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from bench.record import keep
+from bench.record import keep_for_library
 from topocomm.engines import c
 from topocomm.plan.program import FENCE, LOOP, RECV, RECV_ROLE, SEND, SENT, WAIT, Program
 
@@ -100,16 +100,8 @@ def main() -> int:
     shares = waiting(engines[1], world)
     if world.rank == 0:
         print(f"share of a core while rank 1 is {LATE:g} s late: {shares}", flush=True)
-        name, version = MPI.get_vendor()
-        library = name.replace(" ", "").lower()
-        what = {
-            "mpi": f"{name} {'.'.join(map(str, version))}",
-            "thread_level": MPI.Query_thread(),
-            "figures": rows,
-            "late_seconds": LATE,
-            "share_of_a_core": shares,
-        }
-        print(f"kept {keep(f'ports_{library}', what)}")
+        figures = {"figures": rows, "late_seconds": LATE, "share_of_a_core": shares}
+        print(f"kept {keep_for_library('ports', figures)}")
     return 0
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import topocomm
 from topocomm.cli.provenance import cpu_model, usable_cores
 
-__all__ = ["RESULTS", "ROOT", "command", "context", "keep"]
+__all__ = ["RESULTS", "ROOT", "command", "context", "keep", "keep_for_library"]
 
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout, from which benchmarks are run as modules."""
@@ -62,3 +62,12 @@ def keep(name: str, figures: dict[str, Any]) -> Path:
     text = json.dumps({**context(), **figures}, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def keep_for_library(name: str, figures: dict[str, Any]) -> Path:
+    """Keep ``figures`` of the MPI library in use, with its version and thread level, as :func:`keep` does."""
+    from mpi4py import MPI
+
+    vendor, version = MPI.get_vendor()
+    facts = {"mpi": f"{vendor} {'.'.join(map(str, version))}", "thread_level": MPI.Query_thread()}
+    return keep(f"{name}_{vendor.replace(' ', '').lower()}", {**facts, **figures})

@@ -11,6 +11,7 @@ typedef struct part { /* an array of this process */
     struct part *next;
     char *base;
     uint64_t offset, bytes;
+    pid_t pid; /* of the process that others find it in: not of its children */
 } part;
 
 typedef struct window { /* onto another process's memory from its beginning; stays as long as this process */
@@ -46,6 +47,7 @@ int tc_array_new(uint64_t bytes, void **at) {
         return status;
     }
     made->base = base;
+    made->pid = getpid();
     pthread_mutex_lock(&arrays.busy);
     made->next = arrays.parts;
     arrays.parts = made;
@@ -69,19 +71,19 @@ int tc_array_free(void *at) {
 
 bool array_holds(const void *at, uint64_t bytes, uint64_t *offset) {
     const char *first = at;
-    bool held = false;
+    const part *p;
     pthread_mutex_lock(&arrays.busy);
-    for (const part *p = arrays.parts; p && !held; p = p->next) {
-        held = first >= p->base && first < p->base + p->bytes && bytes <= p->bytes - (uint64_t)(first - p->base);
-        if (held) *offset = p->offset + (uint64_t)(first - p->base);
-    }
+    for (p = arrays.parts; p; p = p->next)
+        if (first >= p->base && first < p->base + p->bytes && bytes <= p->bytes - (uint64_t)(first - p->base)) break;
+    bool held = p && p->pid == getpid();
+    if (held) *offset = p->offset + (uint64_t)(first - p->base);
     pthread_mutex_unlock(&arrays.busy);
     return held;
 }
 
 static char *found_here(uint64_t offset) {
     for (const part *p = arrays.parts; p; p = p->next)
-        if (offset >= p->offset && offset - p->offset < p->bytes) return p->base + (offset - p->offset);
+        if (p->pid == getpid() && offset >= p->offset && offset - p->offset < p->bytes) return p->base + (offset - p->offset);
     return NULL;
 }
 

@@ -16,7 +16,7 @@
 #define TC_NODE_LARGEST 4096 /* bytes that a rank gives in one call at most */
 
 enum tc_node_status {
-    TC_APART = 4,          /* a rank's buffer is in no array that others reach: nothing was done, on all ranks alike */
+    TC_APART = 4,          /* a rank lacks memory for a large call: nothing was done, on all ranks alike */
     TC_ERR_MISMATCH = -40, /* ranks make different calls: tc_node_failure */
     TC_ERR_LEFT = -41      /* a rank left a call, or an earlier call failed: no more calls on this node */
 };
@@ -95,8 +95,10 @@ int tc_node_leave(tc_node *node);
 int tc_array_new(uint64_t bytes, void **at);
 int tc_array_free(void *at);
 
-/* A large call: an allreduce, broadcast, allgather, alltoall or reduce_scatter of any size, whose buffers lie in arrays.
- * It takes two calls' numbers. Arguments, buffers and statuses are those of other calls; TC_APART besides. */
+/* A large call: an allreduce, broadcast, allgather, alltoall or reduce_scatter of any size. Where all buffers that others
+ * read or write lie in arrays made so, each rank does its part in them; else all goes through stages of 512 KiB, of which
+ * a process keeps as many as it has had calls under way at once. A call takes several calls' numbers. Arguments, buffers
+ * and statuses are those of other calls; TC_APART besides. */
 int tc_node_large_new(tc_node *node, const tc_node_arguments *arguments, tc_node_large **large);
 int tc_node_large_free(tc_node_large *large);
 int tc_node_large_run(tc_node_large *large, const void *send, void *recv, double seconds);

@@ -10,6 +10,11 @@ int tc_share_here(tc_share_address *mine) {
     return mine ? pool_address(mine) : TC_ERR_ARGUMENT;
 }
 
+int tc_share_reached(const tc_share_address *other) {
+    if (other == NULL) return TC_ERR_ARGUMENT;
+    return pool_reached(other) ? TC_OK : TC_ERR_UNREACHABLE;
+}
+
 static uint32_t count_members(const tc_comm *comm, const tc_share_address *addresses) {
     uint32_t members = 0;
     for (uint32_t i = 0; i < comm->size; i++) members += i != comm->rank && addresses[i].host == addresses[comm->rank].host;

@@ -35,6 +35,8 @@ typedef struct tc_lost { /* a member on this host */
 } tc_lost;
 
 int tc_share_here(tc_share_address *mine);
+/* TC_ERR_UNREACHABLE: memory that the other process shows cannot be opened here. */
+int tc_share_reached(const tc_share_address *other);
 /* Take this member's part of the memory: of 68 KiB for each other member on the host, but no room is used before messages
  * come; then 4 KiB, and up to 64 KiB for data. `addresses`: of every member. */
 int tc_comm_share(tc_comm *comm, const tc_share_address *addresses, uint32_t way, tc_share_offer *mine);

@@ -172,20 +172,20 @@ static PyObject *dispatch(PyObject *self, enum collective collective, PyObject *
     return out;
 }
 
-#define METHOD(name, collective)                                                                                     \
+#define METHOD(name, by, what)                                                                                       \
     static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {             \
-        return dispatch(self, collective, args, nargs, kwnames);                                                    \
+        return by(self, what, args, nargs, kwnames);                                                                \
     }
-METHOD(allgather, ALLGATHER)
-METHOD(alltoall, ALLTOALL)
-METHOD(allreduce, ALLREDUCE)
-METHOD(reduce_scatter_block, REDUCE_SCATTER_BLOCK)
-METHOD(bcast, BCAST)
-METHOD(reduce, REDUCE)
-METHOD(gather, GATHER)
-METHOD(scatter, SCATTER)
-METHOD(barrier_of, BARRIER)
-METHOD(reduce_scatter, REDUCE_SCATTER)
+METHOD(allgather, dispatch, ALLGATHER)
+METHOD(alltoall, dispatch, ALLTOALL)
+METHOD(allreduce, dispatch, ALLREDUCE)
+METHOD(reduce_scatter_block, dispatch, REDUCE_SCATTER_BLOCK)
+METHOD(bcast, dispatch, BCAST)
+METHOD(reduce, dispatch, REDUCE)
+METHOD(gather, dispatch, GATHER)
+METHOD(scatter, dispatch, SCATTER)
+METHOD(barrier_of, dispatch, BARRIER)
+METHOD(reduce_scatter, dispatch, REDUCE_SCATTER)
 
 /* --- objects -------------------------------------------------------------------------------------------------- */
 static const char *const object_methods[OBJECT_CALLS] = {"_allreduce", "_allgather", "_bcast", "_gather", "_reduce"};
@@ -201,15 +201,11 @@ static PyObject *object_call(PyObject *self, enum object_call call, PyObject *co
     return python_path(self, object_names[call], args, nargs, kwnames);
 }
 
-#define OBJECT_METHOD(name, call)                                                                                    \
-    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {             \
-        return object_call(self, call, args, nargs, kwnames);                                                       \
-    }
-OBJECT_METHOD(allreduce_object, OF_ALLREDUCE)
-OBJECT_METHOD(allgather_object, OF_ALLGATHER)
-OBJECT_METHOD(bcast_object, OF_BCAST)
-OBJECT_METHOD(gather_object, OF_GATHER)
-OBJECT_METHOD(reduce_object, OF_REDUCE)
+METHOD(allreduce_object, object_call, OF_ALLREDUCE)
+METHOD(allgather_object, object_call, OF_ALLGATHER)
+METHOD(bcast_object, object_call, OF_BCAST)
+METHOD(gather_object, object_call, OF_GATHER)
+METHOD(reduce_object, object_call, OF_REDUCE)
 
 static PyObject *barrier_as_object(PyObject *self, PyObject *unused) {
     (void)unused;

@@ -57,7 +57,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory):
             for source in build_cffi.sources(libfabric is not None):
                 target = str(folder / f"{source.parent.name}-{source.stem}.o")
                 command = [str(COMPILER), *FLAGS, *(libfabric or []), f"-fsanitize={sanitizer}", "-c", str(source)]
-                command += ["-DCROSSING=50", "-DSTREAM=50000u"]  # cross-memory attach in many short calls
+                command += ["-DCROSSING=50", "-DSTREAM=50000u", "-DSTAGE=131072u"]  # long ways in short calls
                 code, output = run([*command, "-o", target])
                 assert code == 0, output
                 made[sanitizer].append(target)

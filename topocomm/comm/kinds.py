@@ -265,7 +265,7 @@ class Kinds:
         if alone is not None and named is None:
             why = f"automatic: {alone}"
             return Decision(call.collective, nbytes, NATIVE, NATIVE, why, root=call.root, chooser=chooser)
-        found = decide(
+        return decide(
             call.collective,
             nbytes,
             chooser,
@@ -277,9 +277,6 @@ class Kinds:
             engine=self.settings.engine,
             host=self.shared.host if self._unshared(call) is None else None,
         )
-        if found.algorithm == SHARED and not fits(call.collective, nbytes, self.size):
-            return replace(found, why=f"{found.why}; arrays of topocomm.empty, others by the MPI library")
-        return found
 
     def _unshared(self, call: Call) -> str | None:
         """Return why a call cannot go through memory of a common host; None if it can."""

@@ -99,6 +99,8 @@ class Shared:
         """Return the call that was read. Raises Error if the memory is not open."""
         if self._node is None:
             raise Error(f"shared memory is not open: {self._why_not}")
+        from topocomm.engines.node import Arguments
+
         call = read.call
         counts, each = None, 0
         if isinstance(call.counts, tuple):
@@ -106,7 +108,7 @@ class Shared:
         else:
             each = call.counts * call.itemsize
         make = self._node.call if fits(call.collective, call.nbytes(self._size), self._size) else self._node.large
-        made = make(call.collective, each, call.root, counts, read.op, read.datatype, call.itemsize)
+        made = make(Arguments(call.collective, each, call.root, counts, read.op, read.datatype, call.itemsize))
         return self._calls.put(_key(read), made)
 
     def frames(self, name: str, root: int) -> NodeCall:

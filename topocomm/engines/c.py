@@ -135,12 +135,12 @@ class Engine:
         mine, offer = ffi.new("tc_share_address *"), ffi.new("tc_share_offer *")
         if lib.tc_share_here(mine) != 0:
             mine.host = 0
-        everybody = _gathered(within, mine, "tc_share_address[]")
+        everybody = library.gathered(within, mine, "tc_share_address[]")
         if len({a.host for a in everybody}) == self.size or not all(a.host for a in everybody):
             return 0
         way = lib.TC_SHARE_READ if reads else lib.TC_SHARE_PIECES
         lib.tc_comm_share(self._comm, everybody, way, offer)  # where it fails, the offer says so
-        lib.tc_comm_shared(self._comm, _gathered(within, offer, "tc_share_offer[]"))
+        lib.tc_comm_shared(self._comm, library.gathered(within, offer, "tc_share_offer[]"))
         return int(lib.tc_comm_sharing(self._comm))
 
     def put(self, ours: puts.Endpoint, tag: int) -> None:
@@ -451,13 +451,6 @@ class Run:
         if self._status == lib.TC_ERR_MPI:
             return MPI.Exception(failure.code)
         return Error(f"rank {rank}: engine c, step {failure.step}: {_text(self._status)}")
-
-
-def _gathered(within: MPI.Intracomm, mine: Any, kind: str) -> Any:
-    """Return the plain bytes that every rank gives. Collective."""
-    everybody = ffi.new(kind, within.Get_size())
-    MPI.Intracomm.Allgather(within, [ffi.buffer(mine), MPI.BYTE], [ffi.buffer(everybody), MPI.BYTE])
-    return everybody
 
 
 def _free(

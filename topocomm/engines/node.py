@@ -3,7 +3,7 @@
 One :class:`Node` belongs to one communicator, whose ranks make the same calls in the same order:
 
     node = Node.open(comm, carrier)          # collective; a text if it cannot be
-    call = node.call("allreduce", nbytes, op=op, datatype=datatype)
+    call = node.call(Arguments("allreduce", nbytes, op=op, datatype=datatype))
     call.run(send, recv)
 
 The interpreter's lock is free while a call waits; MPI is driven meanwhile, and signals are handled.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mpi4py import MPI
@@ -21,11 +21,11 @@ from mpi4py import MPI
 from topocomm.arrays import Bytes
 from topocomm.collectives import COLLECTIVES, PREFIXES, REDUCING, ROOTED
 from topocomm.engines.combiners import combiner, numbers
-from topocomm.engines.library import address, handle
+from topocomm.engines.library import address, gathered, handle
 from topocomm.errors import Error
 from topocomm.rma._core import ffi, lib
 
-__all__ = ["LARGEST", "MOST_RANKS", "OBJECT_CALLS", "LargeCall", "Node", "NodeCall"]
+__all__ = ["LARGEST", "MOST_RANKS", "OBJECT_CALLS", "Arguments", "LargeCall", "Node", "NodeCall"]
 
 LARGEST, MOST_RANKS = int(lib.TC_NODE_LARGEST), int(lib.TC_NODE_RANKS)
 """Bytes that a rank gives in one call at most; ranks of a node at most."""
@@ -36,6 +36,32 @@ _WORDS = 64
 OBJECT_CALLS = ("allreduce", "allgather", "bcast", "gather", "reduce")
 """Calls on Python objects, whose bytes travel in frames; of a broadcast the root's alone."""
 _NAMES = {int(getattr(lib, f"TC_{name.upper()}")): name for name in COLLECTIVES if name not in PREFIXES}
+
+
+class Arguments(NamedTuple):
+    """A call's arguments but the buffers."""
+
+    collective: str
+    nbytes: int
+    """Of a vector that is broadcast or reduced; of one block of other collectives."""
+    root: int = 0
+    counts: Sequence[int] | None = None
+    """Of a reduce_scatter: bytes of every rank's block."""
+    op: MPI.Op = MPI.OP_NULL
+    """Of a reduction: an operation of MPI's own."""
+    datatype: MPI.Datatype = MPI.BYTE
+    """Of a reduction: a predefined type."""
+    itemsize: int = 1
+    """Bytes of an element."""
+
+    def in_c(self) -> tuple[Any, Any]:
+        """Return the arguments in C, and what they point to, which must be kept."""
+        blocks = ffi.NULL if self.counts is None else ffi.new("uint64_t[]", self.counts)
+        fields = {"collective": getattr(lib, f"TC_{self.collective.upper()}"), "root": self.root}
+        fields |= {"bytes": self.nbytes, "counts": blocks}
+        if self.collective in REDUCING:
+            fields |= {"item": self.itemsize, "choice": _choice(self.op, self.datatype)}
+        return ffi.new("tc_node_arguments *", fields), blocks
 
 
 class Node:
@@ -60,7 +86,8 @@ class Node:
         comm.Bcast(np.frombuffer(ffi.buffer(place), np.uint8))
         if here[0] != 0:
             status = lib.tc_node_attach(*here, driven, place, out)
-        cores, level, failed = _agreed(comm, status)
+        reached = _reached(comm)
+        cores, level, failed = _agreed(comm, status or reached)
         if failed:
             if status == 0:
                 lib.tc_node_free(out[0])
@@ -68,58 +95,27 @@ class Node:
         lib.tc_node_seal(out[0], cores)
         return cls(comm, out[0], comm.Get_size() > cores, level == 1 << MPI.THREAD_MULTIPLE)
 
-    def call(
-        self,
-        collective: str,
-        nbytes: int,
-        root: int = 0,
-        counts: Sequence[int] | None = None,
-        op: MPI.Op = MPI.OP_NULL,
-        datatype: MPI.Datatype = MPI.BYTE,
-        itemsize: int = 1,
-    ) -> NodeCall:
+    def call(self, arguments: Arguments) -> NodeCall:
         """Return a call that can be made as often as wanted.
 
-        Parameters
-        ----------
-        nbytes
-            Bytes of a vector that is broadcast or reduced; of one block of other collectives.
-        counts
-            Of a reduce_scatter: bytes of every rank's block.
-        op, datatype, itemsize
-            Of a reduction: an operation of MPI's own, a predefined type and the bytes of an element.
-
-        Raises
-        ------
-        Error
-            If a rank would give more than :data:`LARGEST` bytes, or the operation is the program's own.
+        Raises Error if a rank would give more than :data:`LARGEST` bytes, or the operation is the program's own.
         """
-        arguments = _arguments(collective, nbytes, root, counts, op, datatype, itemsize)
-        out = ffi.new("tc_node_call **")
-        self._made(lib.tc_node_call_new(self._pointer, arguments[0], out), f"{collective} of {nbytes} bytes")
+        out, given = ffi.new("tc_node_call **"), arguments.in_c()
+        self._made(lib.tc_node_call_new(self._pointer, given[0], out), arguments)
         return NodeCall(self, ffi.gc(out[0], lib.tc_node_call_free))
 
-    def large(
-        self,
-        collective: str,
-        nbytes: int,
-        root: int = 0,
-        counts: Sequence[int] | None = None,
-        op: MPI.Op = MPI.OP_NULL,
-        datatype: MPI.Datatype = MPI.BYTE,
-        itemsize: int = 1,
-    ) -> LargeCall:
+    def large(self, arguments: Arguments) -> LargeCall:
         """Return a call of any size: an allreduce, bcast, allgather, alltoall or reduce_scatter.
 
-        Arguments and errors are those of :meth:`call`.
+        Raises Error for another collective, or an operation of the program's own.
         """
-        arguments = _arguments(collective, nbytes, root, counts, op, datatype, itemsize)
-        out = ffi.new("tc_node_large **")
-        self._made(lib.tc_node_large_new(self._pointer, arguments[0], out), f"{collective} of {nbytes} bytes")
+        out, given = ffi.new("tc_node_large **"), arguments.in_c()
+        self._made(lib.tc_node_large_new(self._pointer, given[0], out), arguments)
         return LargeCall(self, ffi.gc(out[0], lib.tc_node_large_free))
 
-    def _made(self, status: int, name: str) -> None:
+    def _made(self, status: int, asked: Arguments) -> None:
         if status != 0:
+            name = f"{asked.collective} of {asked.nbytes} bytes"
             raise Error(f"rank {self.rank}: {name} through shared memory: {_text(status)}")
 
     def frames(self, name: str, root: int = 0) -> NodeCall:
@@ -220,7 +216,11 @@ class NodeCall:
 
 
 class LargeCall:
-    """One call of any size with its arguments but the buffers, for arrays of :func:`topocomm.empty`."""
+    """One call of any size with its arguments but the buffers.
+
+    Arrays of :func:`topocomm.empty` are written by the ranks that make their parts; what lies in others goes through
+    memory of the host.
+    """
 
     __slots__ = ("node", "pointer")
 
@@ -233,8 +233,7 @@ class LargeCall:
         Returns
         -------
         bool
-            False, on all ranks alike, if a buffer lies in no array that the others reach, or both of a rank overlap
-            where that is not safe: then nothing was done.
+            False, on all ranks alike, if a rank lacks memory for it: then nothing was done.
         """
         status = lib.tc_node_large_run(self.pointer, ffi.from_buffer(send), ffi.from_buffer(recv), _SLICE)
         try:
@@ -249,22 +248,12 @@ class LargeCall:
         return bool(status == 0)
 
 
-def _arguments(
-    collective: str,
-    nbytes: int,
-    root: int,
-    counts: Sequence[int] | None,
-    op: MPI.Op,
-    datatype: MPI.Datatype,
-    itemsize: int,
-) -> tuple[Any, Any]:
-    """Return the arguments of a call in C, and what they point to."""
-    blocks = ffi.NULL if counts is None else ffi.new("uint64_t[]", counts)
-    arguments: dict[str, Any] = {"collective": getattr(lib, f"TC_{collective.upper()}"), "root": root}
-    arguments |= {"bytes": nbytes, "counts": blocks}
-    if collective in REDUCING:
-        arguments |= {"item": itemsize, "choice": _choice(op, datatype)}
-    return ffi.new("tc_node_arguments *", arguments), blocks
+def _reached(comm: MPI.Intracomm) -> int:
+    """Return the status of reaching what the processes of all ranks show to others. Collective."""
+    mine = ffi.new("tc_share_address *")
+    lib.tc_share_here(mine)  # where it fails, nobody reaches it
+    everybody = gathered(comm, mine, "tc_share_address[]")
+    return min(int(lib.tc_share_reached(ffi.addressof(everybody, rank))) for rank in range(comm.Get_size()))
 
 
 def _agreed(comm: MPI.Intracomm, status: int) -> tuple[int, int, int]:
