@@ -218,3 +218,16 @@ def test_trace_is_switched_on(tmp_path: Path) -> None:
     text = "import os\nprint(os.environ.get('TOPOCOMM_TRACE'))\n"
     assert shown(run(1, "--trace", program(tmp_path, text))) == ["1"]
     assert shown(run(1, program(tmp_path, text), env={"TOPOCOMM_TRACE": ""})) == [""]
+
+
+def test_starting_loads_no_schedules_models_and_other_commands(tmp_path: Path) -> None:
+    text = """
+from mpi4py import MPI
+import sys
+MPI.COMM_WORLD.Barrier()
+rooms = {name.split(".")[1] for name in sys.modules if name.startswith("topocomm.")}
+print(*sorted({"algorithms", "schedule", "model", "plan", "rma"} & rooms))
+print(*sorted(name for name in sys.modules if name.startswith("topocomm.cli.") and name.count(".") == 2))
+"""
+    done = run(1, program(tmp_path, text))
+    assert done.stdout.splitlines() == ["", "topocomm.cli.console topocomm.cli.run"], done.stderr

@@ -17,7 +17,6 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-from topocomm.cli.bench.put_options import PUTS
 from topocomm.cli.console import PROGRAM, Parser, refuse, version
 from topocomm.errors import Error
 
@@ -59,8 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(name: str, words: list[str]) -> int:
-    puts = name == "bench" and any(word in PUTS for word in words)
-    module = import_module("topocomm.cli.bench.puts" if puts else COMMANDS[name])
+    module = import_module("topocomm.cli.bench.puts" if name == "bench" and _names_put(words) else COMMANDS[name])
     parser = Parser(prog=f"{PROGRAM} {name}", description=module.HELP)
     module.add_arguments(parser)
     args = parser.parse_args(words)
@@ -70,6 +68,12 @@ def _command(name: str, words: list[str]) -> int:
         if getattr(module, "RUNS_USER_CODE", False):
             raise
         return refuse(parser.prog, str(error))
+
+
+def _names_put(words: list[str]) -> bool:
+    from topocomm.cli.bench.put_options import PUTS
+
+    return any(word in PUTS for word in words)
 
 
 def _usage() -> str:

@@ -8,7 +8,6 @@ import functools
 import os
 import runpy
 import sys
-import zipfile
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -86,7 +85,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _execute(words: list[str]) -> None:
     """Run the program as Python does; a file's ``__file__`` is its absolute path."""
-    if words[0] in ("-", "-c", "-m") or Path(words[0]).is_dir() or zipfile.is_zipfile(words[0]):
+    if words[0] in ("-", "-c", "-m") or Path(words[0]).is_dir() or _is_archive(words[0]):
         from mpi4py.run import run_command_line
 
         run_command_line(words)
@@ -99,6 +98,14 @@ def _execute(words: list[str]) -> None:
     vars(main).update(__file__=path, __builtins__=builtins, __cached__=None)
     sys.modules["__main__"] = main
     exec(compile(Path(path).read_bytes(), path, "exec"), vars(main))
+
+
+def _is_archive(path: str) -> bool:
+    if path.endswith(".py"):
+        return False
+    from zipfile import is_zipfile
+
+    return is_zipfile(path)
 
 
 def _show_from_program(error: BaseException) -> None:
@@ -152,15 +159,20 @@ def _algorithm(text: str | None) -> str | dict[str, str] | None:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Read the files once before MPI starts. Raises TopologyError, a ValueError."""
-    from topocomm.choose.measured import read_tuning
-    from topocomm.model import read_machine
-    from topocomm.topology import read_site
-    from topocomm.topology.live.measured import MEASURED
+    if args.topology:
+        from topocomm.topology import read_site
+        from topocomm.topology.live.measured import MEASURED
 
-    topology = args.topology if args.topology != MEASURED else None
-    for name, read in ((topology, read_site), (args.machine, read_machine), (args.tuning, read_tuning)):
-        if name:
-            read(name)
+        if args.topology != MEASURED:
+            read_site(args.topology)
+    if args.machine:
+        from topocomm.model import read_machine
+
+        read_machine(args.machine)
+    if args.tuning:
+        from topocomm.choose.measured import read_tuning
+
+        read_tuning(args.tuning)
 
 
 class _WrapWorld:
