@@ -46,14 +46,12 @@ from topocomm.schedule import (
     Round,
     Schedule,
     Send,
-    Slots,
-    compact,
     refine,
     reorder,
     reverse_rounds,
 )
 from topocomm.schedule.bulk import Row, in_step, join_rows
-from topocomm.schedule.compose import reduce_scatter_rounds
+from topocomm.schedule.compose import by_owner, reduce_scatter_rounds
 from topocomm.schedule.composed import composed_reduce_scatter
 from topocomm.schedule.layout import Layout, near_first_layout
 from topocomm.schedule.reorder import WAYS
@@ -145,25 +143,14 @@ def _between(layout: Layout, v: int, k: int, home: IntArray, collector: IntArray
     recvs: list[Recv] = []
     for step in range(1, len(layout.first[1]) - 1):
         to, source = (here + step) % (len(layout.first[1]) - 1), (here - step) % (len(layout.first[1]) - 1)
-        first_sends += [Send(*m) for m in _by_owner(layout, to, mine[(via == to) & (homes != here)], k)]
+        first_sends += [Send(*m) for m in by_owner(layout, 1, to, mine[(via == to) & (homes != here)], k)]
         arriving = collected[home[collected] != source]
-        first_recvs += [Recv(*m, Combine.BEFORE) for m in _by_owner(layout, source, arriving, k)]
-        sends += [Send(*m) for m in _by_owner(layout, to, collected[home[collected] == to], k)]
+        first_recvs += [Recv(*m, Combine.BEFORE) for m in by_owner(layout, 1, source, arriving, k)]
+        sends += [Send(*m) for m in by_owner(layout, 1, to, collected[home[collected] == to], k)]
         finished = mine[(homes == here) & (via == source)]
-        recvs += [Recv(*m, Combine.BEFORE) for m in _by_owner(layout, source, finished, k)]
+        recvs += [Recv(*m, Combine.BEFORE) for m in by_owner(layout, 1, source, finished, k)]
     rounds = Round(tuple(first_sends), tuple(first_recvs)), Round(tuple(sends), tuple(recvs))
     return tuple(rnd for rnd in rounds if rnd.sends or rnd.recvs)
-
-
-def _by_owner(layout: Layout, place: int, slots: IntArray, k: int) -> list[tuple[int, Slots]]:
-    """Split ``slots`` (ascending) by the virtual rank that owns them in ``place``."""
-    if len(slots) == 0:
-        return []
-    owners = layout.owners(1, place, slots // k)
-    if len(slots) == 1:
-        return [(int(owners[0]), compact(slots))]
-    heads = np.flatnonzero(np.diff(owners, prepend=-1))
-    return [(int(owners[h]), compact(part)) for h, part in zip(heads, np.split(slots, heads[1:]), strict=True)]
 
 
 def _rounds(layout: Layout, k: int, home: IntArray, collector: IntArray) -> RankRounds:

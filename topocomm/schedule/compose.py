@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -43,22 +44,29 @@ class Flat:
 
 def _members(mask: IntArray, homes: Slots, size: int) -> IntArray:
     """Find the positions in ``mask`` (home child of each owned slot) of the children in ``homes``."""
+    if len(homes) == 1:
+        return np.nonzero(mask == homes[0])[0]
     wanted = np.zeros(size, bool)
     if isinstance(homes, range):
         wanted[homes.start : homes.stop : homes.step] = True
     else:
         wanted[homes] = True
-    return np.flatnonzero(wanted[mask])
+    return wanted[mask].nonzero()[0]
 
 
-def by_owner(layout: Layout, d: int, place: int, slots: IntArray) -> list[tuple[int, Slots]]:
-    """Split ``slots`` (ascending) by the rank that owns them in ``place``: (virtual rank, its slots)."""
+def by_owner(layout: Layout, d: int, place: int, slots: IntArray, pieces: int = 1) -> list[tuple[int, Slots]]:
+    """Split ``slots`` (ascending) by the rank that owns them in ``place``: (virtual rank, its slots).
+
+    ``pieces`` are the slots that each slot of the layout is cut into.
+    """
     if len(slots) == 0:
         return []
-    owners = layout.owners(d, place, slots)
-    cuts = np.flatnonzero(np.diff(owners)) + 1
-    heads = [0, *cuts.tolist()]
-    return [(int(owners[h]), compact(part)) for h, part in zip(heads, np.split(slots, cuts), strict=True)]
+    first, end = layout.first[d][place : place + 2]
+    if end - first == 1:
+        return [(int(layout.by_slot[d][first]), compact(slots))]
+    owners = layout.owners(d, place, slots if pieces == 1 else slots // pieces)
+    cuts = [0, *((owners[1:] != owners[:-1]).nonzero()[0] + 1).tolist(), len(slots)]
+    return [(int(owners[a]), compact(slots[a:b])) for a, b in pairwise(cuts)]
 
 
 def merge_stage(layout: Layout, flat: Flat, v: int, d: int) -> list[Round]:

@@ -46,7 +46,7 @@ class Layout:
     def owners(self, d: int, place: int, slots: IntArray) -> IntArray:
         """The virtual rank that owns each of ``slots`` in ``place`` at depth ``d``."""
         members = self.by_slot[d][self.first[d][place] : self.first[d][place + 1]]
-        return members[np.searchsorted(self.start[d][members], slots, "right") - 1]
+        return members[self.start[d][members].searchsorted(slots, "right") - 1]
 
     def children(self, d: int, place: int) -> range:
         """The places at depth ``d + 1`` that lie in ``place`` of depth ``d``."""
