@@ -1,5 +1,6 @@
 """Run under mpiexec: programs through engine ``c`` against engine ``local`` and the MPI library's own calls."""
 
+import functools
 import pickle
 import re
 import sys
@@ -42,6 +43,7 @@ WAY = sys.argv[1] if len(sys.argv) > 1 else "mpi"
 memory, large ones read by the receiver; ``pieces``: cut; ``mixed``: shared memory on a host, puts between hosts."""
 PUTS = WAY in ("puts", "faulty")
 NOTHING = np.empty(0, np.uint8)
+COUNTS = ((1, "f8"), (SIZE + 1, "f4"), (0, "f8"), (1023, "f8"))
 
 
 def values(rank, count, dtype):
@@ -185,20 +187,36 @@ def counts_of(schedule, inputs):
     return np.diff(block_cuts(length, nblocks))
 
 
+@functools.cache
+def schedules():
+    """Every algorithm that runs on these ranks, and its schedule."""
+    usable = [a for a in ENTRIES if SIZE in able(a, SIZE, SIZE)]
+    return [(a, make_schedule(a.collective, a.name, topology_of(SIZE), root_of(a, SIZE))) for a in usable]
+
+
+@functools.cache
+def results():
+    """Of every case that is run with data, this rank's; computed by the ranks in turn, for all."""
+    cases = [(at, *case) for at, (a, _) in enumerate(schedules()) if a.collective != "barrier" for case in COUNTS]
+    found = []
+    for at, count, dtype in cases[RANK::SIZE]:
+        schedule = schedules()[at][1]
+        found.append(local.run(schedule, inputs_of(schedule, count, dtype)))
+    mine = WORLD.alltoall([[of_all[r] for of_all in found] for r in range(SIZE)])
+    return {case: mine[n % SIZE][n // SIZE] for n, case in enumerate(cases)}
+
+
 def check_every_algorithm(engine):
     ran = 0
-    for algorithm in ENTRIES:
-        if SIZE not in able(algorithm, SIZE, SIZE):
-            continue
-        schedule = make_schedule(algorithm.collective, algorithm.name, topology_of(SIZE), root_of(algorithm, SIZE))
+    for at, (algorithm, schedule) in enumerate(schedules()):
         loaded = engine.load(bind(schedule, RANK))
-        for count, dtype in ((1, "f8"), (SIZE + 1, "f4"), (0, "f8"), (1023, "f8")):
+        for count, dtype in COUNTS:
             if algorithm.collective == "barrier":
                 loaded.size(0, 1).run(NOTHING, NOTHING)
                 ran += 1
                 continue
             inputs = inputs_of(schedule, count, dtype)
-            want = local.run(schedule, inputs)[RANK]
+            want = results()[at, count, dtype]
             sized = loaded.size(counts_of(schedule, inputs), np.dtype(dtype).itemsize)
             out = np.full(len(want) + 16, -7, dtype)
             mine = inputs[RANK].copy()
