@@ -38,9 +38,11 @@ _SETTINGS = {
     "PRTE_MCA_hwloc_default_binding_policy": "none",
     "OMPI_MCA_mpi_yield_when_idle": "1",
     "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
+    "MPIR_CVAR_ENABLE_HEAVY_YIELD": "1",
 }
-"""Set for every job: dumps of a killed rank, one thread a rank, more ranks than cores (who waits yields), Open MPI run
-by root in a container.
+"""Set for every job: dumps of a killed rank, one thread a rank, more ranks than cores (who waits yields, under MPICH
+sleeps for a moment: to hand a core around between ranks that all wait costs as much as their work), Open MPI run by
+root in a container.
 """
 
 

@@ -6,20 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from launch import environment
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
-SETTINGS = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "OMPI_MCA_mpi_yield_when_idle": "1",
-}
 
 
 def run(command: list[str], limit: float = 60, env: dict[str, str] | None = None) -> tuple[int, str]:
     """Return code and output; a job past its limit is killed with all its children, and says so."""
-    settings = {**os.environ, **SETTINGS, "PYTHONPATH": f"{ROOT}:{HERE}", "PYTHONFAULTHANDLER": "1", **(env or {})}
+    settings = environment({"PYTHONPATH": f"{ROOT}:{HERE}", **(env or {})})
     job = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=settings, start_new_session=True
     )

@@ -6,7 +6,8 @@ import sys
 import time
 
 import pytest
-from launching import HERE, ROOT, SETTINGS
+from launch import environment
+from launching import HERE, ROOT
 
 from topocomm import rma
 
@@ -14,7 +15,7 @@ HAVE_FABRIC = any(c.transport == "ofi" and c.present for c in rma.capabilities()
 
 
 def start(command, folder, size, transport):
-    env = {**os.environ, **SETTINGS, "PYTHONPATH": f"{ROOT}:{HERE}"}
+    env = environment({"PYTHONPATH": f"{ROOT}:{HERE}"})
     jobs = []
     for rank in range(size):
         program = [sys.executable, str(HERE / "programs" / "lost_peer.py")]
@@ -90,7 +91,7 @@ def wire():
 def test_a_silent_host(tmp_path, wire):
     """Nothing is closed, and nothing answers any more: keep-alive probes must notice."""
     program, jobs = str(HERE / "programs" / "silent_peer.py"), []
-    env = {**os.environ, **SETTINGS, "PYTHONPATH": f"{ROOT}:{HERE}"}
+    env = environment({"PYTHONPATH": f"{ROOT}:{HERE}"})
     for rank in range(2):
         other = [
             "ip",
