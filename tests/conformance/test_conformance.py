@@ -320,3 +320,34 @@ def test_calls_are_counted_by_rank_0_of_their_communicator(tmp_path: Path) -> No
     assert counted["bcast", 1 << 19, 1, 4] == 1
     beside = {(c.collective, c.nbytes, c.topology.size) for c in read_trace(str(tmp_path / "calls.json.1"))}
     assert beside == {("barrier", 0, 3), ("allgather", 48, 3)}
+
+
+KEPT = """
+places = topocomm.Topology(("group", "node"), [(r // 2, r) for r in range(4)])
+comm = topocomm.Comm(MPI.COMM_WORLD, topology=places)
+comm.Allreduce(np.ones(1 << 13), out := np.zeros(1 << 13))
+assert (out == comm.size).all()
+names = {tuple(d.algorithm for d in comm.decisions)}
+everyone = set().union(*MPI.COMM_WORLD.allgather(names))
+assert len(everyone) == 1, everyone
+print(*everyone) if comm.rank == 0 else None
+"""
+
+
+def test_choices_kept_across_runs_are_everybodys(tmp_path: Path) -> None:
+    env = {"TOPOCOMM_CACHE": str(tmp_path / "kept")}
+    first = _run(tmp_path, 4, KEPT, env)
+    assert first.returncode == 0, first.stderr
+    (path,) = (tmp_path / "kept").iterdir()
+    document = json.loads(path.read_text())
+    (row,) = document["choices"]
+    assert repr(row[4]) in first.stdout
+    row[4], row[5] = "ring", row[7] / 2
+    path.write_text(json.dumps(document))
+    second = _run(tmp_path, 4, KEPT, env)
+    assert second.stdout.split() == ["('ring',)"], second.stderr
+    path.write_text(path.read_text()[:-5])
+    third = _run(tmp_path, 4, KEPT, env)
+    assert third.stdout == first.stdout, third.stderr
+    assert third.stderr.count("is left aside") == 1
+    assert repr(json.loads(path.read_text())["choices"][0][4]) in first.stdout, "it is written anew"

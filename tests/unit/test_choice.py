@@ -163,9 +163,10 @@ def test_a_choice_that_was_adopted_counts_for_this_chooser_alone():
 
 def test_memory_keeps_the_last_topologies():
     memory = ModelCache()
-    known = [memory.of(Topology.flat(p), SLOW, "c") for p in range(1, 20)]
-    assert memory.of(Topology.flat(19), SLOW, "c") is known[-1]
-    assert memory.of(Topology.flat(1), SLOW, "c") is not known[0]
+    identities = [Chooser(Topology.flat(p), SLOW).identity for p in range(1, 20)]
+    known = [memory.of(identity) for identity in identities]
+    assert memory.of(identities[-1]) is known[-1]
+    assert memory.of(identities[0]) is not known[0]
 
 
 class Tuned:

@@ -166,10 +166,8 @@ class ModelCache:
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], _Known] = {}
 
-    def of(self, topology: Topology, machine: Machine, engine: str) -> _Known:
-        """Return what is known of a topology, on this machine and with this engine."""
-        labels = () if machine.kind != "torus" else tuple(map(str, topology.labels.ravel()))  # they are coordinates
-        key = machine, engine, topology.signature, in_label_order(topology).signature, labels
+    def of(self, key: tuple[object, ...]) -> _Known:
+        """Return what is known of a topology, on a machine and with an engine (:attr:`Chooser.identity`)."""
         known = self._known.pop(key, None) or _Known()
         while len(self._known) >= _MOST_TOPOLOGIES:
             self._known.pop(next(iter(self._known)))
@@ -200,8 +198,22 @@ class Chooser:
         self.library = library
         self.machine = complete(machine, topology) if machine else default_machine(topology)
         self.machine.covers(topology)
-        self._known = (memory or ModelCache()).of(topology, self.machine, f"{engine} under {library}")
+        self._known = (memory or ModelCache()).of(self.identity)
         self._choices: dict[_Question, Choice] = {}
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that choices depend on beside the code: machine, engine and its costs, MPI library, places, labels."""
+        labels: tuple[str, ...] = ()
+        if self.machine.kind == "torus":  # they are coordinates
+            labels = tuple(map(str, self.topology.labels.ravel()))
+        places = self.topology.signature, in_label_order(self.topology).signature
+        return self.machine, self.engine, self.costs, self.library, *places, labels
+
+    def candidates(self, collective: str, ordered: bool, whole: bool) -> tuple[list[str], list[str]]:
+        """List the names, without options, of our candidates and of those of an MPI library."""
+        ours = [entry.name for entry in self._entries(collective, *_sorts(collective, ordered, whole))]
+        return ours, self._library(collective, *_sorts(collective, ordered, whole))
 
     def choose(self, collective: str, nbytes: int, ordered: bool = False, whole: bool = False) -> Choice:
         """Choose for a vector of about ``nbytes`` bytes.

@@ -26,7 +26,7 @@ from topocomm.comm.shared import Shared
 from topocomm.errors import AlgorithmError
 
 if TYPE_CHECKING:
-    from topocomm.choose.modelled import Chooser
+    from topocomm.choose.modelled import Choice, Chooser
     from topocomm.comm.agreement import Agreement
     from topocomm.comm.programs import Programs
 
@@ -221,10 +221,18 @@ class Kinds:
             return
         if asks_model(call.collective, nbytes, chooser, named, traits.commutative, traits.whole):
             answer = self._agreement().share(
-                lambda: chooser.choose(*question), f"choose an algorithm for {call.describe()}"
+                lambda: self._choose(chooser, question), f"choose an algorithm for {call.describe()}"
             )
             chooser.adopt(*question[:3], answer, traits.whole)
             self._shared.add(question)
+
+    def _choose(self, chooser: Chooser, question: tuple[str, int, bool, bool]) -> Choice:
+        """Return the choice by the model, or the one that is kept of an earlier run."""
+        if self.settings.cache is None:
+            return chooser.choose(*question)
+        from topocomm.choose.kept import kept_in
+
+        return kept_in(self.settings.cache).choose(chooser, question)
 
     def _note(self, kind: Kind, decision: Decision) -> None:
         self.note(decision)

@@ -10,6 +10,7 @@
 ``TOPOCOMM_TUNING``            tuning file: what was measured
 ``TOPOCOMM_TRACE``             ``1``: rank 0 writes every new decision to standard error
 ``TOPOCOMM_RECORD``            file for collectives, sizes and counts of this run, for ``explain --trace``
+``TOPOCOMM_CACHE``             folder in which choices are kept across runs (default: none)
 ``TOPOCOMM_CHECK``             ``first`` (default): ranks compare arguments when a call is new; ``always``: every call
 ``TOPOCOMM_MEMO``              ``0``: known calls take the way of new ones through Python, too, for tests
 =============================  ====================================================================================
@@ -34,7 +35,7 @@ __all__ = ["Settings", "environment", "make_settings"]
 
 _WORDS = (
     "ENGINE", "TRANSPORTS", "TOPOLOGY", "DISCOVER", "PLACE", "LABELS", "MACHINE", "TUNING", "TRACE", "CHECK", "MEMO",
-    "RECORD",
+    "RECORD", "CACHE",
 )  # fmt: skip
 Algorithms = str | Mapping[str, str] | None
 
@@ -54,6 +55,8 @@ class Settings:
     trace: bool = False
     record_file: str | None = None
     """Where the calls are written; they all take the way through Python then."""
+    cache: str | None = None
+    """The folder in which choices are kept across runs."""
     check_always: bool = False
     memo: bool = True
     transports: tuple[str, ...] = USUAL_TRANSPORTS
@@ -150,6 +153,7 @@ def make_settings(algorithm: Algorithms, engine: str | None, env: Mapping[str, s
         env.get("TOPOCOMM_TUNING") or None,
         env.get("TOPOCOMM_TRACE", "0") not in ("", "0"),
         env.get("TOPOCOMM_RECORD") or None,
+        env.get("TOPOCOMM_CACHE") or None,
         check == "always",
         env.get("TOPOCOMM_MEMO", "1") not in ("", "0") and not env.get("TOPOCOMM_RECORD"),
         _transports(env.get("TOPOCOMM_TRANSPORTS") or ",".join(USUAL_TRANSPORTS)),
