@@ -160,6 +160,7 @@ int tc_node_free(tc_node *node) {
 void node_release(tc_node *node) {
     if (atomic_fetch_sub(&node->holders, 1) != 1) return;
     free(node->scratch);
+    free(node->block);
     free(node);
 }
 

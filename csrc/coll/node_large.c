@@ -82,7 +82,8 @@ static int make_calls(tc_node_large *l, const tc_node_arguments *a) {
 }
 
 static int take_memory(tc_node_large *l, uint32_t size) {
-    l->block = malloc(BLOCK);
+    if (l->node->block == NULL) l->node->block = malloc(BLOCK);
+    l->block = l->node->block;
     l->seats = malloc(size * sizeof *l->seats);
     l->from = malloc(size * sizeof *l->from);
     l->inputs = malloc(size * sizeof *l->inputs);
@@ -103,8 +104,8 @@ int tc_node_large_free(tc_node_large *l) {
     leave_stage(l);
     if (l->say) tc_node_call_free(l->say);
     if (l->end) tc_node_call_free(l->end);
-    void *parts[] = {l->block, l->seats, (void *)l->from, (void *)l->inputs, l->to, l->starts, l};
-    for (int i = 0; i < 7; i++) free(parts[i]);
+    void *parts[] = {l->seats, (void *)l->from, (void *)l->inputs, l->to, l->starts, l};
+    for (int i = 0; i < 6; i++) free(parts[i]);
     return TC_OK;
 }
 

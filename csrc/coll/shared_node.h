@@ -60,6 +60,7 @@ struct tc_node {
     bool posted;
     uint32_t next; /* rank whose line is waited for */
     char *scratch; /* TC_NODE_LARGEST bytes */
+    char *block;   /* of large calls, once there was one */
     /* waiting */
     uint32_t spins, most_spins; /* polls before the core is yielded */
     uint32_t polls;

@@ -1,28 +1,10 @@
 /* Ten thousand times each: register and unregister, issue and free, contexts open and closed; descriptors and memory
  * maps must be as many as before (the address sanitizer watches the heap). Arguments: times, then for libfabric provider
  * and interface; its contexts, which take 10 to 100 ms to open, are opened 500 times less often. */
-#include <dirent.h>
 #include <stdbool.h>
 
+#include "counting.h"
 #include "expect.h"
-
-static int count_descriptors(void) {
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    while (readdir(dir)) n++;
-    closedir(dir);
-    return n;
-}
-
-static int count_maps(void) {
-    FILE *maps = fopen("/proc/self/maps", "r");
-    char line[4096];
-    int n = 0;
-    while (fgets(line, sizeof line, maps))
-        if (strstr(line, "topocomm")) n++;
-    fclose(maps);
-    return n;
-}
 
 static void handles(tc_context **group, int times) {
     static unsigned char array[4096];

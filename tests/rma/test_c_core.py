@@ -25,8 +25,9 @@ TESTS = {
     "checked": (),
     "node": (),
     "large": (),
+    "many_nodes": (),
 }
-ONE_THREAD = ("orders",)
+ONE_THREAD = ("orders", "many_nodes")
 NETWORK = {  # over libfabric: test and sanitizer, arguments
     "transfers": ("address,undefined", ("2", "tcp", "lo")),
     "transfers two rails": ("address,undefined", ("2", "tcp", "lo,lo")),
