@@ -3,7 +3,7 @@
     mpiexec -n 2 python -m bench.memory [--json memory_mpich]
 
 For calls through memory of the host (``shared``), through programs in C (``ring``), and the MPI library's own
-(``native``): memory that rank 0 has of its own (``RssAnon``) and shares (``RssShmem``), its memory maps and descriptors,
+(``native``): what rank 0 has of its own (``RssAnon``) and shares (``RssShmem``), its memory maps and descriptors,
 after some and after all of 1,000 communicators made and freed, each for three calls, and after 1,000 different pairs of
 calls on one communicator. ``held`` is what each of 100 communicators adds while all are there.
 """
