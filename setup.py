@@ -7,7 +7,10 @@ from setuptools import Extension, setup
 
 RECOGNISER = Extension(
     "topocomm.comm._recogniser",
-    sources=[f"csrc/python/{name}.c" for name in ("arguments", "memo", "objects", "recogniser", "values")],
+    sources=[
+        f"csrc/python/{name}.c"
+        for name in ("arguments", "memo", "objects", "recogniser", "request", "starting", "values")
+    ],
     depends=["csrc/python/memo.h", "csrc/python/objects.h"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden"],

@@ -141,7 +141,7 @@ def from_c(comm: MPI.Intracomm, collectives: list[str], sizes: list[int]) -> Ite
             def ours(n: int, case: Case = case, memory: Any = memory) -> float:
                 run_, wait_ = ctypes.c_void_p(run), ctypes.c_void_p(wait)
                 found = c.loop_node(
-                    run_, wait_, pointer(node._pointer), pointer(case.call.pointer), *memory, memory[0], n
+                    run_, wait_, pointer(node.pointer), pointer(case.call.pointer), *memory, memory[0], n
                 )
                 assert found >= 0
                 return float(found)

@@ -18,6 +18,8 @@ from topocomm.errors import AlgorithmError, BufferError, Error, ScheduleError, T
 if TYPE_CHECKING:
     from topocomm.comm import Comm as Comm
     from topocomm.comm.operations import elementwise as elementwise
+    from topocomm.comm.requests import Prequest as Prequest
+    from topocomm.comm.requests import Request as Request
     from topocomm.engines.memory import empty as empty
     from topocomm.engines.memory import empty_like as empty_like
     from topocomm.engines.memory import zeros as zeros
@@ -31,6 +33,8 @@ __all__ = [
     "BufferError",
     "Comm",
     "Error",
+    "Prequest",
+    "Request",
     "ScheduleError",
     "Topology",
     "TopologyError",
@@ -46,6 +50,8 @@ __all__ = [
 _LOADED_WHEN_USED = {
     "Comm": "topocomm.comm",
     "Topology": "topocomm.topology",
+    "Prequest": "topocomm.comm.requests",
+    "Request": "topocomm.comm.requests",
     "Win": "topocomm.rma.win",
     "elementwise": "topocomm.comm.operations",
     "empty": "topocomm.engines.memory",

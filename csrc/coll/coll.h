@@ -121,7 +121,7 @@ int tc_run_needs(const tc_run *run, tc_needs *needs);
 /* Choose who combines. Without this call a reduction is the caller's. */
 int tc_run_operation(tc_run *run, const tc_operation_choice *choice);
 /* Start with the caller's buffers, which stay as they are until it is complete. TC_ERR_BUSY: it is under way.
- * TC_FULL: its tag is that of a run under way; all have been driven, try again. */
+ * Where its tag is that of a run under way, it moves on once that one has ended. */
 int tc_run_start(tc_run *run, const void *send, void *recv);
 /* TC_OK: complete · TC_AGAIN: under way · TC_NEEDS_REDUCE · errors: it has ended. */
 int tc_run_test(tc_run *run);

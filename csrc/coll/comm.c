@@ -107,7 +107,7 @@ int tc_run_new(tc_comm *comm, tc_program *program, tc_run **run) {
 
 int tc_run_operation(tc_run *run, const tc_operation_choice *choice) {
     if (run == NULL || choice == NULL || choice->by > TC_BY_CALLER) return TC_ERR_ARGUMENT;
-    if (run->link) return TC_ERR_BUSY;
+    if (run->link || run->waits) return TC_ERR_BUSY;
     if (choice->by == TC_BY_KERNEL) {
         kernel after = kernel_of(choice->operation, choice->element, false);
         if (after == NULL) return TC_ERR_UNSUPPORTED;
@@ -154,42 +154,17 @@ static bool drive_others(tc_comm *comm, const tc_run *run) {
     return needs;
 }
 
-/* Drive a run, and all others unless it is complete; tell of one that needs its caller. */
-static int drive_all(tc_run *run) {
-    if (run->comm->channels && run->link) puts_progress(run->comm);
-    int status = drive(run);
-    if (status != TC_AGAIN) return status;
-    if (run->comm->shared && (status = shm_progress(run->comm)) < TC_OK) run->fault = status;
-    return drive_others(run->comm, run) ? TC_NEEDS_REDUCE : TC_AGAIN;
-}
-
-/* Whether no run under way has the tag that is next. */
-static bool tag_free(const tc_comm *comm) {
+/* Whether no run under way has the tag of this one, which comes after them. */
+static bool tag_free(const tc_comm *comm, const tc_run *run) {
     for (const tc_run *other = comm->active; other; other = other->next)
-        if (other->number + comm->tags <= comm->calls) return false;
+        if (other->number + comm->tags <= run->number) return false;
     return true;
 }
 
-static int start(tc_run *run, const void *send, void *recv) {
-    const uint32_t *n = run->program->positions;
-    if (run->link || run->pending) return TC_ERR_BUSY;
-    if (!run->sized || (!send && run->cut[SEND_ROLE][n[SEND_ROLE]]) || (!recv && run->cut[RECV_ROLE][n[RECV_ROLE]]))
-        return TC_ERR_ARGUMENT;
-    if (run->choice.by == TC_BY_KERNEL && run->item % run->element_bytes) return TC_ERR_ARGUMENT;
-    if (!tag_free(run->comm)) {
-        if (run->comm->channels) puts_progress(run->comm);
-        if (run->comm->shared) shm_progress(run->comm);
-        drive_others(run->comm, run);
-        return TC_FULL;
-    }
-    int status = memory_take(run);
-    if (status != TC_OK) return status;
-    char *nowhere = (char *)run; /* of buffers without bytes */
-    run->base[SEND_ROLE] = send ? (char *)(uintptr_t)send : nowhere; /* which is only read */
-    run->base[RECV_ROLE] = recv ? recv : nowhere;
-    run->base[SCRATCH_ROLE] = run->memory ? run->memory : nowhere;
-    run->number = run->comm->calls++;
-    run->tag = run->comm->first_tag + (int32_t)(run->number % run->comm->tags);
+static int begin(tc_run *run) {
+    run->status = memory_take(run);
+    if (run->status != TC_OK) return run->status;
+    run->base[SCRATCH_ROLE] = run->memory ? run->memory : (char *)run;
     run->at = (place){.loop_end = NONE};
     run->nposted = 0;
     run->fault = TC_OK;
@@ -201,10 +176,72 @@ static int start(tc_run *run, const void *send, void *recv) {
     return drive(run);
 }
 
+/* Begin the runs that waited for their tags, as far as these are free. */
+static void begin_waiting(tc_comm *comm) {
+    while (comm->waiting && tag_free(comm, comm->waiting)) {
+        tc_run *run = comm->waiting;
+        comm->waiting = run->next;
+        run->waits = false;
+        begin(run);
+    }
+}
+
+static int wait_for_tag(tc_run *run) {
+    tc_comm *comm = run->comm;
+    if (comm->waiting == NULL) comm->last_waiting = &comm->waiting;
+    run->waits = true;
+    run->next = NULL;
+    *comm->last_waiting = run;
+    comm->last_waiting = &run->next;
+    return run->status = TC_AGAIN;
+}
+
+static int start(tc_run *run, const void *send, void *recv) {
+    const uint32_t *n = run->program->positions;
+    if (run->link || run->waits || run->pending) return TC_ERR_BUSY;
+    if (!run->sized || (!send && run->cut[SEND_ROLE][n[SEND_ROLE]]) || (!recv && run->cut[RECV_ROLE][n[RECV_ROLE]]))
+        return TC_ERR_ARGUMENT;
+    if (run->choice.by == TC_BY_KERNEL && run->item % run->element_bytes) return TC_ERR_ARGUMENT;
+    char *nowhere = (char *)run; /* of buffers without bytes */
+    run->base[SEND_ROLE] = send ? (char *)(uintptr_t)send : nowhere; /* which is only read */
+    run->base[RECV_ROLE] = recv ? recv : nowhere;
+    run->number = run->comm->calls++;
+    run->tag = run->comm->first_tag + (int32_t)(run->number % run->comm->tags);
+    return run->comm->waiting || !tag_free(run->comm, run) ? wait_for_tag(run) : begin(run);
+}
+
+/* Drive a run, and all others unless it is complete; tell of one that needs its caller. */
+static int drive_all(tc_run *run) {
+    if (run->comm->waiting) begin_waiting(run->comm);
+    if (run->comm->channels && run->link) puts_progress(run->comm);
+    int status = drive(run);
+    if (status != TC_AGAIN) return status;
+    if (run->comm->shared && (status = shm_progress(run->comm)) < TC_OK) run->fault = status;
+    return drive_others(run->comm, run) ? TC_NEEDS_REDUCE : TC_AGAIN;
+}
+
 int tc_run_start(tc_run *run, const void *send, void *recv) {
     if (run == NULL) return TC_ERR_ARGUMENT;
     comm_lock(run->comm);
     int status = start(run, send, recv);
+    comm_unlock(run->comm);
+    return status;
+}
+
+bool comm_drive(tc_comm *comm) {
+    comm_lock(comm);
+    if (comm->waiting) begin_waiting(comm);
+    if (comm->channels && comm->active) puts_progress(comm);
+    int status = comm->shared && comm->active ? shm_progress(comm) : TC_OK;
+    for (tc_run *run = comm->active; run && status < TC_OK; run = run->next) run->fault = status;
+    bool needs = drive_others(comm, NULL);
+    comm_unlock(comm);
+    return needs;
+}
+
+int run_status(tc_run *run) {
+    comm_lock(run->comm);
+    int status = run->status;
     comm_unlock(run->comm);
     return status;
 }
@@ -309,7 +346,7 @@ int tc_run_free(tc_run *run) {
     tc_comm *comm = run->comm;
     comm_lock(comm);
     if (run->link == NULL) drain(run);
-    bool busy = run->link || run->pending;
+    bool busy = run->link || run->waits || run->pending;
     comm_unlock(comm);
     if (busy) return TC_ERR_BUSY;
     program_release(run->program);

@@ -86,7 +86,7 @@ int tc_node_call_new(tc_node *node, const tc_node_arguments *arguments, tc_node_
 int tc_node_call_free(tc_node_call *call);
 /* Make a call, for at most `seconds`. A buffer that has no bytes may be NULL. In place, `send` lies in `recv`; a
  * broadcast has its vector in `send` on the root and in `recv` elsewhere.
- * TC_AGAIN: it is under way; go on with tc_node_wait, or leave it. */
+ * TC_AGAIN: it is under way; go on with tc_node_wait, or leave it. TC_ERR_BUSY: a call or a request is under way. */
 int tc_node_run(tc_node_call *call, const void *send, void *recv, double seconds);
 int tc_node_wait(tc_node *node, double seconds);
 /* Give up the call that is under way. The others' calls end with TC_ERR_LEFT, as all further ones do. */

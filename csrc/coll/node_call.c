@@ -275,8 +275,7 @@ static int go_on(tc_node *node, double seconds) {
     return status;
 }
 
-int tc_node_run(tc_node_call *call, const void *send, void *recv, double seconds) {
-    if (call == NULL) return TC_ERR_ARGUMENT;
+int node_start(tc_node_call *call, const void *send, void *recv, double seconds) {
     tc_node *node = call->node;
     if (node->head == NULL) return TC_ERR_FREED;
     if (node->call) return TC_ERR_BUSY;
@@ -291,6 +290,12 @@ int tc_node_run(tc_node_call *call, const void *send, void *recv, double seconds
     node->polls = 0;
     node->since = node->limit = 0;
     return go_on(node, seconds);
+}
+
+int tc_node_run(tc_node_call *call, const void *send, void *recv, double seconds) {
+    if (call == NULL) return TC_ERR_ARGUMENT;
+    if (atomic_load_explicit(&call->node->requests, memory_order_acquire)) return TC_ERR_BUSY;
+    return node_start(call, send, recv, seconds);
 }
 
 int tc_node_wait(tc_node *node, double seconds) {

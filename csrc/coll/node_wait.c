@@ -37,6 +37,7 @@ static int find_dead(tc_node *node, missing_function missing) {
 }
 
 int wait_pause(tc_node *node, missing_function missing, double seconds) {
+    if (seconds < 0) return TC_AGAIN; /* of whoever only looks */
     if (node->polls++ < node->spins) {
         relax();
         return TC_OK;

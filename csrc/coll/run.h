@@ -36,6 +36,7 @@ struct tc_comm {
     int32_t first_tag;
     uint64_t tags, calls;
     tc_run *active; /* runs under way, driven by everybody who waits */
+    tc_run *waiting, **last_waiting; /* runs that have started, but whose tags are in use: in order */
     atomic_flag busy;
     uint32_t spins, least_spins, most_spins; /* polls of a waiter before it yields its core: few when others need it */
     char *spare; /* memory of a run that has ended */
@@ -95,6 +96,7 @@ struct tc_run {
     uint32_t polls;
     double since; /* when it had spun in vain */
     tc_run *next, **link;
+    bool waits; /* for its tag */
 };
 
 /* One thread at a time works on a communicator. */
@@ -105,6 +107,10 @@ static inline void comm_lock(tc_comm *comm) {
 static inline void comm_unlock(tc_comm *comm) {
     atomic_flag_clear_explicit(&comm->busy, memory_order_release);
 }
+/* --- comm.c -------------------------------------------------------------------------------------------------------- */
+/* Drive all runs of a communicator; return whether one needs its caller. */
+bool comm_drive(tc_comm *comm);
+int run_status(tc_run *run);
 
 /* --- ground.c ----------------------------------------------------------------------------------------------------- */
 /* Note which step failed and the bytes that it found and needed; return the status. */

@@ -50,6 +50,7 @@ struct tc_node {
     uint64_t bytes;
     int descriptor;
     bool borrowed; /* the memory is mapped by another node of this process */
+    atomic_uint requests; /* calls under way that somebody waits for later: they come before any other */
     /* the call */
     uint64_t calls;  /* begun */
     uint64_t history; /* HISTORY_BITS that tell which calls were made */
@@ -103,6 +104,10 @@ uint64_t frame_bytes(const void *frame, uint64_t room);
 /* Write a frame into a rank's line, and into its slot if the line is too short. */
 void frame_post(const char *frame, uint64_t room, line *mine, char *slot);
 void frame_take(const line *theirs, const char *slot, uint64_t room, char *to);
+
+/* --- node_call.c --------------------------------------------------------------------------------------------------- */
+/* Make a call although there are requests. */
+int node_start(tc_node_call *call, const void *send, void *recv, double seconds);
 
 /* --- node_wait.c ---------------------------------------------------------------------------------------------------- */
 typedef bool (*missing_function)(const tc_node *node, uint32_t rank); /* is this rank waited for? */

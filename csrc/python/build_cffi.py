@@ -17,6 +17,7 @@ PUBLIC = (
     "coll/coll.h",
     "coll/share.h",
     "coll/node.h",
+    "coll/request.h",
 )  # as far as they are there; a header after those that it needs
 CALLBACKS = """
 extern "Python" int topocomm_send(void *user, uint32_t peer, const void *data, size_t bytes);

@@ -15,6 +15,8 @@
 
 enum collective { ALLGATHER, ALLTOALL, ALLREDUCE, REDUCE_SCATTER_BLOCK, BCAST, REDUCE, GATHER, SCATTER, BARRIER,
                   REDUCE_SCATTER, COLLECTIVES };
+enum started { IALLGATHER, IALLTOALL, IALLREDUCE, IREDUCE_SCATTER, IREDUCE_SCATTER_BLOCK, IBCAST, IREDUCE, IGATHER,
+               ISCATTER, IBARRIER, ISCAN, IEXSCAN, STARTED };
 
 #define MOST_TYPES 128
 #define MOST_ARRAYS 32
@@ -78,6 +80,7 @@ typedef struct memo {
     entry *known[COLLECTIVES];     /* KNOWN each, from the first that is remembered on */
     uint32_t next[COLLECTIVES];    /* the entry that gives way */
     uint32_t refused[COLLECTIVES]; /* calls in a row that were not remembered */
+    uint32_t left; /* non-blocking calls that are left to the MPI library, unless one names an algorithm: bits */
     uint64_t natives, programs, misses, remembered;
     struct objects *objects; /* calls on Python objects; NULL: the Python path makes them */
 } memo;
@@ -92,6 +95,24 @@ bool call_read(call *c, const memo *m, PyObject *const *args, Py_ssize_t nargs, 
 void call_release(call *c);
 /* Make `know`, which takes the facts. */
 PyObject *facts_take(PyObject *module, PyObject *args);
+
+/* --- recogniser.c ------------------------------------------------------------------------------------------------- */
+/* Return the keyword arguments of a call as a dictionary. */
+PyObject *keywords_of(PyObject *const *values, PyObject *kwnames);
+/* Call a method by its name. */
+PyObject *python_path(PyObject *self, PyObject *name, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+
+/* --- starting.c --------------------------------------------------------------------------------------------------- */
+int starting_open(void);
+PyObject *starting_call(PyObject *self, const memo *m, enum started call, PyObject *const *args, Py_ssize_t nargs,
+                        PyObject *kwnames);
+/* Leave the non-blocking calls of a collective to the MPI library from now on. */
+PyObject *starting_leave(memo *m, PyObject *name);
+
+/* --- request.c ---------------------------------------------------------------------------------------------------- */
+/* Make the type below topocomm's requests; `know_requests`, which takes where mpi4py keeps MPI's handle. */
+PyObject *requests_type(void);
+PyObject *requests_know(PyObject *module, PyObject *args);
 
 /* --- memo.c ------------------------------------------------------------------------------------------------------- */
 entry *memo_find(memo *m, const call *c);

@@ -192,6 +192,10 @@ static carrier *carrier_of(PyObject *self, struct objects *o, const request *r) 
     return read ? c : NULL;
 }
 
+static unsigned long long address(const void *at) {
+    return (unsigned long long)(uintptr_t)at;
+}
+
 /* Bring the frames; 0, or -1 with an error set. */
 static int bring(PyObject *self, const carrier *c, request *r) {
     carrier of = *c; /* the communicator may be freed meanwhile */
@@ -199,7 +203,9 @@ static int bring(PyObject *self, const carrier *c, request *r) {
     PyThreadState *thread = PyEval_SaveThread();
     int status = of.run(of.state, &r->mine, r->received, SLICE);
     PyEval_RestoreThread(thread);
-    PyObject *done = status ? PyObject_CallMethod(self, "_resume", "OiKK", of.keep, status, 0ull, 0ull) : of.keep;
+    PyObject *done = status ? PyObject_CallMethod(self, "_resume", "OiKK", of.keep, status, address(&r->mine),
+                                                  address(r->received))
+                            : of.keep;
     if (status) Py_XDECREF(done);
     Py_DECREF(of.keep);
     return done ? 0 : -1;

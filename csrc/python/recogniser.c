@@ -29,7 +29,7 @@ static const char *const methods[COLLECTIVES] = {"_Allgather", "_Alltoall", "_Al
                                                  "_Barrier",   "_Reduce_scatter"};
 static PyObject *method_names[COLLECTIVES];
 
-static PyObject *keywords_of(PyObject *const *values, PyObject *kwnames) {
+PyObject *keywords_of(PyObject *const *values, PyObject *kwnames) {
     PyObject *out = PyDict_New();
     for (Py_ssize_t i = 0; out && i < PyTuple_Size(kwnames); i++)
         if (PyDict_SetItem(out, PyTuple_GetItem(kwnames, i), values[i]) < 0) Py_CLEAR(out);
@@ -45,8 +45,7 @@ static PyObject *positions_of(PyObject *const *args, Py_ssize_t nargs) {
     return out;
 }
 
-static PyObject *python_path(PyObject *self, PyObject *name, PyObject *const *args, Py_ssize_t nargs,
-                             PyObject *kwnames) {
+PyObject *python_path(PyObject *self, PyObject *name, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     PyObject *out = NULL, *keywords = NULL;
     PyObject *method = PyObject_GetAttr(self, name);
     PyObject *positions = method ? positions_of(args, nargs) : NULL;
@@ -187,6 +186,28 @@ METHOD(scatter, dispatch, SCATTER)
 METHOD(barrier_of, dispatch, BARRIER)
 METHOD(reduce_scatter, dispatch, REDUCE_SCATTER)
 
+/* --- non-blocking calls --------------------------------------------------------------------------------------- */
+#define START(name, call)                                                                                            \
+    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {             \
+        return starting_call(self, *memo_of(self), call, args, nargs, kwnames);                                     \
+    }
+START(iallgather, IALLGATHER)
+START(ialltoall, IALLTOALL)
+START(iallreduce, IALLREDUCE)
+START(ireduce_scatter, IREDUCE_SCATTER)
+START(ireduce_scatter_block, IREDUCE_SCATTER_BLOCK)
+START(ibcast, IBCAST)
+START(ireduce, IREDUCE)
+START(igather, IGATHER)
+START(iscatter, ISCATTER)
+START(ibarrier, IBARRIER)
+START(iscan, ISCAN)
+START(iexscan, IEXSCAN)
+
+static PyObject *leave_started(PyObject *self, PyObject *name) {
+    return starting_leave(*memo_of(self), name);
+}
+
 /* --- objects -------------------------------------------------------------------------------------------------- */
 static const char *const object_methods[OBJECT_CALLS] = {"_allreduce", "_allgather", "_bcast", "_gather", "_reduce"};
 static PyObject *object_names[OBJECT_CALLS];
@@ -317,6 +338,19 @@ static PyMethodDef type_methods[] = {
          "Send a block of the root's vector to each rank: MPI_Scatter."),
     CALL("Barrier", barrier_of, "*, algorithm=None",
          "Wait until all ranks have come: MPI_Barrier."),
+    CALL("Iallgather", iallgather, "sendbuf, recvbuf, *, algorithm=None", "Start an Allgather: MPI_Iallgather."),
+    CALL("Ialltoall", ialltoall, "sendbuf, recvbuf, *, algorithm=None", "Start an Alltoall: MPI_Ialltoall."),
+    CALL("Iallreduce", iallreduce, "sendbuf, recvbuf, op=..., *, algorithm=None", "Start an Allreduce: MPI_Iallreduce."),
+    CALL("Ireduce_scatter", ireduce_scatter, "sendbuf, recvbuf, recvcounts=None, op=..., *, algorithm=None", "Start a Reduce_scatter: MPI_Ireduce_scatter."),
+    CALL("Ireduce_scatter_block", ireduce_scatter_block, "sendbuf, recvbuf, op=..., *, algorithm=None", "Start a Reduce_scatter_block: MPI_Ireduce_scatter_block."),
+    CALL("Ibcast", ibcast, "buf, root=0, *, algorithm=None", "Start a Bcast: MPI_Ibcast."),
+    CALL("Ireduce", ireduce, "sendbuf, recvbuf, op=..., root=0, *, algorithm=None", "Start a Reduce: MPI_Ireduce."),
+    CALL("Igather", igather, "sendbuf, recvbuf, root=0, *, algorithm=None", "Start a Gather: MPI_Igather."),
+    CALL("Iscatter", iscatter, "sendbuf, recvbuf, root=0, *, algorithm=None", "Start a Scatter: MPI_Iscatter."),
+    CALL("Iscan", iscan, "sendbuf, recvbuf, op=..., *, algorithm=None", "Start a Scan: MPI_Iscan."),
+    CALL("Iexscan", iexscan, "sendbuf, recvbuf, op=..., *, algorithm=None", "Start an Exscan: MPI_Iexscan."),
+    CALL("Ibarrier", ibarrier, "*, algorithm=None", "Start a Barrier: MPI_Ibarrier."),
+    {"_leave_started", leave_started, METH_O, "Leave non-blocking calls of a collective to the MPI library from now on."},
     CALL("allreduce", allreduce_object, "sendobj, op=MPI.SUM", "Reduce objects of all ranks, with the result on all."),
     CALL("allgather", allgather_object, "sendobj", "Gather an object of every rank on all ranks."),
     CALL("bcast", bcast_object, "obj, root=0", "Send the root's object to all ranks."),
@@ -365,6 +399,7 @@ static PyObject *make_type(void) {
 static PyMethodDef functions[] = {
     {"know", facts_take, METH_VARARGS, "Take the facts about mpi4py, NumPy and the MPI library of this process."},
     {"know_objects", values_take, METH_VARARGS, "Take what must be known of pickling in this process."},
+    {"know_requests", requests_know, METH_VARARGS, "Take the place, width and null of the handle in mpi4py's requests."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -378,12 +413,13 @@ PyMODINIT_FUNC PyInit__recogniser(void) {
         if ((method_names[k] = PyUnicode_InternFromString(methods[k])) == NULL) return NULL;
     for (int k = 0; k < OBJECT_CALLS; k++)
         if ((object_names[k] = PyUnicode_InternFromString(object_methods[k])) == NULL) return NULL;
-    PyObject *type = make_type(), *module = type ? PyModule_Create(&definition) : NULL;
-    if (module == NULL || PyModule_AddObjectRef(module, "Recogniser", type) < 0) {
-        Py_XDECREF(type);
-        Py_XDECREF(module);
-        return NULL;
-    }
-    Py_DECREF(type);
+    if (starting_open() < 0) return NULL;
+    PyObject *type = make_type(), *request = type ? requests_type() : NULL;
+    PyObject *module = request ? PyModule_Create(&definition) : NULL;
+    if (module && (PyModule_AddObjectRef(module, "Recogniser", type) < 0 ||
+                   PyModule_AddObjectRef(module, "Driven", request) < 0))
+        Py_CLEAR(module);
+    Py_XDECREF(type);
+    Py_XDECREF(request);
     return module;
 }

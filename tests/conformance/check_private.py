@@ -72,24 +72,25 @@ def a_family_outlives_the_communicator_that_was_wrapped(world: MPI.Intracomm) ->
 
 @check(2)
 def without_a_family_there_is_a_duplicate(world: MPI.Intracomm) -> None:
-    """Made by some ranks alone before there is one; all are gone that used it; or there are no tags left."""
+    """There are no tags left; or all communicators are gone that used it."""
     comm = wrap(world.Dup(), algorithm=RING)
     group = comm.Get_group()
-    alone = comm.Create_group(group)
-    works(alone)
-    child = alone.Split(0)
-    works(child)
-    assert carrier(child).comm == carrier(alone).comm != carrier(comm).comm
-    assert carrier(alone).tag == carrier(comm).tag == 0
-    late = comm.Dup()
-    carrier(comm)
+    alone, limited = comm.Create_group(group), comm.Create_group(group)  # which draw nothing before they are used
+    late, request = comm.Idup()
+    request.Wait()
     family: Any = comm._live.private._family
-    limited = comm.Dup()
     family._limit = 0
     works(limited)
     assert carrier(limited).comm not in (carrier(comm).comm, MPI.COMM_NULL)
     comm.Free()
+    assert family.comm == MPI.COMM_NULL
+    works(alone)
+    child = alone.Split(0)
+    works(child)
+    assert carrier(child).comm == carrier(alone).comm
+    assert carrier(alone).tag == carrier(limited).tag == 0
     works(late)
+    assert carrier(late).comm not in (carrier(alone).comm, MPI.COMM_NULL)
     for made in (late, limited, child, alone):
         made.Free()
     group.Free()

@@ -25,8 +25,10 @@ import check_objects  # noqa: F401
 import check_operations  # noqa: F401
 import check_private  # noqa: F401
 import check_shared  # noqa: F401
+import check_stress  # noqa: F401
 import check_types  # noqa: F401
 import check_vectors  # noqa: F401
+import check_waiting  # noqa: F401
 from harness import CHECKS, Check, expected
 from mpi4py import MPI
 

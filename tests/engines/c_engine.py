@@ -343,7 +343,7 @@ def check_several_under_way(engine):
 
 
 def check_more_under_way_than_tags(_engine):
-    """A start waits for the oldest run when all tags are in use. Members in another order, as a carrier has them."""
+    """A start returns at once when all tags are in use. Members in another order, as a carrier has them."""
     turned = WORLD.Split(0, -RANK)
     engine = engine_of(turned, ranks=[SIZE - 1 - r for r in range(SIZE)], first_tag=100, tags=3)
     assert engine.rank == turned.rank

@@ -26,6 +26,7 @@ TESTS = {
     "node": (),
     "large": (),
     "many_nodes": (),
+    "requests": ("1000",),
 }
 ONE_THREAD = ("orders", "many_nodes")
 NETWORK = {  # over libfabric: test and sanitizer, arguments

@@ -18,6 +18,7 @@ from topocomm.comm import settings as config
 from topocomm.comm.buffers import EMPTY, nbytes_of
 from topocomm.comm.early import Early, blocks_of
 from topocomm.comm.kinds import ALWAYS, NativeSizes
+from topocomm.comm.later import Later
 from topocomm.comm.naming import Named
 from topocomm.comm.operations import PLAIN, PREDEFINED, traits_of
 from topocomm.comm.pickled import ObjectCalls
@@ -43,14 +44,14 @@ _ALL_NATIVE = dict.fromkeys(COLLECTIVES, ALWAYS)
 """Of a communicator that was freed."""
 
 
-class Comm(ObjectCalls, VectorCalls, metaclass=Named):
+class Comm(Later, ObjectCalls, VectorCalls, metaclass=Named):
     """An intracommunicator whose collectives follow the machine.
 
     Parameters
     ----------
     comm
         The communicator to wrap; the same communicator, not a copy. Its private traffic, and that of all communicators
-        derived from it, goes over one duplicate, made when first needed and freed with the last of them.
+        derived from it, goes over one duplicate, made here and freed with the last of them.
     algorithm
         Name for every collective that knows it, or mapping from collective to name; ``"native"`` is the MPI library's
         own. None: as the environment says, else automatic. A communicator derived from this one takes it over. It is a
@@ -120,6 +121,7 @@ class Comm(ObjectCalls, VectorCalls, metaclass=Named):
         memory = before.places.memory if before else None
         places = Places(found, speeds, measured, memory, settings.engine)
         runtime = Runtime(plain, places, settings, origin, before.private if before else None)
+        runtime.private.open()
         return _of(_kind(cls, comm), comm)._begin(pickling.shared(runtime))
 
     def _begin(self, runtime: Runtime) -> Self:
@@ -411,7 +413,10 @@ class Comm(ObjectCalls, VectorCalls, metaclass=Named):
         if not isinstance(made, Comm):  # a duplicate has this one's class
             made = _of(_WRAPPED[type(made)], made)
         members = None if duplicate else runtime.members
-        return made._begin_early(partial(runtime.derive, members, together), runtime.settings)
+        made._begin_early(partial(runtime.derive, members, together), runtime.settings)
+        if together and runtime.settings.names_ours and made._runtime is not None:
+            made._runtime.private.open()
+        return made
 
     def Dup(self, info: MPI.Info | None = None) -> Self:
         """MPI_Comm_dup."""

@@ -23,6 +23,7 @@ LIBRARY = "MPI library"
 
 _TO_ONE_RANK = {"dest", "source"}
 _BY_ENGINES = f"engine {' or '.join(ENGINES)}"
+_BY_ITSELF = "at MPI_THREAD_MULTIPLE"
 _THROUGH_MEMORY = "ranks of one host have a core each"
 _OBJECTS_OF_ALL = "allreduce", "allgather", "bcast"
 """Calls on objects for which frames travel in messages where they do not go through memory."""
@@ -83,10 +84,12 @@ def _facts(method: str, collective: str, form: str) -> tuple[str, str]:
         return LIBRARY, _why_not(collective, form)
     if form == OBJECTS:
         return _facts_of_objects(collective)
-    if form != BLOCKING:
-        return _BY_ENGINES, f"as {collective.capitalize()}, where an engine makes that"
+    shared = "" if collective in PREFIXES else ", or shared memory"
+    if form == STARTED:
+        return f"{_BY_ENGINES}{shared}", f"an algorithm is named, {_BY_ITSELF}, else the MPI library"
+    if form == PREPARED:
+        return f"{_BY_ENGINES}{shared}", f"as {COLLECTIVES[collective].method}, {_BY_ITSELF}, else the MPI library"
     if collective in COLLECTIVES:
-        shared = "" if collective in PREFIXES else ", or shared memory"
         return f"{_BY_ENGINES}{shared}", "as named, measured or modelled, else the MPI library"
     relative = RELATIVES[collective]
     by = _BY_ENGINES if collective == "allgatherv" else "messages between pairs"

@@ -104,23 +104,26 @@ class Kinds:
         self._any_size: dict[tuple[str, Traits], bool] = {}
         self._shared: set[tuple[str, int, bool, bool]] = set()
         self._native_sizes: dict[str, NativeSizes] = {}
+        self._unfits: dict[tuple[str, int, str | None, Traits], str | None] = {}
+        """Why the named algorithm cannot serve calls of which ranks compare nothing; None: it can."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """The decisions so far, in order: one a kind; before them those on the first small calls."""
         return (*(self._early.decisions if self._early is not None else ()), *self._noted)
 
-    def decision(self, read: Read) -> Decision:
+    def decision(self, read: Read, lasting: bool = False) -> Decision:
         """The decision for a call. Collective if the call is the first of its kind, or if every call is compared.
 
+        ``lasting``: it is made again and again, so that memory is opened for it at once.
         Raises Error on every rank if the ranks call differently, AlgorithmError if the named algorithm cannot serve.
         """
-        early = self._take_small(read.call)
+        early = None if lasting else self._take_small(read.call)
         if early is not None:
             return early
         kind = self.kind(read.call)
         known = self._known.get(kind)
-        if known is None:
+        if known is None and not lasting:
             early = self._take_any(read.call)
             if early is not None:
                 return early
@@ -145,6 +148,38 @@ class Kinds:
     def known(self, call: Call) -> Decision | None:
         """Return the decision for a call, if one of its kind was made. Local."""
         return self._known.get(self.kind(call))
+
+    def local(self, call: Call) -> str | None:
+        """Return the named algorithm that serves a call of which ranks compare nothing.
+
+        Not collective, and alike on all ranks. None: the MPI library. Raises AlgorithmError if the algorithm that the
+        call names cannot serve.
+        """
+        named = call.named or self.settings.named.get(call.collective)
+        if named == SHARED:
+            reason = self.why_not_later(call)
+        elif named not in (None, NATIVE):
+            reason = self._why_unfit(call, named)
+        else:
+            return None
+        if reason is not None and call.named is not None:
+            raise AlgorithmError(f"{reason} (named by the call)")
+        return named if reason is None else None
+
+    def why_not_later(self, call: Call) -> str | None:
+        """Return why a call that is waited for later cannot go through memory of the host; None if it can. Local."""
+        reason = self._unshared(call)
+        if reason is None and not fits(call.collective, call.nbytes(self.size), self.size):
+            reason = f"{call.nbytes(self.size)} bytes are too many for a call that is waited for later"
+        if reason is None and not self.shared.is_open:
+            reason = "memory of the host is not open before a blocking or persistent call has used it"
+        return None if reason is None else f"shared cannot serve this call: {reason}"
+
+    def _why_unfit(self, call: Call, named: str) -> str | None:
+        key = call.collective, call.root, call.named, call.traits
+        if key not in self._unfits:
+            self._unfits[key] = self._unfit(call, named)
+        return self._unfits[key]
 
     def agree_on_native(self, collective: str) -> None:
         """Agree, once, that calls that name the MPI library's own do so on every rank. Raises Error if not."""

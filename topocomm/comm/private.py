@@ -13,10 +13,12 @@ Why no message is received on another communicator than the one it was sent on:
 2. Communicators that share no process exchange no messages.
 
 Drawing is one ``MPI_Allreduce`` of two integers over the communicator itself when its first schedule runs, a second one
-if the members drew different numbers. A communicator whose calls all go to the MPI library draws none.
+if the members drew different numbers. A communicator whose calls all go to the MPI library draws none. The duplicate
+is made when a communicator is wrapped, and one whose settings name an algorithm of ours draws when it is derived: a
+non-blocking call, which waits for nobody, can do neither.
 
 A communicator becomes the first of a family of its own, with one more duplicate, where a member has no family (it was
-made by ``Create_group`` or ``Idup`` before there was a duplicate, or the duplicate is gone) or where the tags are used
+made by ``Create_group`` or ``Idup``, and the duplicate is gone) or where the tags are used
 up: after ``MPI_TAG_UB // TAGS`` numbers, 8 million in MPICH 5, at least 511 by the standard.
 
 A process frees its duplicate with the last communicator of the family. That is in one order on all processes if the
@@ -102,6 +104,11 @@ class Private:
         self._family = family
         self._settled = settled
         self._carrier: Carrier | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True if the messages are carried: the same on all ranks between the same collective calls."""
+        return self._carrier is not None
 
     def open(self) -> Carrier:
         """Return what carries the messages. Collective over the communicator when first called on it."""

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from topocomm.schedule import Schedule
     from topocomm.topology import Topology
 
-__all__ = ["KEPT", "KEPT_SIZES", "MOST_PROGRAMS", "OPENING_TAG", "Programs", "Scratch"]
+__all__ = ["FIRST_TAG", "KEPT", "KEPT_SIZES", "MOST_PROGRAMS", "OPENING_TAG", "Programs", "Scratch", "buffers_of"]
 
 MOST_PROGRAMS, KEPT_SIZES = 64, 256
 """Programs (by collective, algorithm, root, order and place) and sizes of them (by call) that a communicator keeps."""
-OPENING_TAG, _FIRST_TAG = 4, 5
+OPENING_TAG, FIRST_TAG = 4, 5
 """Tags of a carrier: of what opens channels for puts; from here on for runs in C. Those before are for the Python
 engine and for comparing calls."""
 KEPT = 1 << 25
@@ -86,10 +86,15 @@ class Programs:
     """The schedules and programs of one rank of a communicator."""
 
     def __init__(
-        self, rank: int, topology: Callable[[], Topology], engine: str, share: Callable[[c.Engine], object]
+        self,
+        rank: int,
+        topology: Callable[[], Topology],
+        engine: str,
+        transports: tuple[str, ...],
+        share: Callable[[c.Engine, bool], object],
     ) -> None:
         self.rank = rank
-        self._share = share
+        self._transports, self._share = transports, share
         self._topology = topology
         self._name = engine
         self._engine: c.Engine | None = None
@@ -112,29 +117,52 @@ class Programs:
         return self._sized.get((read.call, read.in_place))
 
     def make(self, read: Read, algorithm: str, carrier: Callable[[], python.Carrier]) -> Sized | c.Sized:
-        """Return the program of a call by ``algorithm``, with the sizes of the call. The first is made by all ranks."""
+        """Return the program of a call by ``algorithm``, known from now on. The first is made by all ranks."""
+        return self._sized.put((read.call, read.in_place), self.sized(read, algorithm, carrier))
+
+    def sized(
+        self, read: Read, algorithm: str, carrier: Callable[[], python.Carrier], waits: bool = True
+    ) -> Sized | c.Sized:
+        """Return the program of a call by ``algorithm``, with the sizes of the call.
+
+        ``waits``: the first program may wait for the other ranks, all of which are here; else its messages, and those
+        of all programs after it, go by what needs no such wait.
+        """
         call, key = read.call, (_key(read.call, algorithm), read.in_place)
         loaded = self._loaded.get(key)
         if loaded is None:
             from topocomm.plan.bind import bind
 
             program = bind(self.schedule(call, algorithm), self.rank, read.in_place)
-            loaded = self._loaded.put(key, self._load(program, carrier))
-        counts = _block_counts(call, loaded.program.nslots)
-        return self._sized.put((call, read.in_place), loaded.size(counts, call.itemsize))
+            loaded = self._loaded.put(key, self._load(program, carrier, waits))
+        return loaded.size(_block_counts(call, loaded.program.nslots), call.itemsize)
 
-    def _load(self, program: Program, carrier: Callable[[], python.Carrier]) -> Loaded | c.Loaded:
+    def _load(self, program: Program, carrier: Callable[[], python.Carrier], waits: bool) -> Loaded | c.Loaded:
         if self._name == "python":
             from topocomm.engines import python
 
             return python.load(program)
         if self._engine is None:
-            from topocomm.engines import c
-
-            to = carrier()
-            self._engine = c.Engine(to.comm, ranks=to.ranks, first_tag=to.tag + _FIRST_TAG, tags=TAGS - _FIRST_TAG)
-            self._share(self._engine)
+            self._engine = self._engine_of(carrier(), waits)
         return self._engine.load(program)
+
+    def _engine_of(self, carrier: python.Carrier, waits: bool) -> c.Engine:
+        """Return the engine over a carrier: one for all that wrap a communicator, as they have the same tags."""
+        from topocomm.engines import c
+
+        found = carrier.kept.get(self._transports)
+        if found is None:
+            tags = TAGS - FIRST_TAG
+            found = c.Engine(carrier.comm, ranks=carrier.ranks, first_tag=carrier.tag + FIRST_TAG, tags=tags)
+            self._share(found, waits)
+            carrier.kept[self._transports] = found
+        engine: c.Engine = found
+        return engine
+
+    @property
+    def engine(self) -> c.Engine | None:
+        """The engine ``c`` of this communicator, from the first program on."""
+        return self._engine
 
     @property
     def carried(self) -> str:
@@ -145,9 +173,7 @@ class Programs:
 
     def run(self, carrier: python.Carrier, sized: Sized | c.Sized, read: Read) -> None:
         """Run a program on the memory of a call."""
-        send, recv = read.send, read.recv
-        if not recv.flags.writeable:  # of a broadcast's root, whose own blocks a schedule may write once more
-            send = recv = recv.copy()
+        send, recv = buffers_of(read)
         if self._engine is not None:
             cast("c.Sized", sized).run(send, recv, read.op, read.datatype)
         else:
@@ -164,6 +190,14 @@ class Programs:
             python.start(carrier, sized, regions, read.op, read.datatype, read.call.itemsize).wait()
         finally:
             _scratch.give_back(scratch)
+
+
+def buffers_of(read: Read) -> tuple[Bytes, Bytes]:
+    """Return memory for a program's roles: the call's, or a copy of what a broadcast's root may not write."""
+    if read.recv.flags.writeable:
+        return read.send, read.recv
+    copy = read.recv.copy()  # a schedule may write the root's own blocks once more
+    return copy, copy
 
 
 def _key(call: Call, algorithm: str) -> _Key:

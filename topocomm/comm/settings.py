@@ -61,6 +61,11 @@ class Settings:
     memo: bool = True
     transports: tuple[str, ...] = USUAL_TRANSPORTS
 
+    @property
+    def names_ours(self) -> bool:
+        """True if an algorithm with a schedule is named for a collective."""
+        return any(name not in (NATIVE, SHARED) for name in self.named.values())
+
 
 def environment() -> dict[str, str]:
     """The variables of this process that are read here; those of notified RMA and of the build are not."""

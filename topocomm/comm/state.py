@@ -32,6 +32,7 @@ from topocomm.topology import Topology
 
 if TYPE_CHECKING:
     from topocomm.choose.modelled import Chooser
+    from topocomm.comm.started import Started
     from topocomm.engines import c
     from topocomm.engines.carrier import Carrier
     from topocomm.engines.node import LargeCall, NodeCall
@@ -63,17 +64,21 @@ class Runtime:
         self._ranks = ranks
         self._members: Members | None = None
         self._chooser: Chooser | None = None
-        self.programs = Programs(self.rank, lambda: self.topology, settings.engine, self._share)
+        self.programs = Programs(self.rank, lambda: self.topology, settings.engine, settings.transports, self._share)
         self.shared = Shared(comm, settings.engine, lambda: self._on_one_node, lambda: self.carrier)
         asked = (lambda: self.chooser), (lambda: self.agreement)
         self.kinds = Kinds(self.size, settings, *asked, self.programs, self.shared, self._name, early)
         self._always: set[str] = set()
         self._record = record_of(settings.record_file, comm)
         self._agreement: Agreement | None = None
+        self._started: Started | None = None
 
-    def _share(self, engine: c.Engine) -> None:
-        """Let the messages of an engine go through what the settings allow: the nearest first. Collective with shm."""
-        if "shm" in self.settings.transports:
+    def _share(self, engine: c.Engine, waits: bool) -> None:
+        """Let the messages of an engine go through what the settings allow: the nearest first. Collective with shm.
+
+        Without ``waits`` not through shm: ranks would wait for each other.
+        """
+        if "shm" in self.settings.transports and waits:
             engine.share(self.comm)
         if "ofi" in self.settings.transports:
             from topocomm.engines import puts
@@ -107,6 +112,15 @@ class Runtime:
     def carrier(self) -> Carrier:
         """What carries private messages. Collective when first asked for."""
         return self.private.open()
+
+    @property
+    def started(self) -> Started:
+        """The calls that are waited for later."""
+        if self._started is None:
+            from topocomm.comm.started import Started
+
+            self._started = Started(self)
+        return self._started
 
     @property
     def agreement(self) -> Agreement:

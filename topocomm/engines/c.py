@@ -15,6 +15,7 @@ Whoever tests or waits for one run drives all of its communicator. The interpret
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -80,8 +81,8 @@ class Engine:
     ranks
         The rank in ``comm`` of every member; None: all of its ranks.
     first_tag, tags
-        Tags that nothing else uses between these ranks; None: as many as MPI allows. At most ``tags`` runs are under
-        way: a start waits for the oldest.
+        Tags that nothing else uses between these ranks; None: as many as MPI allows. At most ``tags`` runs move at one
+        time; those that start beyond wait for the oldest to end.
 
     Raises
     ------
@@ -110,6 +111,7 @@ class Engine:
         if status != 0:
             raise Error(f"rank {self.rank}: engine c could not open a communicator: {_text(status)}")
         self._comm = ffi.gc(out[0], lib.tc_comm_close)
+        self._combining = threading.Lock()
         self._callers: list[Run] = []
         """Runs under way whose operands are combined in Python."""
         self._lost: list[Run] = []
@@ -179,10 +181,20 @@ class Engine:
         """Check a program and prepare it. Raises ProgramError."""
         return Loaded(self, program)
 
-    def _combine(self) -> None:
-        """Combine for every run that needs it."""
-        for run in list(self._callers):
-            run._combine()
+    @property
+    def pointer(self) -> Any:
+        """The ``tc_comm *`` of C."""
+        return self._comm
+
+    def combine(self) -> None:
+        """Combine for every run that needs it, unless another thread does."""
+        if not self._combining.acquire(blocking=False):
+            return
+        try:
+            for run in list(self._callers):
+                run._combine()
+        finally:
+            self._combining.release()
 
 
 def _at(ranks: Counter[str | None]) -> str:
@@ -222,17 +234,17 @@ class Sized:
         uniform = isinstance(counts, (int, np.integer))
         self._counts = np.ascontiguousarray([counts] if uniform else counts, np.int64)
         self._n = 0 if uniform else len(self._counts)
-        self._idle: list[_Handle] = [_Handle(self)]
+        self._idle: list[Handle] = [Handle(self)]
         needs = ffi.new("tc_needs *")
         lib.tc_run_needs(self._idle[0].run, needs)
         self.send_bytes, self.recv_bytes, self.memory_bytes = int(needs.send), int(needs.recv), int(needs.memory)
 
     def run(self, send: Bytes, recv: Bytes, op: MPI.Op = MPI.OP_NULL, datatype: MPI.Datatype = MPI.BYTE) -> None:
         """Run the program and wait for it; see :meth:`start`."""
-        taken = self._take(send, recv, op, datatype)
+        taken = self.take(send, recv, op, datatype)
         status = lib.tc_run_call(taken.run, ffi.from_buffer(send), ffi.from_buffer(recv), _SLICE)
         if status == 0:
-            self._idle.append(taken)
+            self.give_back(taken)
         else:
             self._started(taken, send, recv, status).wait()
 
@@ -252,34 +264,36 @@ class Sized:
         BufferError
             If a buffer is too short.
         """
-        taken = self._take(send, recv, op, datatype)
+        taken = self.take(send, recv, op, datatype)
         status = lib.tc_run_start(taken.run, ffi.from_buffer(send), ffi.from_buffer(recv))
         return self._started(taken, send, recv, status)
 
-    def _started(self, taken: _Handle, send: Bytes, recv: Bytes, status: int) -> Run:
-        """Return the run; where all tags are in use, it starts when the oldest run has ended, which trying drives."""
-        while status == lib.TC_FULL:
-            self.engine._combine()
-            status = lib.tc_run_start(taken.run, ffi.from_buffer(send), ffi.from_buffer(recv))
+    def _started(self, taken: Handle, send: Bytes, recv: Bytes, status: int) -> Run:
         return Run(self, taken, send, recv, status)
 
-    def _take(self, send: Bytes, recv: Bytes, op: MPI.Op, datatype: MPI.Datatype) -> _Handle:
+    def take(self, send: Bytes, recv: Bytes, op: MPI.Op, datatype: MPI.Datatype) -> Handle:
+        """Return a run that is not under way, for these buffers. Raises BufferError as :meth:`start`."""
         if send.nbytes < self.send_bytes or recv.nbytes < self.recv_bytes:
             found = f"buffers of {send.nbytes} and {recv.nbytes} bytes"
             raise BufferError(
                 f"rank {self.engine.rank}: {found}; the program needs {self.send_bytes} and {self.recv_bytes}"
             )
-        return self._idle_handle(op, datatype)
+        return self.idle(op, datatype)
 
-    def _idle_handle(self, op: MPI.Op, datatype: MPI.Datatype) -> _Handle:
-        taken = self._idle.pop() if self._idle else _Handle(self)
+    def give_back(self, taken: Handle) -> None:
+        """Keep a run that is complete for further calls."""
+        self._idle.append(taken)
+
+    def idle(self, op: MPI.Op, datatype: MPI.Datatype) -> Handle:
+        """Return a run that is not under way, for these operands."""
+        taken = self._idle.pop() if self._idle else Handle(self)
         if taken.op is not op or taken.datatype is not datatype:
             taken.combine_with(op, datatype)
         return taken
 
 
-class _Handle:
-    """A run in C, started again and again."""
+class Handle:
+    """A run in C, started again and again, one call at a time."""
 
     def __init__(self, sized: Sized) -> None:
         engine, out = sized.engine, ffi.new("tc_run **")
@@ -314,7 +328,7 @@ class Bound:
     """Address of the function that C calls with :attr:`state`, the addresses of both buffers and seconds."""
 
     def __init__(self, sized: Sized, op: MPI.Op, datatype: MPI.Datatype) -> None:
-        self._sized, self._taken = sized, sized._idle_handle(op, datatype)
+        self._sized, self._taken = sized, sized.idle(op, datatype)
         self.state = int(ffi.cast("uintptr_t", self._taken.run))
 
     def finish(self, status: int, send: int, recv: int) -> None:
@@ -335,7 +349,7 @@ def _memory(address: int, nbytes: int) -> Bytes:
 class Run:
     """One call under way."""
 
-    def __init__(self, sized: Sized, taken: _Handle, send: Bytes, recv: Bytes, status: int) -> None:
+    def __init__(self, sized: Sized, taken: Handle, send: Bytes, recv: Bytes, status: int) -> None:
         self._sized, self._engine, self._taken, self._status = sized, sized.engine, taken, status
         self._buffers = send, recv
         self._under_way = True
@@ -350,7 +364,7 @@ class Run:
         if self._under_way:
             self._status = lib.tc_run_test(self._taken.run)
             if self._status == lib.TC_NEEDS_REDUCE:
-                self._engine._combine()
+                self._engine.combine()
             self._settle()
         return not self._under_way
 
@@ -375,7 +389,7 @@ class Run:
                     self._look()
                     look = time.monotonic() + _LOOK
                 if self._status == lib.TC_NEEDS_REDUCE:
-                    self._engine._combine()
+                    self._engine.combine()
                 if self._status > 0:
                     self._status = lib.tc_run_wait(self._taken.run, _SLICE)
                 self._settle()
@@ -405,7 +419,22 @@ class Run:
             if self._status != lib.TC_ERR_BUSY:
                 self._engine._lost.append(self)
             raise self._failure()
-        self._sized._idle.append(self._taken)
+        self._sized.give_back(self._taken)
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the program's own operation raised."""
+        return self._error
+
+    def leave_callers(self) -> None:
+        """Combine nothing for this run any more."""
+        self._end()
+
+    def failed(self) -> Exception:
+        """Return what ended the run, and keep its memory."""
+        self._end()
+        self._engine._lost.append(self)
+        return self._failure()
 
     def _end(self) -> None:
         self._under_way = False

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -23,3 +23,5 @@ class Carrier:
     comm: MPI.Intracomm
     ranks: Sequence[int]
     tag: int
+    kept: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Objects that all have in common who send with these tags: they count runs."""

@@ -27,7 +27,7 @@ def address(name: str) -> int | None:
     return None if function is None else ctypes.cast(function, ctypes.c_void_p).value
 
 
-def handle(obj: MPI.Comm | MPI.Datatype | MPI.Op) -> int:
+def handle(obj: MPI.Comm | MPI.Datatype | MPI.Op | MPI.Request) -> int:
     """Return the C handle of an MPI object, narrow ones with their sign extended."""
     bits = 8 * MPI._sizeof(obj)
     value = MPI._handleof(obj) % (1 << bits)

@@ -12,7 +12,7 @@ The interpreter's lock is free while a call waits; MPI is driven meanwhile, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +70,10 @@ class Node:
     def __init__(self, comm: MPI.Intracomm, pointer: Any, crowded: bool, multiple: bool) -> None:
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.crowded, self.multiple = crowded, multiple
-        self._pointer: Any = ffi.gc(pointer, lib.tc_node_free)
+        self.pointer: Any = ffi.gc(pointer, lib.tc_node_free)
+        """The ``tc_node *`` of C."""
+        self.settle: Callable[[], None] | None = None
+        """Waits until no call is under way that was started to be waited for later; None: there was none."""
 
     @classmethod
     def open(cls, comm: MPI.Intracomm, probed: MPI.Intracomm) -> Node | str:
@@ -101,7 +104,7 @@ class Node:
         Raises Error if a rank would give more than :data:`LARGEST` bytes, or the operation is the program's own.
         """
         out, given = ffi.new("tc_node_call **"), arguments.in_c()
-        self._made(lib.tc_node_call_new(self._pointer, given[0], out), arguments)
+        self._made(lib.tc_node_call_new(self.pointer, given[0], out), arguments)
         return NodeCall(self, ffi.gc(out[0], lib.tc_node_call_free))
 
     def large(self, arguments: Arguments) -> LargeCall:
@@ -110,7 +113,7 @@ class Node:
         Raises Error for another collective, or an operation of the program's own.
         """
         out, given = ffi.new("tc_node_large **"), arguments.in_c()
-        self._made(lib.tc_node_large_new(self._pointer, given[0], out), arguments)
+        self._made(lib.tc_node_large_new(self.pointer, given[0], out), arguments)
         return LargeCall(self, ffi.gc(out[0], lib.tc_node_large_free))
 
     def _made(self, status: int, asked: Arguments) -> None:
@@ -128,18 +131,25 @@ class Node:
         arguments = {"collective": kind, "root": root, "bytes": LARGEST, "item": 1}
         arguments |= {"choice": {"by": lib.TC_BY_CALLER, "operation": OBJECT_CALLS.index(name)}}
         out = ffi.new("tc_node_call **")
-        status = lib.tc_node_call_new(self._pointer, ffi.new("tc_node_arguments *", arguments), out)
+        status = lib.tc_node_call_new(self.pointer, ffi.new("tc_node_arguments *", arguments), out)
         if status != 0:
             raise Error(f"rank {self.rank}: {name} of objects through shared memory: {_text(status)}")
         return NodeCall(self, ffi.gc(out[0], lib.tc_node_call_free))
 
     def close(self) -> None:
         """Let go of the memory. Calls that are left raise Error."""
-        ffi.release(self._pointer)
+        ffi.release(self.pointer)
 
-    def _failure(self, status: int) -> Exception:
+    def busy(self) -> Error:
+        """Return the exception of a call that another thread's call is in the way of."""
+        return Error(
+            f"rank {self.rank}: two collectives at once on one communicator; let one thread wait for the other"
+        )
+
+    def failure(self, status: int) -> Exception:
+        """Return the exception for a status below zero."""
         fault = ffi.new("tc_node_fault *")
-        if lib.tc_node_failure(self._pointer, fault) != 0:
+        if lib.tc_node_failure(self.pointer, fault) != 0:
             return Error(f"rank {self.rank}: call through shared memory: {_text(status)}")
         if status == lib.TC_ERR_MPI and fault.rank == self.rank:
             return MPI.Exception(fault.code)
@@ -181,7 +191,14 @@ class NodeCall:
         mpi4py.MPI.Exception
             Whatever MPI raises.
         """
-        self._end(lib.tc_node_run(self.pointer, ffi.from_buffer(send), ffi.from_buffer(recv), _SLICE))
+        self._run(ffi.from_buffer(send), ffi.from_buffer(recv))
+
+    def _run(self, send: Any, recv: Any) -> None:
+        status = lib.tc_node_run(self.pointer, send, recv, _SLICE)
+        if status == lib.TC_ERR_BUSY and self.node.settle is not None:
+            self.node.settle()
+            status = lib.tc_node_run(self.pointer, send, recv, _SLICE)
+        self._end(status)
 
     @property
     def address(self) -> int:
@@ -198,21 +215,24 @@ class NodeCall:
 
         Raises what :meth:`run` raises.
         """
-        if status == lib.TC_ERR_BUSY:  # another thread is in a call of this communicator
-            raise Error(f"rank {self.node.rank}: two collectives at once on one communicator")
+        if status == lib.TC_ERR_BUSY and self.node.settle is not None:
+            self._run(ffi.cast("void *", send), ffi.cast("void *", recv))
+            return
         self._end(status)
 
     def _end(self, status: int) -> None:
         """Wait for a call that has started."""
+        if status == lib.TC_ERR_BUSY:  # another thread is in a call of this communicator
+            raise self.node.busy()
         try:
             while status == lib.TC_AGAIN:
-                status = lib.tc_node_wait(self.node._pointer, _SLICE)
+                status = lib.tc_node_wait(self.node.pointer, _SLICE)
         except BaseException:
             if status == lib.TC_AGAIN:
-                lib.tc_node_leave(self.node._pointer)
+                lib.tc_node_leave(self.node.pointer)
             raise
         if status != 0:
-            raise self.node._failure(status)
+            raise self.node.failure(status)
 
 
 class LargeCall:
@@ -235,16 +255,22 @@ class LargeCall:
         bool
             False, on all ranks alike, if a rank lacks memory for it: then nothing was done.
         """
-        status = lib.tc_node_large_run(self.pointer, ffi.from_buffer(send), ffi.from_buffer(recv), _SLICE)
+        buffers = ffi.from_buffer(send), ffi.from_buffer(recv)
+        status = lib.tc_node_large_run(self.pointer, *buffers, _SLICE)
+        if status == lib.TC_ERR_BUSY and self.node.settle is not None:
+            self.node.settle()
+            status = lib.tc_node_large_run(self.pointer, *buffers, _SLICE)
+        if status == lib.TC_ERR_BUSY:  # another thread is in a call of this communicator
+            raise self.node.busy()
         try:
             while status == lib.TC_AGAIN:
                 status = lib.tc_node_large_wait(self.pointer, _SLICE)
         except BaseException:
             if status == lib.TC_AGAIN:
-                lib.tc_node_leave(self.node._pointer)
+                lib.tc_node_leave(self.node.pointer)
             raise
         if status not in (0, lib.TC_APART):
-            raise self.node._failure(status)
+            raise self.node.failure(status)
         return bool(status == 0)
 
 

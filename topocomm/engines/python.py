@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
@@ -13,7 +14,7 @@ from topocomm.errors import Error
 from topocomm.plan.check import check
 from topocomm.plan.program import Program
 
-__all__ = ["LARGEST", "Carrier", "Run", "load", "start"]
+__all__ = ["LARGEST", "Carrier", "Run", "load", "memory_of", "start"]
 
 LARGEST = 1 << 30
 """Bytes of the largest message, and elements reduced by one call; more goes in pieces, because an MPI count may be an
@@ -120,6 +121,11 @@ def _reduction(op: MPI.Op, datatype: MPI.Datatype, itemsize: int) -> Combine:
                 b[:] = a
 
     return combine
+
+
+def memory_of(sized: Sized) -> tuple[Bytes, Bytes]:
+    """Return new scratch memory, and memory of its own, for a run."""
+    return np.empty(sized.scratch_bytes, np.uint8), np.empty(sized.own_bytes, np.uint8)
 
 
 class Run:
