@@ -1,4 +1,5 @@
-"""Run under mpiexec: what a rank does that waits for another through shared memory. Arguments: a case, a file."""
+"""Run under mpiexec: what a rank does that waits for another through shared memory. Arguments: a case; a folder and
+how many ranks are to write a file there."""
 
 import os
 import signal
@@ -7,10 +8,23 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-from mpi4py import MPI
 
-import topocomm
+def until_all_have_said() -> None:
+    """Wait for the files of the ranks that another is missing to."""
+    folder, files = Path(sys.argv[2]), int(sys.argv[3])
+    while len(list(folder.iterdir())) < files:
+        time.sleep(0.01)
+
+
+if sys.argv[1] == "killed" and (child := os.fork()):  # mpiexec, which ends all when one ends, watches the parent
+    os.waitpid(child, 0)
+    until_all_have_said()
+    os._exit(0)
+
+import numpy as np  # noqa: E402
+from mpi4py import MPI  # noqa: E402
+
+import topocomm  # noqa: E402
 
 WORLD = MPI.COMM_WORLD
 RANK, SIZE = WORLD.rank, WORLD.size
@@ -53,8 +67,10 @@ def killed() -> None:
     try:
         call()
     except topocomm.Error as e:
-        Path(f"{sys.argv[2]}.{RANK}").write_text(str(e), encoding="utf-8")
-    time.sleep(2)  # not to be the next that is missing, before the others have looked
+        unfinished = Path(f"{sys.argv[2]}.{RANK}")
+        unfinished.write_text(str(e), encoding="utf-8")
+        unfinished.rename(Path(sys.argv[2]) / str(RANK))
+    until_all_have_said()  # not to be the next that is missing, before the others have looked
     os._exit(0)
 
 
