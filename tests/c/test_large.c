@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "expect.h"
+#include "given.h"
 #include "node.h"
 
 #define MOST 8
@@ -25,15 +26,6 @@ typedef struct rank {
 
 static rank ranks[MOST];
 static unsigned made;
-
-static uint32_t next(uint32_t *state) {
-    *state = *state * 1664525u + 1013904223u;
-    return *state >> 8;
-}
-
-static unsigned char given(uint32_t call, uint32_t who, uint64_t i) {
-    return (unsigned char)(call * 7 + who * 31 + i * 13 + (i >> 8));
-}
 
 static int sum_by_mpi(const void *in, void *inout, int n, intptr_t type, intptr_t op) {
     EXPECT(type == 5 && op == 6);
@@ -59,12 +51,6 @@ static tc_node_arguments draw(uint32_t *state, uint32_t size, uint64_t *counts) 
     a.counts = counts;
     a.bytes = 0;
     return a;
-}
-
-static unsigned char summed(uint32_t call, uint32_t size, uint64_t i) {
-    unsigned char out = 0;
-    for (uint32_t r = 0; r < size; r++) out = (unsigned char)(out + given(call, r, i));
-    return out;
 }
 
 /* Fill in what the rank wants; return its bytes. */

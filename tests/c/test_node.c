@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "expect.h"
+#include "given.h"
 #include "node.h"
 
 #define MOST 8
@@ -23,16 +24,6 @@ typedef struct rank {
 
 static rank ranks[MOST];
 static int failing_code;
-
-static uint32_t next(uint32_t *state) {
-    *state = *state * 1664525u + 1013904223u;
-    return *state >> 8;
-}
-
-/* Byte `i` of what a rank gives in a call. */
-static unsigned char given(uint32_t call, uint32_t who, uint64_t i) {
-    return (unsigned char)(call * 7 + who * 31 + i * 13 + (i >> 8));
-}
 
 static void open_node(uint32_t size) {
     tc_node_address address;
@@ -56,12 +47,6 @@ static void on_all(uint32_t size, void *(*body)(void *)) {
 }
 
 /* --- what comes out, computed from what all give --------------------------------------------------------------- */
-static unsigned char summed(uint32_t call, uint32_t size, uint64_t i) {
-    unsigned char out = 0;
-    for (uint32_t r = 0; r < size; r++) out = (unsigned char)(out + given(call, r, i));
-    return out;
-}
-
 /* Fill in what the rank wants; return its bytes. */
 static uint64_t expected(rank *k, const tc_node_arguments *a, uint32_t call) {
     uint64_t n = a->bytes, before = 0;
