@@ -16,7 +16,7 @@
 #define TC_NODE_LARGEST 4096 /* bytes that a rank gives in one call at most */
 
 enum tc_node_status {
-    TC_APART = 4,          /* a rank lacks memory for a large call: nothing was done, on all ranks alike */
+    TC_APART = 4,          /* large call that has no stages: nothing was done, on all ranks alike */
     TC_ERR_MISMATCH = -40, /* ranks make different calls: tc_node_failure */
     TC_ERR_LEFT = -41      /* a rank left a call, or an earlier call failed: no more calls on this node */
 };
@@ -52,6 +52,7 @@ typedef struct tc_node_arguments {
     const uint64_t *counts;     /* of a reduce_scatter: bytes of every rank's block; else NULL */
     uint32_t item;              /* bytes of an element that is reduced; 1 of frames */
     tc_operation_choice choice; /* of a reduction: by a kernel or by MPI. By MPI too it says operation and element */
+    uint32_t staged;            /* 1: a large call goes through stages where a buffer cannot be reached; 0: TC_APART */
 } tc_node_arguments;
 
 /* What ended a call: the rank that noticed and what it calls, the other rank and what that one calls. The collective of

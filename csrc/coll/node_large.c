@@ -116,6 +116,7 @@ int tc_node_large_new(tc_node *node, const tc_node_arguments *a, tc_node_large *
     tc_node_large *l = calloc(1, sizeof *l);
     if (l == NULL) return TC_ERR_NO_MEMORY;
     l->node = node;
+    l->may_stage = a->staged != 0;
     int status = take_memory(l, node->size);
     if (status == TC_OK) status = choose(l, a);
     if (status == TC_OK) status = lay_out(l, a, node->rank, node->size);
@@ -184,7 +185,7 @@ static bool reach_one(tc_node_large *l, uint32_t r) {
 static int meet(tc_node_large *l) {
     tc_node *node = l->node;
     l->staged = !all_shared(l);
-    if (l->staged && !all_have_stages(l)) return TC_APART;
+    if (l->staged && !(l->may_stage && all_have_stages(l))) return TC_APART;
     l->step = 0;
     l->steps = l->staged ? staged_steps(l) : 1;
     for (uint32_t r = 0; r < node->size; r++) {

@@ -23,7 +23,7 @@ struct tc_node_large {
     tc_node *node;
     tc_node_call *say, *end;
     enum { IDLE, SAYING, WORKING } phase;
-    bool staged;
+    bool staged, may_stage;
     uint64_t step, steps; /* done; in all */
     uint32_t collective, root;
     uint64_t bytes, send_bytes, recv_bytes;

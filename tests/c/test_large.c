@@ -42,7 +42,8 @@ static tc_node_arguments draw(uint32_t *state, uint32_t size, uint64_t *counts) 
     static const uint32_t kinds[] = {TC_ALLREDUCE, TC_BCAST, TC_ALLGATHER, TC_ALLTOALL, TC_REDUCE_SCATTER_BLOCK,
                                      TC_REDUCE_SCATTER};
     static const uint32_t sizes[] = {1, 100, 4096, 30000, 70000, LARGEST};
-    tc_node_arguments a = {.collective = kinds[next(state) % 6], .root = next(state) % size, .item = 1};
+    tc_node_arguments a = {.collective = kinds[next(state) % 6], .root = next(state) % size, .item = 1,
+                           .staged = 1};
     a.choice = (tc_operation_choice){.by = next(state) % 4 ? TC_BY_KERNEL : TC_BY_MPI, .operation = TC_SUM,
                                      .element = TC_UINT8, .type = 5, .op = 6};
     a.bytes = sizes[next(state) % 6];
@@ -217,7 +218,7 @@ static void check_no_memory(void) {
     tc_node_address address;
     tc_node *node;
     tc_node_large *large;
-    tc_node_arguments sum = {.collective = TC_ALLREDUCE, .bytes = sizeof in, .item = 1};
+    tc_node_arguments sum = {.collective = TC_ALLREDUCE, .bytes = sizeof in, .item = 1, .staged = 1};
     sum.choice = (tc_operation_choice){.by = TC_BY_KERNEL, .operation = TC_SUM, .element = TC_UINT8};
     OK(tc_node_create(0, 1, NULL, &node, &address));
     OK(tc_node_seal(node, 2));
@@ -231,6 +232,10 @@ static void check_no_memory(void) {
     EXPECT(setrlimit(RLIMIT_FSIZE, &before) == 0);
     OK(tc_node_large_run(large, in, out, 1));
     EXPECT(out[0] == 1);
+    OK(tc_node_large_free(large));
+    sum.staged = 0;
+    OK(tc_node_large_new(node, &sum, &large));
+    EXPECT_STATUS(tc_node_large_run(large, in, out, 1), TC_APART);
     OK(tc_node_large_free(large));
     OK(tc_node_free(node));
 }

@@ -19,7 +19,7 @@ static void open_pair(tc_node **node) {
 }
 
 static tc_node_arguments sum_of(uint64_t bytes) {
-    tc_node_arguments a = {.collective = TC_ALLREDUCE, .bytes = bytes, .item = 1};
+    tc_node_arguments a = {.collective = TC_ALLREDUCE, .bytes = bytes, .item = 1, .staged = 1};
     a.choice = (tc_operation_choice){.by = TC_BY_KERNEL, .operation = TC_SUM, .element = TC_UINT8};
     return a;
 }

@@ -17,6 +17,9 @@ from topocomm.engines import node
 LENGTHS = (2001, 40_000, 150_001)
 """Elements of a block: beyond the lines, beyond blocks of the work, beyond all that caches hold."""
 
+REDUCE = ("Allreduce", "Reduce_scatter", "Reduce_scatter_block")
+"""Calls that go through stages where arrays cannot be reached; others are left to the MPI library."""
+
 
 @check(2)
 def calls_on_reachable_arrays_are_written_by_their_ranks(world: MPI.Intracomm) -> None:
@@ -35,7 +38,7 @@ def calls_on_reachable_arrays_are_written_by_their_ranks(world: MPI.Intracomm) -
                     made.clear()
                     result = run(name, comm, mine, out, step % p)
                     np.testing.assert_array_equal(result, given if name == "Bcast" else expected)
-                    assert made == [True], (name, ordinary, made)
+                    assert made == [not ordinary or name in REDUCE], (name, ordinary, made)
     comm.Free()
 
 
@@ -53,7 +56,8 @@ def calls_in_place_are_made_alike(world: MPI.Intracomm) -> None:
             getattr(target, name)(MPI.IN_PLACE, array[:size])
         keep = n if name == "Reduce_scatter_block" else size
         np.testing.assert_array_equal(ours[:keep], theirs[:keep])
-        assert made == [True], (name, made)
+        direct = make is topocomm.empty and name in ("Allreduce", "Allgather")
+        assert made == [direct or name in REDUCE], (name, made)
     comm.Free()
 
 

@@ -58,7 +58,7 @@ class Arguments(NamedTuple):
         """Return the arguments in C, and what they point to, which must be kept."""
         blocks = ffi.NULL if self.counts is None else ffi.new("uint64_t[]", self.counts)
         fields = {"collective": getattr(lib, f"TC_{self.collective.upper()}"), "root": self.root}
-        fields |= {"bytes": self.nbytes, "counts": blocks}
+        fields |= {"bytes": self.nbytes, "counts": blocks, "staged": self.collective in REDUCING}
         if self.collective in REDUCING:
             fields |= {"item": self.itemsize, "choice": _choice(self.op, self.datatype)}
         return ffi.new("tc_node_arguments *", fields), blocks
@@ -238,8 +238,8 @@ class NodeCall:
 class LargeCall:
     """One call of any size with its arguments but the buffers.
 
-    Arrays of :func:`topocomm.empty` are written by the ranks that make their parts; what lies in others goes through
-    memory of the host.
+    Arrays of :func:`topocomm.empty` are written by the ranks that make their parts. Reductions of ordinary arrays go
+    through memory of the host; calls that only move them are left alone.
     """
 
     __slots__ = ("node", "pointer")
@@ -253,7 +253,8 @@ class LargeCall:
         Returns
         -------
         bool
-            False, on all ranks alike, if a rank lacks memory for it: then nothing was done.
+            False, on all ranks alike, if arrays that are only moved cannot be reached, or a rank lacks memory: then
+            nothing was done.
         """
         buffers = ffi.from_buffer(send), ffi.from_buffer(recv)
         status = lib.tc_node_large_run(self.pointer, *buffers, _SLICE)
