@@ -11,7 +11,8 @@ from mpi4py import MPI
 
 import topocomm
 from topocomm.algorithms import TABLE
-from topocomm.comm.coverage import BLOCKING, OBJECTS, PREPARED, Row, coverage
+from topocomm.comm.coverage import Row, coverage
+from topocomm.comm.methods import BLOCKING, OBJECTS, PREPARED
 
 
 class Watched:

@@ -14,7 +14,7 @@ from topocomm.cli import list as list_command
 from topocomm.cli import verify as verify_command
 from topocomm.collectives import COLLECTIVES, RELATIVES
 from topocomm.comm import coverage
-from topocomm.comm.coverage import FORMS, methods
+from topocomm.comm.methods import FORMS, methods
 from topocomm.schedule import Recv, Round, Send
 from topocomm.topology import dumps_placement, groups_of, reorder_ranks
 

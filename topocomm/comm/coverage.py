@@ -6,22 +6,19 @@ reasons from :mod:`topocomm.collectives`.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from mpi4py import MPI
 
 from topocomm.collectives import COLLECTIVES, PREFIXES, RELATIVES
+from topocomm.comm.methods import BLOCKING, OBJECTS, PREPARED, STARTED, methods
 from topocomm.engines import ENGINES
 
-__all__ = ["FORMS", "Row", "coverage", "methods"]
+__all__ = ["Row", "coverage"]
 
-BLOCKING, STARTED, PREPARED, OBJECTS = FORMS = "blocking", "non-blocking", "persistent", "objects"
 LIBRARY = "MPI library"
 
-_TO_ONE_RANK = {"dest", "source"}
 _BY_ENGINES = f"engine {' or '.join(ENGINES)}"
 _BY_ITSELF = "at MPI_THREAD_MULTIPLE"
 _THROUGH_MEMORY = "ranks of one host have a core each"
@@ -36,7 +33,7 @@ class Row:
     method: str
     collective: str
     form: str
-    """One of :data:`FORMS`."""
+    """One of :data:`topocomm.comm.methods.FORMS`."""
     by: str
     """What makes the call: topocomm's engines or memory that ranks share, or the MPI library alone."""
     when: str
@@ -46,23 +43,6 @@ class Row:
     def is_ours(self) -> bool:
         """True if topocomm makes the call in some cases."""
         return self.by != LIBRARY
-
-
-@cache
-def methods() -> dict[str, tuple[str, str]]:
-    """Return each collective method of mpi4py's communicators with its collective and form, in the table's order.
-
-    A method is taken for a collective if it has a persistent form and names no rank to send to or to receive from.
-    Calls that make communicators have none.
-    """
-    names = {*dir(MPI.Intracomm), *dir(MPI.Topocomm), *dir(MPI.Intercomm)}
-    known = [*(c.method for c in COLLECTIVES.values()), *(r.method for r in RELATIVES.values())]
-    found = sorted({name.removesuffix("_init") for name in names if name.endswith("_init")} & names)
-    bases = [base for base in found if not _TO_ONE_RANK & {*inspect.signature(getattr(MPI.Topocomm, base)).parameters}]
-    bases.sort(key=lambda base: known.index(base) if base in known else len(known))
-    forms = [(BLOCKING, "{0}"), (STARTED, "I{1}"), (PREPARED, "{0}_init"), (OBJECTS, "{1}")]
-    every = [(base, form, name.format(base, base.lower())) for base in bases for form, name in forms]
-    return {name: (base.lower(), form) for base, form, name in every if name in names}
 
 
 def coverage() -> list[Row]:

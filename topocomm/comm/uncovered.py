@@ -8,7 +8,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from topocomm.comm.coverage import methods
+from topocomm.comm.methods import methods
 
 __all__ = ["note_uncovered"]
 
