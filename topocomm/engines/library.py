@@ -9,8 +9,6 @@ from typing import Any
 
 from mpi4py import MPI
 
-from topocomm.rma._core import ffi
-
 __all__ = ["address", "gathered", "handle"]
 
 
@@ -36,6 +34,8 @@ def handle(obj: MPI.Comm | MPI.Datatype | MPI.Op | MPI.Request) -> int:
 
 def gathered(comm: MPI.Intracomm, mine: Any, kind: str) -> Any:
     """Return the plain bytes that every rank gives as an array in C of this type. Collective."""
+    from topocomm.rma._core import ffi  # native calls need none of it
+
     everybody = ffi.new(kind, comm.Get_size())
     MPI.Intracomm.Allgather(comm, [ffi.buffer(mine), MPI.BYTE], [ffi.buffer(everybody), MPI.BYTE])
     return everybody
