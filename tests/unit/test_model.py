@@ -168,10 +168,10 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(TopologyError, match="unknown level 'rack'"):
         Traffic(list_messages(ring), Topology.flat(4)).between("rack")
     for call in (
-        lambda: bytes_between("scan", two_level(2, 2), "node"),
-        lambda: bytes_across("scan", np.array([True, False])),
+        lambda: bytes_between("alltoallw", two_level(2, 2), "node"),
+        lambda: bytes_across("alltoallw", np.array([True, False])),
     ):
-        with pytest.raises(AlgorithmError, match="no bound is known for collective 'scan'"):
+        with pytest.raises(AlgorithmError, match="no bound is known for collective 'alltoallw'"):
             call()
 
 
