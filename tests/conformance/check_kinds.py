@@ -89,7 +89,7 @@ def memory_is_bounded_for_ever_new_sizes(world: MPI.Intracomm) -> None:
     natives.Bcast(np.zeros(8))
     sizes = natives._live.kinds.native_sizes("bcast")
     for n in range(1, 513):
-        natives.Bcast([np.zeros(n, "u1"), n, MPI.BYTE])  # a form that the recogniser leaves to Python
+        natives.Bcast([np.zeros(n, "u1"), n, "B"])  # a form that the recogniser leaves to Python
     assert len(sizes) == MOST_SIZES or (world.size == 2 and sizes == {}), "two ranks have no distance"
 
 
