@@ -163,10 +163,15 @@ static int fetch(tc_run *run, pair *q, const shm_line *line, uint32_t message) {
     return answer(q, line, status == TC_OK ? FETCHED : REFUSED);
 }
 
+/* The first run that has not begun here: not started, or waiting for its tag. */
+static uint64_t first_to_come(const tc_comm *comm) {
+    return comm->waiting ? comm->waiting->number : comm->calls;
+}
+
 /* Give a line to the run that it is for. TC_OK: it is of no more use · TC_AGAIN: nobody expects it yet. */
 static int deliver(tc_comm *comm, pair *q, const shm_line *line, const char *data) {
     tc_run *run = find_run(comm, line->run);
-    if (run == NULL && line->run >= comm->calls) return TC_AGAIN;
+    if (run == NULL && line->run >= first_to_come(comm)) return TC_AGAIN;
     if (run == NULL) return answer(q, line, FETCHED); /* of a run that failed */
     uint32_t message = find_message(run->program, q->peer, line->message);
     if (message == NONE) return wrong(run, q, line, 0);
@@ -249,7 +254,7 @@ void shm_ended(tc_run *run) {
     if (run->status < TC_OK) shared->broken = true;
     /* runs that are under way at one time may end in another order: then this one is not said to have ended */
     if (run->status == TC_OK && run->comm->active == NULL)
-        atomic_store_explicit(&shared->face->ended, run->comm->calls, memory_order_release);
+        atomic_store_explicit(&shared->face->ended, first_to_come(run->comm), memory_order_release);
 }
 
 void shm_close(tc_comm *comm) {
