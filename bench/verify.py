@@ -1,8 +1,9 @@
 """Prove every algorithm for p = 1..128 exhaustively and on random placements up to 1024 ranks; keep what was proved.
 
-    python -m bench.verify [-j JOBS] [-p 1:128] [--random 12] [--max-ranks 1024]
+    python -m bench.verify [COLLECTIVE …] [-j JOBS] [-p 1:128] [--random 12] [--max-ranks 1024]
 
-The same as ``python -m topocomm verify`` with these arguments; the figures go to ``bench/results/verify.json``.
+The same as ``python -m topocomm verify`` with these arguments; the figures go to ``bench/results/verify.json``, of
+collectives that are named to a file with their names behind ``verify``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main() -> int:
         code = verify.run(args)
         figures = json.loads(Path(args.json).read_text(encoding="utf-8"))
     what = {"ranks": args.ranks, "random_placements": args.random, "max_ranks": args.max_ranks, "seed": args.seed}
-    print(f"kept {keep('verify', {**what, **figures})}")
+    print(f"kept {keep('_'.join(['verify', *args.collective]), {**what, **figures})}")
     return code
 
 
