@@ -321,8 +321,12 @@ class PolledWork(Work):
             lib.tc_request_release(self.request, self._error is not None)
 
     def test(self) -> bool:
-        """Tell whether the call is complete. Raises what :meth:`wait` raises."""
-        self.assist()
+        """Tell whether the call is complete. Raises what :meth:`wait` raises.
+
+        The main thread leaves the work to the watch: what a signal's handler raises would end it between two steps.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            self.assist()
         return super().test()
 
     def wait(self) -> None:
