@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
 def worker(options: argparse.Namespace, about: Mapping[str, Any]) -> None:
     """One rank: a transform for each variant, in turns."""
     from mpi4py import MPI
-    from mpi4py_fft import PFFT  # type: ignore[import-not-found]
+    from mpi4py_fft import PFFT
 
     import topocomm
     from topocomm.cli.provenance import versions
