@@ -119,7 +119,8 @@ static bool read_count(PyObject *count, uint64_t most, uint64_t *value) {
 
 /* Read a buffer into the next view: its address, bytes and datatype; false if it is not plain. Its bytes are whole
  * elements, at least one. A count that is given counts the elements of one of its `blocks`, as mpi4py has it. */
-static bool read_buffer(call *c, PyObject *spec, uint64_t blocks, char **at, uint64_t *bytes, datatype *type) {
+static bool read_buffer(call *c, PyObject *spec, bool writable, uint64_t blocks, char **at, uint64_t *bytes,
+                        datatype *type) {
     PyObject *array = spec, *count = NULL, *named = NULL;
     if (Py_TYPE(spec) != known_facts.array && !part_list(spec, &array, &count, &named)) return false;
     *type = named ? of_handle(handle_at(named, known_facts.type_at)) : of_array(array);
@@ -131,7 +132,7 @@ static bool read_buffer(call *c, PyObject *spec, uint64_t blocks, char **at, uin
     }
     c->nviews++;
     if (type->bytes == 0) *type = of_format(view->format);
-    if (type->bytes == 0 || (at == &c->recv && view->readonly)) return false;
+    if (type->bytes == 0 || (writable && view->readonly)) return false;
     uint64_t block = blocks * (uint64_t)type->bytes, elements;
     *at = view->buf;
     *bytes = (uint64_t)view->len;
@@ -163,10 +164,10 @@ static bool read_op(call *c, PyObject *op) {
 /* Read the buffers that this rank's part in the call has; false if one is not plain, or their types differ. */
 static bool read_both(call *c, PyObject *send, PyObject *recv, uint64_t send_blocks, uint64_t recv_blocks) {
     datatype type = {0, 0};
-    if (recv && !read_buffer(c, recv, recv_blocks, &c->recv, &c->received, &c->type)) return false;
+    if (recv && !read_buffer(c, recv, true, recv_blocks, &c->recv, &c->received, &c->type)) return false;
     c->token = send == known_facts.in_place;
     if (c->token) return recv != NULL;
-    if (send && !read_buffer(c, send, send_blocks, &c->send, &c->sent, &type)) return false;
+    if (send && !read_buffer(c, send, false, send_blocks, &c->send, &c->sent, &type)) return false;
     if (send && recv) return type.handle == c->type.handle;
     if (send) c->type = type;
     return true;

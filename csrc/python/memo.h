@@ -97,6 +97,10 @@ void call_release(call *c);
 PyObject *facts_take(PyObject *module, PyObject *args);
 
 /* --- recogniser.c ------------------------------------------------------------------------------------------------- */
+/* Return what mpi4py.MPI has by this name. */
+PyObject *of_mpi4py(const char *name);
+/* Make the type of a spec below a class: its instances have `more` bytes behind the class's own, from `at` on. */
+PyObject *type_below(PyObject *class, PyType_Spec *spec, size_t more, size_t *at);
 /* Return the keyword arguments of a call as a dictionary. */
 PyObject *keywords_of(PyObject *const *values, PyObject *kwnames);
 /* Call a method by its name. */

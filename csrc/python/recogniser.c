@@ -187,22 +187,23 @@ METHOD(barrier_of, dispatch, BARRIER)
 METHOD(reduce_scatter, dispatch, REDUCE_SCATTER)
 
 /* --- non-blocking calls --------------------------------------------------------------------------------------- */
-#define START(name, call)                                                                                            \
-    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {             \
-        return starting_call(self, *memo_of(self), call, args, nargs, kwnames);                                     \
-    }
-START(iallgather, IALLGATHER)
-START(ialltoall, IALLTOALL)
-START(iallreduce, IALLREDUCE)
-START(ireduce_scatter, IREDUCE_SCATTER)
-START(ireduce_scatter_block, IREDUCE_SCATTER_BLOCK)
-START(ibcast, IBCAST)
-START(ireduce, IREDUCE)
-START(igather, IGATHER)
-START(iscatter, ISCATTER)
-START(ibarrier, IBARRIER)
-START(iscan, ISCAN)
-START(iexscan, IEXSCAN)
+static PyObject *start_call(PyObject *self, enum started call, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames) {
+    return starting_call(self, *memo_of(self), call, args, nargs, kwnames);
+}
+
+METHOD(iallgather, start_call, IALLGATHER)
+METHOD(ialltoall, start_call, IALLTOALL)
+METHOD(iallreduce, start_call, IALLREDUCE)
+METHOD(ireduce_scatter, start_call, IREDUCE_SCATTER)
+METHOD(ireduce_scatter_block, start_call, IREDUCE_SCATTER_BLOCK)
+METHOD(ibcast, start_call, IBCAST)
+METHOD(ireduce, start_call, IREDUCE)
+METHOD(igather, start_call, IGATHER)
+METHOD(iscatter, start_call, ISCATTER)
+METHOD(ibarrier, start_call, IBARRIER)
+METHOD(iscan, start_call, ISCAN)
+METHOD(iexscan, start_call, IEXSCAN)
 
 static PyObject *leave_started(PyObject *self, PyObject *name) {
     return starting_leave(*memo_of(self), name);
@@ -315,6 +316,8 @@ static void dealloc(PyObject *self) {
 #define CALL(name, function, takes, doc)                                                                             \
     {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS,                                     \
      name "($self, /, " takes ")\n--\n\n" doc}
+#define NONBLOCKING(name, function, takes)                                                                           \
+    CALL(name, function, takes "*, algorithm=None", "Start the call, and return the request that waits for it: MPI_" name ".")
 static PyMethodDef type_methods[] = {
     CALL("Allgather", allgather, "sendbuf, recvbuf, *, algorithm=None",
          "Gather a block of every rank on all ranks: MPI_Allgather."),
@@ -338,18 +341,18 @@ static PyMethodDef type_methods[] = {
          "Send a block of the root's vector to each rank: MPI_Scatter."),
     CALL("Barrier", barrier_of, "*, algorithm=None",
          "Wait until all ranks have come: MPI_Barrier."),
-    CALL("Iallgather", iallgather, "sendbuf, recvbuf, *, algorithm=None", "Start an Allgather: MPI_Iallgather."),
-    CALL("Ialltoall", ialltoall, "sendbuf, recvbuf, *, algorithm=None", "Start an Alltoall: MPI_Ialltoall."),
-    CALL("Iallreduce", iallreduce, "sendbuf, recvbuf, op=..., *, algorithm=None", "Start an Allreduce: MPI_Iallreduce."),
-    CALL("Ireduce_scatter", ireduce_scatter, "sendbuf, recvbuf, recvcounts=None, op=..., *, algorithm=None", "Start a Reduce_scatter: MPI_Ireduce_scatter."),
-    CALL("Ireduce_scatter_block", ireduce_scatter_block, "sendbuf, recvbuf, op=..., *, algorithm=None", "Start a Reduce_scatter_block: MPI_Ireduce_scatter_block."),
-    CALL("Ibcast", ibcast, "buf, root=0, *, algorithm=None", "Start a Bcast: MPI_Ibcast."),
-    CALL("Ireduce", ireduce, "sendbuf, recvbuf, op=..., root=0, *, algorithm=None", "Start a Reduce: MPI_Ireduce."),
-    CALL("Igather", igather, "sendbuf, recvbuf, root=0, *, algorithm=None", "Start a Gather: MPI_Igather."),
-    CALL("Iscatter", iscatter, "sendbuf, recvbuf, root=0, *, algorithm=None", "Start a Scatter: MPI_Iscatter."),
-    CALL("Iscan", iscan, "sendbuf, recvbuf, op=..., *, algorithm=None", "Start a Scan: MPI_Iscan."),
-    CALL("Iexscan", iexscan, "sendbuf, recvbuf, op=..., *, algorithm=None", "Start an Exscan: MPI_Iexscan."),
-    CALL("Ibarrier", ibarrier, "*, algorithm=None", "Start a Barrier: MPI_Ibarrier."),
+    NONBLOCKING("Iallgather", iallgather, "sendbuf, recvbuf, "),
+    NONBLOCKING("Ialltoall", ialltoall, "sendbuf, recvbuf, "),
+    NONBLOCKING("Iallreduce", iallreduce, "sendbuf, recvbuf, op=..., "),
+    NONBLOCKING("Ireduce_scatter", ireduce_scatter, "sendbuf, recvbuf, recvcounts=None, op=..., "),
+    NONBLOCKING("Ireduce_scatter_block", ireduce_scatter_block, "sendbuf, recvbuf, op=..., "),
+    NONBLOCKING("Ibcast", ibcast, "buf, root=0, "),
+    NONBLOCKING("Ireduce", ireduce, "sendbuf, recvbuf, op=..., root=0, "),
+    NONBLOCKING("Igather", igather, "sendbuf, recvbuf, root=0, "),
+    NONBLOCKING("Iscatter", iscatter, "sendbuf, recvbuf, root=0, "),
+    NONBLOCKING("Iscan", iscan, "sendbuf, recvbuf, op=..., "),
+    NONBLOCKING("Iexscan", iexscan, "sendbuf, recvbuf, op=..., "),
+    NONBLOCKING("Ibarrier", ibarrier, ""),
     {"_leave_started", leave_started, METH_O, "Leave non-blocking calls of a collective to the MPI library from now on."},
     CALL("allreduce", allreduce_object, "sendobj, op=MPI.SUM", "Reduce objects of all ranks, with the result on all."),
     CALL("allgather", allgather_object, "sendobj", "Gather an object of every rank on all ranks."),
@@ -379,20 +382,29 @@ static PyType_Spec type_spec = {
     .slots = type_slots,
 };
 
-static PyObject *make_type(void) {
+PyObject *of_mpi4py(const char *name) {
     PyObject *mpi = PyImport_ImportModule("mpi4py.MPI");
-    PyObject *comm = mpi ? PyObject_GetAttrString(mpi, "Intracomm") : NULL;
-    PyObject *bytes = comm ? PyObject_GetAttrString(comm, "__basicsize__") : NULL;
+    PyObject *found = mpi ? PyObject_GetAttrString(mpi, name) : NULL;
     Py_XDECREF(mpi);
+    return found;
+}
+
+PyObject *type_below(PyObject *class, PyType_Spec *spec, size_t more, size_t *at) {
+    PyObject *bytes = PyObject_GetAttrString(class, "__basicsize__");
     if (bytes == NULL) return NULL;
-    base = (PyTypeObject *)comm; /* kept for as long as the process lives */
-    memo_at = (PyLong_AsSize_t(bytes) + sizeof(memo *) - 1) / sizeof(memo *) * sizeof(memo *);
+    *at = (PyLong_AsSize_t(bytes) + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *);
     Py_DECREF(bytes);
-    type_spec.basicsize = (int)(memo_at + sizeof(memo *));
-    PyObject *bases = PyTuple_Pack(1, comm);
-    PyObject *type = bases ? PyType_FromSpecWithBases(&type_spec, bases) : NULL;
+    spec->basicsize = (int)(*at + more);
+    PyObject *bases = PyTuple_Pack(1, class);
+    PyObject *type = bases ? PyType_FromSpecWithBases(spec, bases) : NULL;
     Py_XDECREF(bases);
     return type;
+}
+
+static PyObject *make_type(void) {
+    PyObject *comm = of_mpi4py("Intracomm");
+    base = (PyTypeObject *)comm; /* kept for as long as the process lives */
+    return comm ? type_below(comm, &type_spec, sizeof(memo *), &memo_at) : NULL;
 }
 
 /* --- the module ----------------------------------------------------------------------------------------------- */

@@ -150,20 +150,8 @@ PyObject *requests_know(PyObject *module, PyObject *args) {
 }
 
 PyObject *requests_type(void) {
-    PyObject *mpi = PyImport_ImportModule("mpi4py.MPI");
-    PyObject *base = mpi ? PyObject_GetAttrString(mpi, "Request") : NULL;
-    PyObject *bytes = base ? PyObject_GetAttrString(base, "__basicsize__") : NULL;
-    Py_XDECREF(mpi);
-    if (bytes == NULL) {
-        Py_XDECREF(base);
-        return NULL;
-    }
-    bound_at = (PyLong_AsSize_t(bytes) + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *);
-    Py_DECREF(bytes);
-    type_spec.basicsize = (int)(bound_at + sizeof(bound));
-    PyObject *bases = PyTuple_Pack(1, base);
-    Py_DECREF(base);
-    PyObject *type = bases ? PyType_FromSpecWithBases(&type_spec, bases) : NULL;
-    Py_XDECREF(bases);
+    PyObject *request = of_mpi4py("Request");
+    PyObject *type = request ? type_below(request, &type_spec, sizeof(bound), &bound_at) : NULL;
+    Py_XDECREF(request);
     return type;
 }

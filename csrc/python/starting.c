@@ -6,17 +6,15 @@
 static const char *const names[STARTED] = {"Iallgather", "Ialltoall", "Iallreduce", "Ireduce_scatter",
                                            "Ireduce_scatter_block", "Ibcast", "Ireduce", "Igather",
                                            "Iscatter", "Ibarrier", "Iscan", "Iexscan"};
-static PyObject *of_mpi4py[STARTED], *python_names[STARTED], *algorithm;
+static PyObject *mpi4pys[STARTED], *python_names[STARTED], *algorithm;
 
 int starting_open(void) {
-    PyObject *mpi = PyImport_ImportModule("mpi4py.MPI");
-    PyObject *type = mpi ? PyObject_GetAttrString(mpi, "Intracomm") : NULL;
-    Py_XDECREF(mpi);
+    PyObject *type = of_mpi4py("Intracomm");
     algorithm = PyUnicode_InternFromString("algorithm");
     for (int k = 0; type && k < STARTED; k++) {
-        of_mpi4py[k] = PyObject_GetAttrString(type, names[k]);
+        mpi4pys[k] = PyObject_GetAttrString(type, names[k]);
         python_names[k] = PyUnicode_FromFormat("_%s", names[k]);
-        if (of_mpi4py[k] == NULL || python_names[k] == NULL) Py_CLEAR(type);
+        if (mpi4pys[k] == NULL || python_names[k] == NULL) Py_CLEAR(type);
     }
     Py_XDECREF(type);
     return type && algorithm ? 0 : -1;
@@ -45,7 +43,7 @@ PyObject *starting_call(PyObject *self, const memo *m, enum started call, PyObje
     if (!left || names_algorithm(kwnames)) return python_path(self, python_names[call], args, nargs, kwnames);
     PyObject *positions = with_self(self, args, nargs), *keywords = NULL, *out = NULL;
     if (positions && (kwnames == NULL || (keywords = keywords_of(args + nargs, kwnames))))
-        out = PyObject_Call(of_mpi4py[call], positions, keywords);
+        out = PyObject_Call(mpi4pys[call], positions, keywords);
     Py_XDECREF(keywords);
     Py_XDECREF(positions);
     return out;
