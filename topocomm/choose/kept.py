@@ -26,7 +26,7 @@ __all__ = ["FORMAT", "VERSION", "Kept", "kept_in"]
 
 FORMAT, VERSION = "topocomm-choices", 1
 _MOST_BYTES = 1 << 20
-"""Bytes of a file beyond which it is none of ours: 10 collectives, 126 classes of sizes and 4 kinds of operations."""
+"""Bytes of a file beyond which it is none of ours: one choice a collective, class of sizes and kind of operation."""
 _MOST_SEGMENTS = 1 << 7
 """Segments beyond which no choice asks for them."""
 
