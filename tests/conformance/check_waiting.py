@@ -314,6 +314,28 @@ def an_interrupted_wait_is_made_again(world: MPI.Intracomm) -> None:
     signal.signal(signal.SIGALRM, before)
 
 
+@check(2)
+def engine_python_moves_calls_where_no_signal_comes(world: MPI.Intracomm) -> None:
+    """Not in the main thread, where a handler may raise between two steps: neither at the start nor in a wait or test."""
+    threads: set[threading.Thread] = set()
+
+    def add(given: Any, both: Any, _: MPI.Datatype) -> None:
+        threads.add(threading.current_thread())
+        both = np.frombuffer(both, "f8")
+        both += np.frombuffer(given, "f8")
+
+    op = topocomm.elementwise(MPI.Op.Create(add, commute=True))
+    comm = wrap(world.Dup(), "apart", algorithm={"allreduce": "ring"}, engine="python")
+    for end in (lambda request: request.Wait(), _tested):
+        got = np.zeros(64)
+        end(comm.Iallreduce(np.ones(64), got, op))
+        assert (got == world.size).all()
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
+    comm.Free()
+    op.Free()
+
+
 @check()
 def persistent_requests_are_mpi4pys(world: MPI.Intracomm) -> None:
     """Started again and again with what the buffers hold then, packed ones too; refused while under way or freed."""

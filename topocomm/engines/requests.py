@@ -1,9 +1,9 @@
 """Calls that are started and waited for later, by programs or through shared memory: ``csrc/coll/request.h``.
 
 A :class:`Work` is started as often as wanted, tested and waited for. Whoever tests or waits for one drives all of its
-queue; where nobody does, the *watch* does: a thread that is in C, without the interpreter's lock, but where a call
-needs Python: operands combined by a program's own operation, results unpacked, the engine ``python``. MPI's own waits
-see a work as a generalized request of MPI's, whose handle :meth:`Work.start` returns.
+queue; where nobody does, the *watch* does: a progress thread that is in C, without the interpreter's lock, but where a
+call needs Python: operands combined by a program's own operation, results unpacked, the engine ``python``. MPI's own
+waits see a work as a generalized request of MPI's, whose handle :meth:`Work.start` returns.
 
 The watch calls MPI beside the program's threads, so works need ``MPI_THREAD_MULTIPLE``: :func:`why_not`.
 """
@@ -303,7 +303,13 @@ class PolledWork(Work):
         return status
 
     def assist(self) -> None:
-        """Move the call on, and at its end do what is to be done."""
+        """Move the call on, and at its end do what is to be done.
+
+        The main thread leaves that to the watch: what a signal's handler raises there would end the call between two
+        steps.
+        """
+        if threading.current_thread() is threading.main_thread():
+            return
         with self._lock:
             if self._finished:
                 return
@@ -321,12 +327,8 @@ class PolledWork(Work):
             lib.tc_request_release(self.request, self._error is not None)
 
     def test(self) -> bool:
-        """Tell whether the call is complete. Raises what :meth:`wait` raises.
-
-        The main thread leaves the work to the watch: what a signal's handler raises would end it between two steps.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            self.assist()
+        """Tell whether the call is complete. Raises what :meth:`wait` raises."""
+        self.assist()
         return super().test()
 
     def wait(self) -> None:
