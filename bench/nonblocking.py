@@ -1,6 +1,6 @@
 """Calls that are waited for later: persistent and non-blocking ones from Python, and what they hide behind computing.
 
-    mpiexec -n 2 python -m bench.later [--size 8] [--json bench/results/later_mpich.json]
+    mpiexec -n 2 python -m bench.nonblocking [--size 8] [--json bench/results/nonblocking_mpich.json]
 
 Part 1: µs of ``Start`` + ``Wait`` of a persistent allreduce, of ``Iallreduce`` + ``Wait`` and of ``Allreduce``, ours
 beside the MPI library's own: A B A B … blocks, the least of each; the buffers change between calls.

@@ -44,8 +44,8 @@ class Relative:
 
     name: str
     why: str
-    """Why it has none, and so is the MPI library's unless ``carrier`` is named."""
-    carrier: str = ""
+    """Why it has none, and so is the MPI library's unless ``governed_by`` is named."""
+    governed_by: str = ""
     """The collective for which an algorithm must be named so that topocomm makes the call; empty: it never does."""
 
     @property

@@ -18,8 +18,8 @@ from topocomm.comm import settings as config
 from topocomm.comm.buffers import EMPTY, nbytes_of
 from topocomm.comm.early import Early, blocks_of
 from topocomm.comm.kinds import ALWAYS, NativeSizes
-from topocomm.comm.later import Later
 from topocomm.comm.naming import Named
+from topocomm.comm.nonblocking import NonBlockingCalls
 from topocomm.comm.operations import PLAIN, PREDEFINED, traits_of
 from topocomm.comm.pickled import ObjectCalls
 from topocomm.comm.places import Places
@@ -44,7 +44,7 @@ _ALL_NATIVE = dict.fromkeys(COLLECTIVES, ALWAYS)
 """Of a communicator that was freed."""
 
 
-class Comm(Later, ObjectCalls, VectorCalls, metaclass=Named):
+class Comm(NonBlockingCalls, ObjectCalls, VectorCalls, metaclass=Named):
     """An intracommunicator whose collectives follow the machine.
 
     Parameters

@@ -73,7 +73,7 @@ def _facts(method: str, collective: str, form: str) -> tuple[str, str]:
         return f"{_BY_ENGINES}{shared}", "as named, measured or modelled, else the MPI library"
     relative = RELATIVES[collective]
     by = _BY_ENGINES if collective == "allgatherv" else "messages between pairs"
-    return by, f"an algorithm is named for {relative.carrier}, else the MPI library: {relative.why}"
+    return by, f"an algorithm is named for {relative.governed_by}, else the MPI library: {relative.why}"
 
 
 def _facts_of_objects(collective: str) -> tuple[str, str]:
@@ -86,7 +86,7 @@ def _facts_of_objects(collective: str) -> tuple[str, str]:
 
 def _why_not(collective: str, form: str) -> str:
     relative = RELATIVES.get(collective)
-    if relative is not None and not relative.carrier:
+    if relative is not None and not relative.governed_by:
         return relative.why
     if collective not in COLLECTIVES and relative is None:
         return "not known to topocomm"

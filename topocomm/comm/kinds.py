@@ -157,7 +157,7 @@ class Kinds:
         """
         named = call.named or self.settings.named.get(call.collective)
         if named == SHARED:
-            reason = self.why_not_later(call)
+            reason = self.why_not_started(call)
         elif named not in (None, NATIVE):
             reason = self._why_unfit(call, named)
         else:
@@ -166,7 +166,7 @@ class Kinds:
             raise AlgorithmError(f"{reason} (named by the call)")
         return named if reason is None else None
 
-    def why_not_later(self, call: Call) -> str | None:
+    def why_not_started(self, call: Call) -> str | None:
         """Return why a call that is waited for later cannot go through memory of the host; None if it can. Local."""
         reason = self._unshared(call)
         if reason is None and not fits(call.collective, call.nbytes(self.size), self.size):

@@ -13,12 +13,12 @@ from topocomm.comm.call import Read
 if TYPE_CHECKING:
     from topocomm.comm.state import Runtime
 
-__all__ = ["Later"]
+__all__ = ["NonBlockingCalls"]
 
 _MPI = MPI.Intracomm
 
 
-class Later(MPI.Intracomm):
+class NonBlockingCalls(MPI.Intracomm):
     """Calls of a wrapped communicator that are waited for later."""
 
     __slots__ = ()

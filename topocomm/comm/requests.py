@@ -2,7 +2,7 @@
 
 MPI's own waits take them, in lists with any others: the handle is a generalized request, which the watch
 (:mod:`topocomm.engines.requests`) completes. The methods of one request, and :meth:`Request.Waitall`, drive the call
-themselves, which is faster.
+themselves.
 """
 
 from __future__ import annotations

@@ -73,9 +73,8 @@ class Started:
         collective, runtime = reader.__name__, self._runtime
         if not self._may_serve(collective, args[-1], f"I{collective}", False):
             return None
-        try:
-            read = reader(runtime, *args)
-        except ForLibraryError:
+        read = self._read(reader, args)
+        if read is None:
             return None
         algorithm = runtime.kinds.local(read.call)
         if algorithm in (None, SHARED) or runtime.private.is_open:
@@ -96,9 +95,8 @@ class Started:
         maybe = runtime.shared.why_not is None or not runtime.native_always(collective)
         if not self._may_serve(collective, args[-1], f"{COLLECTIVES[collective].method}_init", maybe):
             return None
-        try:
-            read = reader(runtime, *args)
-        except ForLibraryError:
+        read = self._read(reader, args)
+        if read is None:
             return None
         algorithm = runtime.kinds.decision(read, lasting=True).algorithm
         if algorithm == NATIVE or (algorithm == SHARED and not self._goes_through_memory(read.call)):
@@ -107,9 +105,16 @@ class Started:
             args = (*args[:2], read.call.counts, *args[3:])
         return self._again(reader, args, read, algorithm)
 
+    def _read(self, reader: Reader, args: tuple[Any, ...]) -> Read | None:
+        """Return what the arguments say; None if only the MPI library can read them. Raises what the reader raises."""
+        try:
+            return reader(self._runtime, *args)
+        except ForLibraryError:
+            return None
+
     def _goes_through_memory(self, call: Call) -> bool:
         """Tell whether a call can go through memory of the host. Raises AlgorithmError if it cannot and names that."""
-        reason = self._runtime.kinds.why_not_later(call)
+        reason = self._runtime.kinds.why_not_started(call)
         if reason is not None and call.named is not None:
             raise AlgorithmError(f"{reason} (named by the call)")
         return reason is None
