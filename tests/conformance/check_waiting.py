@@ -316,7 +316,7 @@ def an_interrupted_wait_is_made_again(world: MPI.Intracomm) -> None:
 
 @check(2)
 def engine_python_moves_calls_where_no_signal_comes(world: MPI.Intracomm) -> None:
-    """Not in the main thread, where a handler may raise between two steps: neither at the start nor in a wait or test."""
+    """Not in the main thread, where a handler may raise between two steps: not at the start, and in no wait or test."""
     threads: set[threading.Thread] = set()
 
     def add(given: Any, both: Any, _: MPI.Datatype) -> None:

@@ -172,3 +172,13 @@ comm.Split().Bcast(numpy.ones(3))
     assert {room_of(name) for name in ours} & heavy == set()
     more = loaded(f"{program}\ncomm.Allreduce(numpy.ones(3), numpy.zeros(3), algorithm='ring')")
     assert {room_of(name) for name in more if name.startswith("topocomm.")} > heavy - {"rma"}
+
+
+def test_no_merge_is_left_unresolved():
+    """No marker of a conflict stands in a file that people or programs read."""
+    folders = [ROOT.parent / name for name in ("topocomm", "csrc", "bench", "docs", "examples", "tests")]
+    files = [*ROOT.parent.glob("*.*"), *(path for folder in folders for path in folder.rglob("*.*"))]
+    read = [path for path in files if path.suffix in {".py", ".pyi", ".md", ".c", ".h", ".cpp", ".json", ".toml"}]
+    marked = [path for path in read if re.search(r"^(<<<<<<<|>>>>>>>) ", path.read_text(encoding="utf-8"), re.M)]
+    assert len(read) > 500
+    assert marked == []
