@@ -251,20 +251,16 @@ int tc_run_test(tc_run *run) {
     comm_lock(run->comm);
     int status = drive_all(run);
     comm_unlock(run->comm);
+    if (status == TC_AGAIN) comm_drive_mpi(run->comm);
     return status;
 }
 
 /* --- waiting -------------------------------------------------------------------------------------------- */
-typedef int (*iprobe_function)(int, int, intptr_t, int *, void *);
-
-/* Let MPI move messages of the program, which a rank may need before it comes here. Tests of messages do as much; a wait
- * for puts, or in shared memory, makes none. MPI's errors come back when the program asks. */
-static void drive_mpi(const tc_comm *comm) {
-    char status[STATUS_BYTES] __attribute__((aligned(16)));
+/* Tests of MPI's messages do as much; a wait for puts, or in shared memory, makes none. MPI's errors come back when the
+ * program asks. */
+void comm_drive_mpi(const tc_comm *comm) {
     const tc_mpi *mpi = &comm->mpi;
-    int flag = 0;
-    if ((comm->channels || comm->shared) && mpi->iprobe)
-        ((iprobe_function)mpi->iprobe)(mpi->any_source, mpi->any_tag, comm->handle, &flag, status);
+    if (comm->channels || comm->shared) mpi_progress(mpi->iprobe, mpi->any_source, mpi->any_tag, comm->handle);
 }
 
 /* Pause between two polls, the longer the longer nothing has happened; return the time if it was looked at, else 0. */
@@ -277,7 +273,7 @@ static double pause_between(tc_run *run) {
     double time = seconds_now();
     if (run->since == 0) run->since = time;
     double waited = time - run->since;
-    if (waited > AT_ONCE || comm->most_spins) drive_mpi(comm);
+    if (waited > AT_ONCE || comm->most_spins) comm_drive_mpi(comm);
     if (waited < LATE + SECONDS_A_BYTE * (double)run->under_way)
         return yield_core(&comm->spins, comm->least_spins, comm->most_spins, time);
     return sleep_late(waited);

@@ -73,7 +73,6 @@ static tc_node *new_node(uint32_t rank, uint32_t size, const tc_node_mpi *mpi) {
     node->size = size;
     node->descriptor = -1;
     if (mpi) node->mpi = *mpi;
-    node->drives = mpi && mpi->iprobe;
     return node;
 }
 

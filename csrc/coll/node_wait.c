@@ -4,19 +4,14 @@
 
 #define CHECK 0.25         /* seconds between two looks whether those waited for are alive */
 
-typedef int (*iprobe_function)(int, int, intptr_t, int *, void *);
-
 void wait_again(tc_node *node) {
     node->polls = 0;
     node->since = 0;
 }
 
-/* Let MPI move messages of the program: another rank may need them before it comes here. */
-static int drive(tc_node *node) {
+int node_drive_mpi(tc_node *node) {
     const tc_node_mpi *mpi = &node->mpi;
-    int flag = 0;
-    if (!node->drives) return TC_OK;
-    int code = ((iprobe_function)mpi->iprobe)(mpi->any_source, mpi->any_tag, mpi->handle, &flag, node->status);
+    int code = mpi_progress(mpi->iprobe, mpi->any_source, mpi->any_tag, mpi->handle);
     if (code == 0) return TC_OK;
     tc_node_fault fault = {.rank = node->rank, .peer = node->rank, .number = node->calls - 1, .code = code};
     return node_break(node, TC_ERR_MPI, &fault);
@@ -46,7 +41,7 @@ int wait_pause(tc_node *node, missing_function missing, double seconds) {
     if (node->since == 0) node->since = node->checked = time;
     if (node->limit == 0) node->limit = time + seconds;
     int status = node_sound(node);
-    if (status == TC_OK && time - node->since > AT_ONCE) status = drive(node);
+    if (status == TC_OK && time - node->since > AT_ONCE) status = node_drive_mpi(node);
     if (status != TC_OK) return status;
     double waited = time - node->since;
     time = waited < LATE ? yield_core(&node->spins, 0, node->most_spins, time) : sleep_late(waited);

@@ -7,6 +7,7 @@ typedef int (*isend_function)(const void *, int, intptr_t, int, int, intptr_t, v
 typedef int (*irecv_function)(void *, int, intptr_t, int, int, intptr_t, void *);
 typedef int (*test_function)(void *, int *, void *);
 typedef int (*count_function)(const void *, intptr_t, int *);
+typedef int (*iprobe_function)(int, int, intptr_t, int *, void *);
 
 static int mpi_failed(tc_run *run, const step *s, uint32_t message, int code) {
     return message_failed(run, s, message, TC_ERR_MPI, code, 0);
@@ -24,6 +25,12 @@ static int chunk_bytes(const tc_run *run, uint32_t message, uint32_t chunk) {
 /* A message of no bytes is one chunk, too. */
 static bool last_chunk(const tc_run *run, uint32_t message, uint32_t chunk) {
     return (chunk + 1) * run->comm->mpi.largest >= (uint64_t)run->length[message];
+}
+
+int mpi_progress(uintptr_t iprobe, int any_source, int any_tag, intptr_t handle) {
+    char status[STATUS_BYTES] __attribute__((aligned(16)));
+    int flag = 0;
+    return iprobe ? ((iprobe_function)iprobe)(any_source, any_tag, handle, &flag, status) : 0;
 }
 
 int mpi_begin(tc_comm *comm, bool sends, void *at, int bytes, uint32_t peer, int32_t tag, void *request) {

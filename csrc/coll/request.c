@@ -245,8 +245,18 @@ static int drive_and_see(tc_request *request, double seconds) {
     return status;
 }
 
+/* Of a queue that the caller drives, the caller's own messages do as much. */
+static void drive_mpi(const tc_queue *queue) {
+    const tc_node *node = queue->node;
+    if (queue->comm) comm_drive_mpi(queue->comm);
+    if (node) mpi_progress(node->mpi.iprobe, node->mpi.any_source, node->mpi.any_tag, node->mpi.handle);
+}
+
 int tc_request_test(tc_request *request) {
-    return request == NULL ? TC_ERR_ARGUMENT : drive_and_see(request, -1);
+    if (request == NULL) return TC_ERR_ARGUMENT;
+    int status = drive_and_see(request, -1);
+    if (status == TC_AGAIN) drive_mpi(request->queue);
+    return status;
 }
 
 /* Polls before a wait yields its core: few where others need it. */
@@ -259,13 +269,22 @@ int tc_request_wait(tc_request *request, double seconds) {
     double limit = 0;
     for (uint32_t polls = 0;; polls++) {
         int status = drive_and_see(request, -1);
-        if (status != TC_AGAIN) return status;
+        if (status != TC_AGAIN || seconds < 0) return status;
         if (polls < spins(request)) continue;
         if (limit == 0) limit = seconds_now() + seconds;
         if (request->run && tc_run_wait(request->run, seconds) == TC_NEEDS_REDUCE) return TC_NEEDS_REDUCE;
         if (request->call && (status = drive_and_see(request, TOGETHER)) != TC_AGAIN) return status;
         if (seconds_now() >= limit) return drive_and_see(request, -1);
     }
+}
+
+int tc_request_progress(tc_request *request) {
+    if (request == NULL) return TC_ERR_ARGUMENT;
+    lock(request->queue);
+    drive(request->queue, -1);
+    unlock(request->queue);
+    drive_mpi(request->queue);
+    return TC_OK;
 }
 
 int tc_request_state(tc_request *request) {

@@ -35,10 +35,13 @@ int tc_request_new(tc_queue *queue, tc_run *run, tc_node_call *call, tc_request 
 /* Start, and return what MPI's waits take. TC_ERR_BUSY: it is under way, or nobody has waited for it yet. `held`: the
  * caller has something to do when it is complete, which MPI's waits do not see before tc_request_release. */
 int tc_request_start(tc_request *request, const void *send, void *recv, uint32_t held, intptr_t *handle);
-/* TC_OK or errors: it is over, and may be started again; what MPI's waits took is no more. TC_NEEDS_REDUCE: as of a run. */
+/* TC_OK or errors: it is over, and may be started again; what MPI's waits took is no more. TC_NEEDS_REDUCE: as of a run.
+ * In vain it drives MPI, too. */
 int tc_request_test(tc_request *request);
-/* As tc_request_test, after at most `seconds`. */
+/* As tc_request_test, after at most `seconds`; < 0: at once, and MPI is not driven. */
 int tc_request_wait(tc_request *request, double seconds);
+/* Drive all requests of the queue, and MPI; see no end. */
+int tc_request_progress(tc_request *request);
 /* TC_OK: nothing is under way, and a wait or test, maybe MPI's, has seen the end · TC_AGAIN: it is under way ·
  * TC_FREED: its end has not been seen. Drives nothing. */
 int tc_request_state(tc_request *request);

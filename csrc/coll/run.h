@@ -110,6 +110,8 @@ static inline void comm_unlock(tc_comm *comm) {
 /* --- comm.c -------------------------------------------------------------------------------------------------------- */
 /* Drive all runs of a communicator; return whether one needs its caller. */
 bool comm_drive(tc_comm *comm);
+/* Let MPI move messages of the program, if nothing else of this communicator's does. */
+void comm_drive_mpi(const tc_comm *comm);
 int run_status(tc_run *run);
 
 /* --- ground.c ----------------------------------------------------------------------------------------------------- */
@@ -133,6 +135,10 @@ extern const port mpi_port; /* to any peer, over the MPI library's own messages 
 /* Begin to send or receive; test. They return MPI's error code. */
 int mpi_begin(tc_comm *comm, bool sends, void *at, int bytes, uint32_t peer, int32_t tag, void *request);
 int mpi_ended(tc_comm *comm, void *request, bool *ended);
+/* Let MPI move messages of the program, which another rank may need before it goes on: whoever waits, or tests in vain,
+ * does so. `iprobe`: address of MPI_Iprobe on a communicator that carries nothing it may find; 0: nothing is done. Returns
+ * MPI's error code. */
+int mpi_progress(uintptr_t iprobe, int any_source, int any_tag, intptr_t handle);
 
 /* --- port_puts.c --------------------------------------------------------------------------------------------------- */
 /* Drive the network and all channels that have something to do. */

@@ -43,7 +43,6 @@ struct tc_node {
     uint32_t rank, size;
     atomic_uint holders; /* whoever opened it, and calls */
     tc_node_mpi mpi;
-    bool drives;
     node_head *head; /* NULL: the memory was let go of */
     station *stations;
     char *slots;
@@ -66,7 +65,6 @@ struct tc_node {
     uint32_t spins, most_spins; /* polls before the core is yielded */
     uint32_t polls;
     double since, checked, limit; /* 0: the clock was not looked at */
-    char status[STATUS_BYTES] __attribute__((aligned(16)));
 };
 
 struct tc_node_call {
@@ -110,6 +108,8 @@ void frame_take(const line *theirs, const char *slot, uint64_t room, char *to);
 int node_start(tc_node_call *call, const void *send, void *recv, double seconds);
 
 /* --- node_wait.c ---------------------------------------------------------------------------------------------------- */
+/* Let MPI move messages of the program: another rank may need them before it comes here. */
+int node_drive_mpi(tc_node *node);
 typedef bool (*missing_function)(const tc_node *node, uint32_t rank); /* is this rank waited for? */
 /* Something came: what is waited for from now on is looked at often. */
 void wait_again(tc_node *node);

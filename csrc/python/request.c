@@ -64,7 +64,7 @@ static PyObject *start(PyObject *self, PyObject *unused) {
 static int await(const bound *b, bool *raised) {
     int status;
     for (int k = 0; k < POLLS; k++)
-        if ((status = b->test(b->state)) <= 0) return status;
+        if ((status = b->wait(b->state, -1)) <= 0) return status;
     while (status == 1) {
         PyThreadState *thread = PyEval_SaveThread();
         status = b->wait(b->state, SLICE);

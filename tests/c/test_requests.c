@@ -109,14 +109,14 @@ static void finish(rank *me, tc_request *request, intptr_t handle, uint32_t k) {
         if (tc_request_state(request) == TC_ERR_FREED) OK(tc_request_release(request, way == 2));
     }
     if (way == 0) {
-        while (tc_request_test(request) == TC_AGAIN) sched_yield();
+        while ((k % 2 ? tc_request_test(request) : tc_request_wait(request, -1)) == TC_AGAIN) sched_yield();
     } else if (way == 1) {
         while (tc_request_wait(request, 0.01) == TC_AGAIN) continue;
     } else if (way == 2) {
         EXPECT(wait_for(&handle, status) == (me->held[k] ? FAILED : 0));
     } else {
         OK(tc_request_drop(request));
-        while (tc_request_state(request) == TC_AGAIN) sched_yield();
+        while (tc_request_state(request) == TC_AGAIN) OK(tc_request_progress(request));
     }
     OK(tc_request_state(request));
 }

@@ -42,9 +42,13 @@ def _waited(request: MPI.Request) -> None:
     request.Wait()
 
 
-def _tested(request: MPI.Request) -> None:
-    while not request.Test():
+def _until(over: Callable[[], object]) -> None:
+    while not over():
         time.sleep(0)
+
+
+def _tested(request: MPI.Request) -> None:
+    _until(request.Test)
 
 
 def _window(comm: MPI.Intracomm, role: int) -> None:
@@ -162,6 +166,28 @@ def _beside(world: MPI.Intracomm, call: Collective, sides: tuple[Side, Side]) ->
     if world.rank == 0:
         first(world)
     call.wait()
+
+
+@check(2)
+def who_waits_for_a_call_drives_mpi(world: MPI.Intracomm) -> None:
+    """Rank 0 starts late: rank 1, which waits or tests for the call, must first take a large message from it."""
+    ways: list[Callable[[MPI.Request], object]] = [lambda r: r.Wait(), lambda r: topocomm.Request.Waitall([r])]
+    ways += [lambda r: _until(r.Test), lambda r: _until(lambda: r.test()[0]), lambda r: _until(r.Get_status)]
+    for name, comm in _ways(world):
+        for persistent in (False, True):
+            call = Collective(comm, _sizes(name)[0], persistent)
+            for way in ways:
+                message = np.full(BIG, world.rank, np.uint8)
+                if world.rank == 0:
+                    world.Isend(message, 1).Wait()
+                request = world.Irecv(message, 0) if world.rank == 1 else MPI.REQUEST_NULL
+                call.start()
+                if world.rank == 1:
+                    way(call.request)
+                call.wait()
+                request.Wait()
+                assert (message == (0 if world.rank < 2 else world.rank)).all()
+        comm.Free()
 
 
 @check(2)

@@ -208,7 +208,9 @@ class Work(ABC):
 
     @property
     def is_complete(self) -> bool:
-        """True if the call is complete, whether or not its end was seen. Drives nothing: the watch does."""
+        """True if the call is complete, whether or not its end was seen. Drives what is under way if not."""
+        if lib.tc_request_state(self.request) == lib.TC_AGAIN:
+            lib.tc_request_progress(self.request)
         return bool(lib.tc_request_state(self.request) != lib.TC_AGAIN)
 
     def drop(self) -> None:
