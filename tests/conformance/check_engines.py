@@ -9,7 +9,7 @@ from harness import check, topologies
 from mpi4py import MPI
 
 from topocomm.algorithms import TABLE, make_schedule
-from topocomm.engines import python
+from topocomm.engines import c, python
 from topocomm.plan.bind import bind
 from topocomm.plan.check import check as check_program
 from topocomm.plan.program import Program
@@ -62,3 +62,15 @@ def a_run_that_waits_moves_messages_on(world: MPI.Intracomm) -> None:
     assert (result == world.size).all()
     if request is not None:
         request.Wait()
+
+
+@check(2)
+def a_program_without_blocks_needs_no_sizes(world: MPI.Intracomm) -> None:
+    """A barrier in engine c: no size is read, whatever lies in the memory behind an empty list of them."""
+    engine = c.Engine(carrier := world.Dup(), first_tag=0, tags=8)
+    schedule = make_schedule("barrier", "dissemination", topologies(world.size)["cyclic"])
+    loaded = engine.load(bind(schedule, world.rank))
+    none = np.empty(0, np.uint8)
+    loaded.size(np.full(1, -1)[:0], 1).run(none, none)
+    del loaded, engine
+    carrier.Free()

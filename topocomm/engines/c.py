@@ -231,9 +231,9 @@ class Sized:
 
     def __init__(self, loaded: Loaded, counts: int | Sequence[int] | IntArray, itemsize: int) -> None:
         self.loaded, self.engine, self.itemsize = loaded, loaded.engine, itemsize
-        uniform = isinstance(counts, (int, np.integer))
-        self._counts = np.ascontiguousarray([counts] if uniform else counts, np.int64)
-        self._n = 0 if uniform else len(self._counts)
+        blocks = [counts] if isinstance(counts, (int, np.integer)) else counts
+        self._n = 0 if blocks is not counts else len(blocks)
+        self._counts = np.ascontiguousarray(blocks if len(blocks) else [0], np.int64)  # C reads one if _n is 0
         self._idle: list[Handle] = [Handle(self)]
         needs = ffi.new("tc_needs *")
         lib.tc_run_needs(self._idle[0].run, needs)
