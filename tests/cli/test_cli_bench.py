@@ -38,7 +38,7 @@ def rows(text: str) -> list[list[str]]:
 
 def test_the_ten_collectives_and_the_messages_are_there() -> None:
     assert set(COLLECTIVES) == set(TABLE)
-    assert set(BENCHMARKS) == {*COLLECTIVES, "latency", "bw", "bibw"}
+    assert set(BENCHMARKS) == {*COLLECTIVES, *(f"i{name}" for name in COLLECTIVES), "latency", "bw", "bibw"}
 
 
 SEVERAL = """
@@ -86,6 +86,25 @@ def check_lines(collective: str, lines: list[str]) -> None:
     for line in lines[6:]:
         assert re.fullmatch(r"\d+ +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d +3 {16}Pass", line)
         assert len(line) == 10 + 3 * 20 + 12 + 20
+
+
+def test_non_blocking_collectives_print_overlap(tmp_path: Path) -> None:
+    named = {name: next(a for a, entry in TABLE[name].items() if not entry.power_of_two) for name in COLLECTIVES}
+    commands = [f"i{name} --algorithm native,auto,{named[name]} -m 32:32" for name in COLLECTIVES]
+    found = several(2, [*commands, f"iallreduce --algorithm ring,native -m 64 --json {tmp_path / 'kept.json'}"])
+    for command, text in list(found.items())[:-1]:
+        name = command.split()[0]
+        assert f"# topocomm MPI Non-blocking {BENCHMARKS[name[1:]].title} v" in text
+        header = next(line for line in text.splitlines() if "Overall(us)" in line)
+        assert re.search(r"Overall\(us\) +Compute\(us\) +Pure Comm\.\(us\) +Overlap\(%\) +auto\(us\)", header)
+        assert "# Algorithm auto: native" in text
+        assert f"# Algorithm {named[name[1:]]}: {named[name[1:]]}" in text
+        values = [float(word) for word in rows(text)[-1]]
+        assert all(value > 0 for value in values[-9:-7]), text
+        assert all(0 <= value <= 100 for value in (values[-7], values[-4], values[-1])), text
+    document = json.loads((tmp_path / "kept.json").read_text())
+    jsonschema.validate(document, SCHEMA)
+    assert {"compute", "call", "overlap"} <= set(document["rows"][0]["results"]["ring"])
 
 
 def test_in_place_and_every_type() -> None:

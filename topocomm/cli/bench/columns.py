@@ -8,12 +8,23 @@ from math import isnan, nan
 
 from topocomm.cli.bench.osu import Benchmark
 
-__all__ = ["FIELD_WIDTH", "Line", "Result", "Table"]
+__all__ = ["FIELD_WIDTH", "Line", "Overlap", "Result", "Table"]
 
 FIELD_WIDTH = 20
 _SIZE_WIDTH = 10
 _ITERATIONS_WIDTH = 12
 _SINGLE_WIDTH = 17
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Computing beside a non-blocking call, and the call alone, in microseconds; the share of the call that is hidden
+    behind the computing, in percent.
+    """
+
+    compute: float
+    call: float
+    percent: float
 
 
 @dataclass(frozen=True)
@@ -26,9 +37,11 @@ class Result:
     percentiles: dict[int, float] = field(default_factory=dict)
     samples: tuple[float, ...] = ()
     """Every iteration on the slowest rank, where that was asked for."""
+    overlap: Overlap | None = None
+    """Of a non-blocking call, whose average is that of starting, computing and waiting together."""
 
 
-_NOTHING = Result(nan, nan, nan)
+_NOTHING = Result(nan, nan, nan, overlap=Overlap(nan, nan, nan))
 
 
 @dataclass(frozen=True)
@@ -66,10 +79,12 @@ class Table:
     def header(self) -> str:
         """Write the line of column titles."""
         benchmark = self.benchmark
-        if benchmark.name == "barrier":
+        if benchmark.collective == "barrier":
             cells = [f"# {benchmark.metric}"]
         else:
             cells = [f"{'# Size':<{_SIZE_WIDTH}}", f"{benchmark.metric:>{FIELD_WIDTH}}"]
+        if benchmark.started:
+            cells += [f"{title:>{FIELD_WIDTH}}" for title in ("Compute(us)", "Pure Comm.(us)", "Overlap(%)")]
         if self.full:
             cells += [f"{title:>{FIELD_WIDTH}}" for title in ("Min Latency(us)", "Max Latency(us)")]
             cells += [f"{'Iterations':>{_ITERATIONS_WIDTH}}"]
@@ -81,10 +96,12 @@ class Table:
     def line(self, row: Line) -> str:
         """Write the line of one size."""
         base = row.results[self.contenders[0]] or _NOTHING
-        if self.benchmark.name == "barrier":
+        if self.benchmark.collective == "barrier":
             cells = [_number(base.average, _SINGLE_WIDTH)]
         else:
             cells = [f"{row.size:<{_SIZE_WIDTH}}", _number(base.average)]
+        if self.benchmark.started and base.overlap:
+            cells += [_number(value) for value in (base.overlap.compute, base.overlap.call, base.overlap.percent)]
         if self.full:
             cells += [_number(base.least), _number(base.most)]
             cells += [f"{row.iterations:>{_ITERATIONS_WIDTH}}"]
@@ -97,13 +114,16 @@ class Table:
         titles = []
         for other in self.contenders[1:]:
             titles += [f"{other}({self.benchmark.unit})", "/".join(self.ratio_of(other))]
+            titles += [f"{other} Overlap(%)"] if self.benchmark.started else []
         return titles
 
     def _further_cells(self, row: Line) -> list[str]:
         values = []
         for other in self.contenders[1:]:
             above, below = self.ratio_of(other)
-            values += [(row.results[other] or _NOTHING).average, ratio(row, above, below)]
+            found = row.results[other] or _NOTHING
+            values += [found.average, ratio(row, above, below)]
+            values += [found.overlap.percent] if found.overlap and self.benchmark.started else []
         return [_number(value, _width(title)) for value, title in zip(values, self._further_titles(), strict=True)]
 
 

@@ -60,18 +60,35 @@ class Benchmark:
         return self.name in ("latency", "bw", "bibw")
 
     @property
+    def started(self) -> bool:
+        """True for a non-blocking collective, whose overlap with computing is measured."""
+        return self.name not in COLLECTIVES and self.collective in COLLECTIVES
+
+    @property
+    def collective(self) -> str:
+        """Name of the collective; of a benchmark of messages, its own."""
+        return self.name[1:] if self.name[1:] in COLLECTIVES else self.name
+
+    @property
+    def method(self) -> str:
+        """Name of the communicator's method. Only for a collective."""
+        return f"I{self.collective}" if self.started else COLLECTIVES[self.name].method
+
+    @property
     def blocks(self) -> bool:
         """True if sizes are those of one block of the vector, as OSU counts it."""
-        return self.name in COLLECTIVES and COLLECTIVES[self.name].blocks and not self.reduces
+        return self.collective in COLLECTIVES and COLLECTIVES[self.collective].blocks and not self.reduces
 
     @property
     def reduces(self) -> bool:
         """True if operands are combined."""
-        return self.name in COLLECTIVES and COLLECTIVES[self.name].reduces
+        return self.collective in COLLECTIVES and COLLECTIVES[self.collective].reduces
 
     @property
     def metric(self) -> str:
         """Title of the first column of values."""
+        if self.started:
+            return "Overall(us)"
         return "Avg Latency(us)" if self.unit == "us" else "Bandwidth (MB/s)"
 
     @property
@@ -84,21 +101,31 @@ def _pt2pt(name: str, title: str, loops: Loops, unit: str) -> Benchmark:
     return Benchmark(name, title, "mixczT" + ("W" if unit == "MB/s" else ""), loops=loops, max_size=1 << 22, unit=unit)
 
 
+def _started(blocking: Benchmark) -> Benchmark:
+    """Return the non-blocking form of a collective."""
+    title = f"Non-blocking {blocking.title}"
+    return Benchmark(f"i{blocking.name}", title, "".join(flag for flag in blocking.flags if flag not in "fcz"))
+
+
+_BLOCKING = (
+    Benchmark("allgather", "Allgather Latency Test", "mixMfczTl"),
+    Benchmark("allreduce", "Allreduce Latency Test", "mixMfczTl"),
+    Benchmark("reduce_scatter", "Reduce_scatter Latency Test", "mixMfczTl"),
+    Benchmark("reduce_scatter_block", "Reduce_scatter_block Latency Test", "mixMfczTl"),
+    Benchmark("alltoall", "All-to-All Personalized Exchange Latency Test", "mixMfczTl"),
+    Benchmark("bcast", "Broadcast Latency Test", "mixMfczTk"),
+    Benchmark("reduce", "Reduce Latency Test"),
+    Benchmark("gather", "Gather Latency Test"),
+    Benchmark("scatter", "Scatter Latency Test"),
+    Benchmark("scan", "Scan Latency Test", "mixMfczTl"),
+    Benchmark("exscan", "Exscan Latency Test", "mixMfczTl"),
+    Benchmark("barrier", "Barrier Latency Test", "mixMfz"),
+)
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("allgather", "Allgather Latency Test", "mixMfczTl"),
-        Benchmark("allreduce", "Allreduce Latency Test", "mixMfczTl"),
-        Benchmark("reduce_scatter", "Reduce_scatter Latency Test", "mixMfczTl"),
-        Benchmark("reduce_scatter_block", "Reduce_scatter_block Latency Test", "mixMfczTl"),
-        Benchmark("alltoall", "All-to-All Personalized Exchange Latency Test", "mixMfczTl"),
-        Benchmark("bcast", "Broadcast Latency Test", "mixMfczTk"),
-        Benchmark("reduce", "Reduce Latency Test"),
-        Benchmark("gather", "Gather Latency Test"),
-        Benchmark("scatter", "Scatter Latency Test"),
-        Benchmark("scan", "Scan Latency Test", "mixMfczTl"),
-        Benchmark("exscan", "Exscan Latency Test", "mixMfczTl"),
-        Benchmark("barrier", "Barrier Latency Test", "mixMfz"),
+        *_BLOCKING,
+        *map(_started, _BLOCKING),
         _pt2pt("latency", "Latency Test", _LATENCY, "us"),
         _pt2pt("bw", "Bandwidth Test", _BANDWIDTH, "MB/s"),
         _pt2pt("bibw", "Bi-Directional Bandwidth Test", _BANDWIDTH, "MB/s"),

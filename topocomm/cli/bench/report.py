@@ -14,17 +14,17 @@ from topocomm.choose.rule import Decision
 from topocomm.cli import provenance
 from topocomm.cli.arguments import UsageError
 from topocomm.cli.bench.columns import Line, Result, Table
-from topocomm.cli.bench.contenders import NATIVE, Contender, Selection, contenders, selection_of
+from topocomm.cli.bench.contenders import AUTO, NATIVE, Contender, Selection, contenders, selection_of
 from topocomm.cli.bench.data import MOST_CHARACTERS
 from topocomm.cli.bench.flags import BenchOptions
 from topocomm.cli.bench.osu import Datatype, sizes
+from topocomm.cli.bench.overlap import measure_overlap, waited
 from topocomm.cli.bench.pt2pt import measure_messages, pair_of
 from topocomm.cli.bench.results import Record
 from topocomm.cli.bench.timing import Repeats, VerificationError, able, measure, statistics
 from topocomm.cli.bench.workloads import WORKLOADS, Shape, Workload
 from topocomm.cli.console import log, version
 from topocomm.cli.plot import draw_results
-from topocomm.collectives import COLLECTIVES
 from topocomm.comm import Comm
 from topocomm.engines import ENGINES
 from topocomm.errors import AlgorithmError
@@ -90,9 +90,9 @@ def report(options: BenchOptions) -> int:
         return 1
     selection = Selection((NATIVE,), frozenset())
     if not options.benchmark.point_to_point:
-        selection = selection_of(options.benchmark.name, options.algorithms)
+        selection = selection_of(options.benchmark.collective, options.algorithms)
     group = cast("MPI.Intracomm", world.Split(options.split.group(world.rank))) if options.split else world
-    found = contenders(group, options.benchmark.name, selection, options.engine, options.files)
+    found = contenders(group, options.benchmark.collective, selection, options.engine, options.files)
     return _report(Report(_limited(options, world), world, group, found, selection.optional, set()))
 
 
@@ -137,7 +137,7 @@ def _report(run: Report) -> int:
         run.say(f"# {key}: {value}")
     failure = None
     for datatype in run.options.datatypes:
-        if benchmark.name != "barrier":
+        if benchmark.collective != "barrier":
             run.say(f"# Datatype: {datatype.name}.")
         run.say(run.table().header())
         failure = failure or _rows(run, datatype, record)
@@ -194,8 +194,8 @@ def _rows(run: Report, datatype: Datatype, record: Record) -> str | None:
 
 def _sizes(options: BenchOptions, datatype: Datatype, ranks: int) -> Iterator[int]:
     """List the sizes to measure, in bytes; 0 for a benchmark without messages."""
-    least = ranks if options.benchmark.name == "reduce_scatter_block" else 1
-    if options.benchmark.name == "barrier":
+    least = ranks if options.benchmark.collective == "reduce_scatter_block" else 1
+    if options.benchmark.collective == "barrier":
         return iter([0])
     return sizes(options.least, options.most, datatype.itemsize * least)
 
@@ -208,6 +208,9 @@ def _measured(run: Report, datatype: Datatype, size: int, repeats: Repeats) -> d
         return {NATIVE: measure_messages(options.benchmark.name, pair, repeats, run.percentiles)}
     workload = _workload(options, run.group, datatype, size)
     calls = _able(run, workload)
+    if options.benchmark.started:
+        started = measure_overlap(world, calls, workload, repeats)
+        return {name: started.get(name) for name in run.names}
     seconds = measure(world, calls, workload, repeats)
     keep = options.per_iteration
     measured = {name: statistics(world, mine, run.percentiles, keep) for name, mine in zip(calls, seconds, strict=True)}
@@ -218,7 +221,7 @@ def _workload(options: BenchOptions, world: MPI.Intracomm, datatype: Datatype, s
     roots = range(world.size) if options.rotate else (options.root,)
     count = size // datatype.itemsize
     shape = Shape(world.rank, world.size, datatype, count, roots, options.in_place, options.misaligned)
-    return WORKLOADS[options.benchmark.name](shape)
+    return WORKLOADS[options.benchmark.collective](shape)
 
 
 def _able(run: Report, workload: Workload) -> dict[str, Callable[..., Any]]:
@@ -230,8 +233,8 @@ def _able(run: Report, workload: Workload) -> dict[str, Callable[..., Any]]:
     for contender in run.contenders:
         reason = contender.why_not
         if contender.comm is not None:
-            calls[contender.name] = contender.call(COLLECTIVES[run.options.benchmark.name].method)
-            reason = able(run.world, calls[contender.name], workload) or ""
+            call = calls[contender.name] = contender.call(run.options.benchmark.method)
+            reason = able(run.world, waited(call) if run.options.benchmark.started else call, workload) or ""
         if reason:
             if contender.name not in run.optional:
                 raise AlgorithmError(reason)
@@ -245,7 +248,7 @@ def _choices(run: Report, size: int) -> Mapping[str, Mapping[str, str]]:
     found = {}
     for contender in run.contenders:
         if contender.ours:
-            choice = _decision(run, contender.ours, size)
+            choice = _decision(run, contender, contender.ours, size)
             found[contender.name] = {
                 "algorithm": choice.algorithm,
                 "engine": choice.engine,
@@ -257,25 +260,29 @@ def _choices(run: Report, size: int) -> Mapping[str, Mapping[str, str]]:
 
 def _bound(run: Report, size: int) -> float | str:
     """Return the microseconds below which no schedule goes at a size, or say why they are not known."""
-    ours = next((contender.ours for contender in run.contenders if contender.ours), None)
-    if ours is None:
+    contender = next((contender for contender in run.contenders if contender.ours), None)
+    ours = contender.ours if contender else None
+    if contender is None or ours is None:
         return "topocomm was not measured, so nobody says where the ranks sit"
     if run.options.split:
         return "several communicators share the links"
-    choice = _decision(run, ours, size)
+    choice = _decision(run, contender, ours, size)
     if choice.chooser is None or choice.nbytes is None or not ours.machine_topology.has_distance:
         return "no rank is farther than another"
     machine, topology = choice.chooser.machine, ours.machine_topology
     if machine.source.startswith("assumed"):
         return "the links' speeds are assumed; --machine FILE says them"
-    bound = time_bound(run.options.benchmark.name, Network(machine, topology), choice.nbytes, run.options.root)
+    bound = time_bound(run.options.benchmark.collective, Network(machine, topology), choice.nbytes, run.options.root)
     return bound.seconds * 1e6
 
 
-def _decision(run: Report, comm: Comm, size: int) -> Decision:
+def _decision(run: Report, contender: Contender, comm: Comm, size: int) -> Decision:
     """Ask topocomm's decision at a size; it counts bytes of the whole vector, the column Size those of one block."""
     benchmark = run.options.benchmark
-    return comm.explain(benchmark.name, size * run.group.size if benchmark.blocks else size)
+    found = comm.explain(benchmark.collective, size * run.group.size if benchmark.blocks else size)
+    if benchmark.started and contender.name == AUTO:
+        return replace(found, algorithm=NATIVE, engine=NATIVE, why="automatic: ours are taken by name")
+    return found
 
 
 def _context(run: Report, nodes: int) -> dict[str, str]:
@@ -295,16 +302,16 @@ def _context(run: Report, nodes: int) -> dict[str, str]:
         if contender.ours:
             context["Engine"] = run.options.engine or os.environ.get("TOPOCOMM_ENGINE") or ENGINES[0]
             context["Placement"] = contender.ours.machine_topology.describe()
-            context[f"Algorithm {contender.name}"] = _chosen(run, contender.ours)
+            context[f"Algorithm {contender.name}"] = _chosen(run, contender, contender.ours)
     return context
 
 
-def _chosen(run: Report, comm: Comm) -> str:
+def _chosen(run: Report, contender: Contender, comm: Comm) -> str:
     """Describe algorithm, reordering and engine on a communicator, with the size from which each holds."""
     spans: list[tuple[int, str]] = []
     options = run.options
     for size in _sizes(options, options.datatypes[0], run.group.size):
-        choice = _decision(run, comm, size)
+        choice = _decision(run, contender, comm, size)
         text = f"{choice.algorithm} (reordering {choice.reordering}, engine {choice.engine})"
         text = NATIVE if choice.algorithm == NATIVE else text
         if not spans or spans[-1][1] != text:

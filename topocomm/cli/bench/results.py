@@ -95,4 +95,12 @@ def _result(result: Result | None, choice: Mapping[str, str]) -> dict[str, Any] 
     values = {"average": result.average, "min": result.least, "max": result.most}
     samples = {"samples": [round(sample, 2) for sample in result.samples]} if result.samples else {}
     rounded = {name: round(value, 4) for name, value in values.items()}
-    return {**rounded, "percentiles": percentiles, **samples, **choice}
+    return {**rounded, "percentiles": percentiles, **samples, **_overlap(result), **choice}
+
+
+def _overlap(result: Result) -> dict[str, float]:
+    found = result.overlap
+    if found is None:
+        return {}
+    values = {"compute": found.compute, "call": found.call, "overlap": found.percent}
+    return {name: round(value, 4) for name, value in values.items()}
