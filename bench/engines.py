@@ -26,7 +26,7 @@ from bench.record import ROOT, keep_for_library
 from topocomm import Topology
 from topocomm.algorithms import make_schedule
 from topocomm.engines import c, python
-from topocomm.engines.library import address, handle
+from topocomm.library import address, handle
 from topocomm.plan.bind import bind
 from topocomm.plan.program import Program
 

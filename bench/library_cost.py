@@ -22,7 +22,7 @@ from bench.record import ROOT, keep
 from topocomm import Topology
 from topocomm.algorithms import make_schedule
 from topocomm.engines import c
-from topocomm.engines.library import address, handle
+from topocomm.library import address, handle
 from topocomm.plan.bind import bind
 
 FORCED = {

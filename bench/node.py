@@ -46,8 +46,8 @@ import topocomm  # noqa: E402
 from bench.record import keep  # noqa: E402
 from topocomm.cli.provenance import versions  # noqa: E402
 from topocomm.collectives import COLLECTIVES, PREFIXES, REDUCING  # noqa: E402
-from topocomm.engines.library import address, handle  # noqa: E402
 from topocomm.engines.node import Arguments, Node, NodeCall  # noqa: E402
+from topocomm.library import address, handle  # noqa: E402
 from topocomm.rma._core import ffi, lib  # noqa: E402
 
 

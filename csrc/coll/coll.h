@@ -48,6 +48,15 @@ typedef struct tc_mpi {
     int32_t any_source, any_tag;
 } tc_mpi;
 
+typedef struct tc_probe {
+    uintptr_t iprobe;  /* address of MPI_Iprobe */
+    intptr_t handle;   /* of a communicator */
+    int32_t any_source, any_tag;
+} tc_probe;
+
+/* Let MPI move messages of the program. `probe`: a tc_probe. MPI's errors come back when the program asks. */
+void tc_mpi_progress(void *probe);
+
 typedef struct tc_program_facts {
     uint32_t rank, size;
     uint64_t positions[3];       /* of the send buffer, receive buffer and scratch memory */

@@ -33,6 +33,11 @@ int mpi_progress(uintptr_t iprobe, int any_source, int any_tag, intptr_t handle)
     return iprobe ? ((iprobe_function)iprobe)(any_source, any_tag, handle, &flag, status) : 0;
 }
 
+void tc_mpi_progress(void *probe) {
+    const tc_probe *p = probe;
+    mpi_progress(p->iprobe, p->any_source, p->any_tag, p->handle);
+}
+
 int mpi_begin(tc_comm *comm, bool sends, void *at, int bytes, uint32_t peer, int32_t tag, void *request) {
     const tc_mpi *mpi = &comm->mpi;
     int rank = comm->ranks[peer];

@@ -85,6 +85,15 @@ int tc_context_open(const tc_options *options, tc_context **out) {
     return TC_OK;
 }
 
+int tc_context_moves(tc_context *context, tc_move_function move, void *user, uint32_t anywhere) {
+    if (!context) return TC_ERR_ARGUMENT;
+    context->move = move;
+    context->move_user = user;
+    context->move_thread = pthread_self();
+    context->move_anywhere = anywhere;
+    return TC_OK;
+}
+
 int tc_context_messages(tc_context *context, tc_send_function send, tc_poll_function poll, void *user) {
     if (!context || !send || !poll) return TC_ERR_ARGUMENT;
     if (context->transports[AT_MSG]) return TC_ERR_BUSY;

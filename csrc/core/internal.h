@@ -24,7 +24,7 @@ typedef struct patience {
 void patience_start(patience *p, double seconds);
 /* TC_OK: go on · TC_ERR_TIMEOUT. Sets `check_peers` when it is time to look at them. */
 int patience_step(tc_context *context, patience *p, bool *check_peers);
-/* For those who poll: return whether it is time to look at the peers. */
+/* For those who poll in vain: let the program's other communication move; return whether it is time to look at the peers. */
 bool check_due(tc_context *context);
 
 /* --- layout.c ---------------------------------------------------------------------------------------------------- */

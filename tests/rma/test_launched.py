@@ -43,6 +43,12 @@ def test_what_outlives_what(launch, transport):
     launch(1, "lifetimes.py", transport)
 
 
+@pytest.mark.parametrize("place", ["main", "thread"])
+@pytest.mark.parametrize("transport", ["shm", MESSAGES, pytest.param("ofi", marks=needs_fabric)])
+def test_who_waits_drives_mpi(launch, transport, place):
+    launch(2, "driving.py", transport, place)
+
+
 def test_a_program_may_end_with_its_context_open(launch):
     launch(2, "lifetimes.py", "mpi", "exit")
 

@@ -20,10 +20,10 @@ pytest.importorskip("mpi4py")
 from mpi4py import MPI
 
 import topocomm
+from topocomm import library
 from topocomm.comm import buffers, recall
 from topocomm.comm._recogniser import Recogniser
 from topocomm.comm.early import EARLY
-from topocomm.engines import library
 
 KNOWN = 16
 """Calls of a collective that a memo holds."""

@@ -71,7 +71,7 @@ def can_recognise() -> bool:
 
     False where the MPI library does not show its functions, or handles have several widths.
     """
-    from topocomm.engines.library import address, handle
+    from topocomm.library import address, handle
 
     functions = [address(f"MPI_{name}") for name in _METHODS]
     widths = {MPI._sizeof(kind) for kind in (MPI.Comm, MPI.Datatype, MPI.Op)}
@@ -99,7 +99,7 @@ def _place(obj: MPI.Comm | MPI.Datatype | MPI.Op) -> int:
 
 def _types() -> tuple[tuple[int, int], ...]:
     """Return the handles and bytes of the predefined datatypes that are their own bytes; those of arrays come first."""
-    from topocomm.engines.library import handle
+    from topocomm.library import handle
 
     of_arrays = [of_code(code) for code in _CODES]
     named = [value for value in vars(MPI).values() if isinstance(value, MPI.Datatype)]

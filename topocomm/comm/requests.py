@@ -13,8 +13,8 @@ from typing import Any, Literal, Self
 from mpi4py import MPI
 
 from topocomm.comm._recogniser import Driven, know_requests
-from topocomm.engines.library import handle
 from topocomm.engines.requests import Work
+from topocomm.library import handle
 
 __all__ = ["Prequest", "Request"]
 

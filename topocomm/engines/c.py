@@ -25,12 +25,14 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from topocomm import library
 from topocomm.arrays import Bytes, IntArray
-from topocomm.engines import library, puts
+from topocomm.engines import puts
 from topocomm.engines.combiners import combiner
+from topocomm.engines.exchange import gathered
 from topocomm.engines.lengths import LengthError
-from topocomm.engines.library import handle
 from topocomm.errors import BufferError, Error, ProgramError
+from topocomm.library import handle
 from topocomm.plan.program import Program
 from topocomm.rma._core import ffi, lib
 
@@ -137,12 +139,12 @@ class Engine:
         mine, offer = ffi.new("tc_share_address *"), ffi.new("tc_share_offer *")
         if lib.tc_share_here(mine) != 0:
             mine.host = 0
-        everybody = library.gathered(within, mine, "tc_share_address[]")
+        everybody = gathered(within, mine, "tc_share_address[]")
         if len({a.host for a in everybody}) == self.size or not all(a.host for a in everybody):
             return 0
         way = lib.TC_SHARE_READ if reads else lib.TC_SHARE_PIECES
         lib.tc_comm_share(self._comm, everybody, way, offer)  # where it fails, the offer says so
-        lib.tc_comm_shared(self._comm, library.gathered(within, offer, "tc_share_offer[]"))
+        lib.tc_comm_shared(self._comm, gathered(within, offer, "tc_share_offer[]"))
         return int(lib.tc_comm_sharing(self._comm))
 
     def put(self, ours: puts.Endpoint, tag: int) -> None:

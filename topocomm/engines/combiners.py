@@ -13,7 +13,7 @@ import numpy as np
 from mpi4py import MPI
 
 from topocomm.arrays import Bytes
-from topocomm.engines.library import handle
+from topocomm.library import handle
 from topocomm.rma._core import ffi, lib
 
 __all__ = ["combiner", "numbers"]

@@ -20,11 +20,12 @@ from typing import Any
 
 from mpi4py import MPI
 
+from topocomm import library
 from topocomm.arrays import Bytes
-from topocomm.engines import c, library
-from topocomm.engines.library import handle
+from topocomm.engines import c
 from topocomm.engines.node import Node, NodeCall
 from topocomm.errors import Error
+from topocomm.library import handle
 from topocomm.rma._core import ffi, lib
 
 __all__ = ["NodeWork", "PolledWork", "ProgramWork", "Queue", "Work", "why_not"]

@@ -19,6 +19,7 @@ from topocomm.rma.memory import Block, BlockHandle, Memory, Target, tickets_for
 from topocomm.rma.opening import SLICE, Faults, Limits, Opening, Stats, difference, seconds, whole
 from topocomm.rma.overlap import Issued
 from topocomm.rma.plan import Plan
+from topocomm.rma.sessions import mpi_comm
 from topocomm.rma.signal import Signal
 from topocomm.rma.strides import Array, as_array
 from topocomm.rma.transports import offered, why_absent
@@ -117,6 +118,11 @@ class Context(Owner):
         addresses = self.comm.allgather((problem, bytes(ffi.buffer(room, length[0]))))
         self._agree([p for p, _ in addresses])
         self._agree(self.comm.allgather(self._connect([address for _, address in addresses])))
+        mpi = mpi_comm(self.comm)
+        if mpi is not None:
+            from topocomm.rma.driving import drive_mpi
+
+            drive_mpi(self, mpi)
 
     def _without_ofi(self, settings: Opening) -> str:
         """Say why ofi is absent if nothing else is allowed, or a provider or NIC is named; else an empty text."""
@@ -280,6 +286,8 @@ class Context(Owner):
             return
         if self.messages is not None and not self.messages.complete and not mpi_ended():
             lib.tc_context_bye(self.handle)
+        if mpi_ended():
+            lib.tc_context_moves(self.handle, ffi.NULL, ffi.NULL, 0)
         end = monotonic() + 1.0
         children = list(self.children)
         plans = [c.handle for c in children if isinstance(c, Plan) and c.handle]

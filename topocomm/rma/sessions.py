@@ -8,7 +8,7 @@ from typing import Any
 
 from topocomm import objects
 
-__all__ = ["has_init", "usable"]
+__all__ = ["has_init", "mpi_comm", "usable"]
 
 
 class _ByBuffers:
@@ -36,3 +36,10 @@ def has_init() -> bool:
 def usable(comm: Any) -> Any:
     """Return ``comm``, or what stands for it where MPI_Init was not called."""
     return comm if has_init() or not isinstance(comm, sys.modules["mpi4py.MPI"].Comm) else _ByBuffers(comm)
+
+
+def mpi_comm(comm: Any) -> Any:
+    """Return the communicator of mpi4py's that ``comm`` is, or stands for; None if it is none."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    found = comm._comm if isinstance(comm, _ByBuffers) else comm
+    return found if mpi is not None and isinstance(found, mpi.Comm) else None

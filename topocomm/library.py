@@ -9,7 +9,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-__all__ = ["address", "gathered", "handle"]
+__all__ = ["address", "handle"]
 
 
 @cache
@@ -30,12 +30,3 @@ def handle(obj: MPI.Comm | MPI.Datatype | MPI.Op | MPI.Request) -> int:
     bits = 8 * MPI._sizeof(obj)
     value = MPI._handleof(obj) % (1 << bits)
     return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def gathered(comm: MPI.Intracomm, mine: Any, kind: str) -> Any:
-    """Return the plain bytes that every rank gives as an array in C of this type. Collective."""
-    from topocomm.rma._core import ffi  # native calls need none of it
-
-    everybody = ffi.new(kind, comm.Get_size())
-    MPI.Intracomm.Allgather(comm, [ffi.buffer(mine), MPI.BYTE], [ffi.buffer(everybody), MPI.BYTE])
-    return everybody
