@@ -109,7 +109,7 @@ def test_extension_exports_no_other_name() -> None:
 def test_functions_are_short_and_know_no_mpi() -> None:
     for path in sorted(CSRC.rglob("*.[ch]")):
         lines = path.read_text().splitlines()
-        assert not any("mpi.h" in line for line in lines), path
+        assert not any("mpi.h" in line for line in lines if line.lstrip().startswith("#")), path
         start = 0
         for number, line in enumerate(lines, 1):
             if line.endswith(") {") and not line.startswith((" ", "}")):
