@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -33,10 +32,10 @@ import numpy as np
 from mpi4py import MPI
 
 import topocomm
-from bench.record import command
+from bench.record import keep
 from topocomm.algorithms import make_schedule
 from topocomm.algorithms.pipeline import SEGMENTS
-from topocomm.cli.provenance import cpu_model, usable_cores, versions
+from topocomm.cli.provenance import versions
 
 CALLS, BLOCKS = 2000, 41
 
@@ -248,25 +247,9 @@ def main() -> None:
             f"{row['added_us']:.1f} more"
         )
     if options.json:
-        facts = {
-            "machine": {"cpu": cpu_model(), "cores": usable_cores()},
-            "versions": versions(),
-            "command": command(),
-        }
-        options.json.write_text(
-            json.dumps(
-                {
-                    **facts,
-                    "native": native,
-                    "answered": answered,
-                    "rounds": rounds,
-                    "segments": segments,
-                    "communicators": communicators,
-                },
-                indent=1,
-            )
-            + "\n"
-        )
+        figures = {"native": native, "answered": answered, "rounds": rounds, "segments": segments}
+        facts = {"libraries": versions(), "thread_level": MPI.Query_thread()}
+        keep(options.json.stem, {**facts, **figures, "communicators": communicators})
 
 
 if __name__ == "__main__":
