@@ -20,6 +20,7 @@ from harness import check, raised, wrap
 from mpi4py import MPI
 
 import topocomm
+from topocomm.engines import requests
 from topocomm.engines.requests import Work
 from topocomm.topology import Topology
 
@@ -303,6 +304,42 @@ def requests_that_nobody_waits_for_leave_nothing(world: MPI.Intracomm) -> None:
         comm.Iallreduce(np.ones(4), got).Wait()  # which lets go of those that have ended
         assert len(_works()) < 100
         comm.Free()
+
+
+@check(2)
+def a_start_looks_at_few_calls_that_nobody_waits_for(world: MPI.Intracomm) -> None:
+    """Rank 1 starts late: what rank 0 dropped is under way, and a start looks at a few of that."""
+    looks = 0
+
+    def counted(gone: Callable[[Any], bool]) -> Callable[[Any], bool]:
+        def look(kept: Any) -> bool:
+            nonlocal looks
+            looks += 1
+            return gone(kept)
+
+        return look
+
+    before = requests._freed, requests._retired
+    comm = wrap(world.Dup(), "apart", algorithm={"allreduce": "ring"}, engine="c")
+    requests._freed, requests._retired = map(counted, before)
+    try:
+        if world.rank == 1:
+            world.Recv(_small(), 0)
+        for i in range(REQUESTS):
+            request = comm.Iallreduce(np.ones(10), np.zeros(10))
+            if i % 2:
+                request.Free()
+            del request
+        if world.rank == 0:
+            world.Send(_small(), 1)
+        assert looks <= 12 * REQUESTS
+    finally:
+        requests._freed, requests._retired = before
+    comm.Iallreduce(np.ones(10), got := np.zeros(10)).Wait()
+    assert (got == world.size).all()
+    while any(work.is_under_way for work in _works()):
+        time.sleep(0.001)
+    comm.Free()
 
 
 def _works() -> list[Work]:

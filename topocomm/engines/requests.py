@@ -14,6 +14,7 @@ import atexit
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -34,6 +35,8 @@ _SLICE = 0.01
 """Seconds after which a wait in C comes back to let Python handle signals."""
 _POLL = 2e-4
 """Seconds between two looks of the watch at works that Python drives."""
+_LOOKS = 4
+"""Calls under way that a start looks at in vain before it leaves what nobody waits for to the next start."""
 _FUNCTIONS = {"grequest_start": "Grequest_start", "grequest_complete": "Grequest_complete", "wait": "Wait"}
 _FUNCTIONS |= {"set_elements": "Status_set_elements", "set_cancelled": "Status_set_cancelled"}
 
@@ -352,8 +355,8 @@ class _Watch:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._helped: set[Work] = set()
-        self._adrift: list[Work] = []
-        self._drifting: list[Any] = []
+        self._adrift: deque[Work] = deque()
+        self._drifting: deque[Any] = deque()
         self.ended = False
 
     def _begin(self) -> None:
@@ -399,17 +402,9 @@ class _Watch:
         if self._thread is None:
             self._begin()
         if self._drifting:
-            drifting, self._drifting = self._drifting, []
-            self._drifting += [request for request in drifting if not _freed(request)]
+            _let_go(self._drifting, _freed)
         if self._adrift:
-            with self._lock:
-                drifting, self._adrift = self._adrift, []
-            for work in drifting:
-                if work.is_under_way:
-                    self._adrift.append(work)
-                else:
-                    work._over(0)
-                    work.retire()
+            _let_go(self._adrift, _retired)
 
     def end(self) -> None:
         """End the thread, before MPI is finalized."""
@@ -423,6 +418,31 @@ class _Watch:
 
 
 _watch = _Watch()
+
+
+def _let_go(kept: deque[Any], gone: Callable[[Any], bool]) -> None:
+    """Let go of what is over, the oldest first, until a few that are under way were found.
+
+    A start must not cost more the more calls are under way. What was found under way is looked at last the next time.
+    """
+    for _ in range(_LOOKS):
+        over = True
+        while over:
+            try:
+                oldest = kept.popleft()
+            except IndexError:  # another thread's start was here, too
+                return
+            over = gone(oldest)
+        kept.append(oldest)
+
+
+def _retired(work: Work) -> bool:
+    """Retire a work; False if it is under way."""
+    if work.is_under_way:
+        return False
+    work._over(0)
+    work.retire()
+    return True
 
 
 def _freed(request: Any) -> bool:
