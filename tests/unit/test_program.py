@@ -16,6 +16,7 @@ from topocomm.collectives import PREFIXES
 from topocomm.engines.walk import Loaded, walk
 from topocomm.errors import ProgramError
 from topocomm.plan.bind import bind
+from topocomm.plan.cells import Numbering
 from topocomm.plan.check import check
 from topocomm.plan.program import (
     COPY,
@@ -276,3 +277,19 @@ def test_block_sizes_that_do_not_fit_are_refused():
     assert program.slot_bytes([1, 0, 2, 5], 8).tolist() == [8, 0, 16, 40]
     with pytest.raises(ProgramError, match="3 block sizes, needs 4"):
         program.slot_bytes([1, 2, 3], 8)
+
+
+ARRIVALS = [("allreduce", "ring", (5, 5)), ("barrier", "dissemination", (3, 0)), ("alltoall", "scattered", (5, 0))]
+
+
+@pytest.mark.parametrize(("collective", "name", "apart"), ARRIVALS)
+@pytest.mark.parametrize("places", [range(6), [0, 1, 0, 1, 0, 1]])
+def test_arrivals_are_what_a_walk_receives(collective, name, apart, places):
+    """Loops counted as often as they turn; ``apart``: of ranks on nodes of their own."""
+    topology = Topology(("node",), [[place] for place in places])
+    for rank in range(6):
+        program = bind(make_schedule(collective, name, topology), rank)
+        received = [op for op in Numbering(program).operations() if op.code == RECV]
+        landing = sum(bool(op.flags & LAND) for op in received)
+        assert program.arrivals == (len(received) - landing, landing)
+        assert program.arrivals == apart or places != range(6)

@@ -65,14 +65,16 @@ class Decision:
     """What says where the ranks sit, then why other sources do not; empty where nobody was asked."""
     carried: str = field(default="", compare=False)
     """What carries messages to the other ranks, in words, as far as it is known; empty where no program ran in C."""
+    arrivals: str = field(default="", compare=False)
+    """How many messages come to this rank, and into what they are received, in words; empty where no program runs."""
 
     def __str__(self) -> str:
         ours = f"{self.algorithm} on engine {self.engine}, reordering {self.reordering}"
         what = "the MPI library's own" if self.algorithm == NATIVE else ours
         size = "any size" if self.nbytes is None else f"{self.nbytes} bytes"
         by = f"; levels from {self.sources[0]}" if self.sources else ""
-        carried = f"; {self.carried}" if self.carried and self.algorithm != NATIVE else ""
-        return f"{self.collective}, {size}: {what}; {self.why}{by}{carried}"
+        said = [text for text in (self.arrivals, self.carried) if text and self.algorithm != NATIVE]
+        return "; ".join([f"{self.collective}, {size}: {what}; {self.why}{by}", *said])
 
     @cached_property
     def figures(self) -> Explanation:

@@ -131,11 +131,19 @@ class Programs:
         call, key = read.call, (_key(read.call, algorithm), read.in_place)
         loaded = self._loaded.get(key)
         if loaded is None:
-            from topocomm.plan.bind import bind
-
-            program = bind(self.schedule(call, algorithm), self.rank, read.in_place)
+            program = self._program(call, algorithm, read.in_place)
             loaded = self._loaded.put(key, self._load(program, carrier, waits))
         return loaded.size(_block_counts(call, loaded.program.nslots), call.itemsize)
+
+    def _program(self, call: Call, algorithm: str, in_place: bool) -> Program:
+        from topocomm.plan.bind import bind
+
+        return bind(self.schedule(call, algorithm), self.rank, in_place)
+
+    def arrivals(self, call: Call, algorithm: str) -> str:
+        """Return, in words, into what the messages to this rank of a call by ``algorithm`` are received."""
+        direct, landing = self._program(call, algorithm, False).arrivals
+        return f"{direct} messages to this rank straight into place, {landing} into landings"
 
     def _load(self, program: Program, carrier: Callable[[], python.Carrier], waits: bool) -> Loaded | c.Loaded:
         if self._name == "python":

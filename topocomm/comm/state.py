@@ -345,8 +345,11 @@ class Runtime:
         blocks = self.size if find_collective(collective).counts_block else 1
         if nbytes < 0 or not 0 <= root < self.size:
             raise AlgorithmError(f"{nbytes} bytes, root {root}: needs bytes ≥ 0 and a root of 0..{self.size - 1}")
-        decision = self.kinds.explain(Call(collective, -(-nbytes // blocks), 1, root, algorithm, traits))
-        return replace(decision, sources=self.origin.lines, carried=self.programs.carried)
+        call = Call(collective, -(-nbytes // blocks), 1, root, algorithm, traits)
+        decision = self.kinds.explain(call)
+        runs = decision.algorithm not in (NATIVE, SHARED) and self.size > 1
+        arrivals = self.programs.arrivals(call, decision.algorithm) if runs else ""
+        return replace(decision, sources=self.origin.lines, carried=self.programs.carried, arrivals=arrivals)
 
     def note_uncovered(self, call: str) -> None:
         """Note, once, a call that is mpi4py's own."""

@@ -144,6 +144,15 @@ class Program:
         send, recv, scratch = (_offsets(slot_bytes[slots]) for slots in self.layout)
         return send, recv, scratch
 
+    @property
+    def arrivals(self) -> tuple[int, int]:
+        """Messages to this rank: those received into their places, and those that land first."""
+        times = np.ones(len(self.steps), np.int64)
+        for i in np.flatnonzero(self.steps[:, CODE] == LOOP):
+            times[i + 1 : i + 1 + self.steps[i, SOURCE]] = self.steps[i, COUNT]
+        received, lands = self.steps[:, CODE] == RECV, (self.steps[:, FLAGS] & LAND).astype(bool)
+        return int(times[received & ~lands].sum()), int(times[received & lands].sum())
+
     # -- forms -------------------------------------------------------------------------------------------------------
 
     def __bytes__(self) -> bytes:
