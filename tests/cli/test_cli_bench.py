@@ -377,3 +377,12 @@ def test_buffers_are_misaligned_by_what_was_asked() -> None:
         assert buffer.ctypes.data % 64 == bytes_off % 64
         assert (buffer == POISON).all()
         assert len(buffer) == 6
+
+
+def test_bench_draws_what_it_measured(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    code = f"import os; os.chdir({str(tmp_path)!r}); import sys; from topocomm.cli import main; sys.exit(main())"
+    words = ["bench", "allreduce", "--algorithm", "native", "-m", "8:64", "-i", "2", "-x", "0", "-G", "png,svg"]
+    done = launch(2, ["-c", code, *words])
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["topocomm_allreduce.png", "topocomm_allreduce.svg"]

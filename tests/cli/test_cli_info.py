@@ -1,4 +1,4 @@
-"""``info`` under mpiexec and with a placement file."""
+"""``info`` under mpiexec, without it, and with a placement file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from launch import launch
+from test_cli_main import topocomm
 
 from topocomm.cli import main
 
@@ -50,3 +51,18 @@ def test_a_malformed_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     path.write_text("{}")
     assert main(["info", "--topology", str(path)]) == 2
     assert "place.json" in capsys.readouterr().err
+
+
+def test_without_mpiexec_mpi_is_not_started() -> None:
+    code = """
+import sys
+from topocomm.cli import main
+code = main()
+from mpi4py import MPI
+print("started" if MPI.Is_initialized() else "idle")
+sys.exit(code)
+"""
+    done = topocomm("info", code=code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("idle\n")
+    assert "MPI library:" in done.stdout

@@ -156,18 +156,3 @@ sys.exit(main())
     done = topocomm("info", code=code)
     assert done.returncode == 0, done.stderr
     assert "mpi4py is not installed" in done.stdout
-
-
-def test_info_without_mpiexec_does_not_start_mpi() -> None:
-    code = """
-import sys
-from topocomm.cli import main
-code = main()
-from mpi4py import MPI
-print("started" if MPI.Is_initialized() else "idle")
-sys.exit(code)
-"""
-    done = topocomm("info", code=code)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("idle\n")
-    assert "MPI library:" in done.stdout

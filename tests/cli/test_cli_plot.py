@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launch import launch
 
 from topocomm.cli import main, plot
 
@@ -98,11 +97,3 @@ def test_a_missing_matplotlib_is_named_with_what_to_do(
     monkeypatch.setattr(plot, "find_spec", lambda name: None if name == "matplotlib" else find(name))
     assert main(["plot", kept(tmp_path, document()), "-o", str(tmp_path / "x.png")]) == 2
     assert "pip install topocomm[plot]" in capsys.readouterr().err
-
-
-def test_bench_draws_what_it_measured(tmp_path: Path) -> None:
-    code = f"import os; os.chdir({str(tmp_path)!r}); import sys; from topocomm.cli import main; sys.exit(main())"
-    words = ["bench", "allreduce", "--algorithm", "native", "-m", "8:64", "-i", "2", "-x", "0", "-G", "png,svg"]
-    done = launch(2, ["-c", code, *words])
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["topocomm_allreduce.png", "topocomm_allreduce.svg"]
