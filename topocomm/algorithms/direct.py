@@ -136,18 +136,19 @@ def _between(layout: Layout, v: int, k: int, home: IntArray, collector: IntArray
     here = int(layout.places[1][v])
     mine = np.arange(k * layout.start[1][v], k * layout.stop[1][v])
     homes, via = home[mine], collector[mine]
-    collected = mine[via == here]
+    collected, others = mine[via == here], homes != here
+    bound = home[collected]
     first_sends: list[Send] = []
     first_recvs: list[Recv] = []
     sends: list[Send] = []
     recvs: list[Recv] = []
-    for step in range(1, len(layout.first[1]) - 1):
-        to, source = (here + step) % (len(layout.first[1]) - 1), (here - step) % (len(layout.first[1]) - 1)
-        first_sends += [Send(*m) for m in by_owner(layout, 1, to, mine[(via == to) & (homes != here)], k)]
-        arriving = collected[home[collected] != source]
-        first_recvs += [Recv(*m, Combine.BEFORE) for m in by_owner(layout, 1, source, arriving, k)]
-        sends += [Send(*m) for m in by_owner(layout, 1, to, collected[home[collected] == to], k)]
-        finished = mine[(homes == here) & (via == source)]
+    places = len(layout.first[1]) - 1
+    for step in range(1, places):
+        to, source = (here + step) % places, (here - step) % places
+        first_sends += [Send(*m) for m in by_owner(layout, 1, to, mine[(via == to) & others], k)]
+        first_recvs += [Recv(*m, Combine.BEFORE) for m in by_owner(layout, 1, source, collected[bound != source], k)]
+        sends += [Send(*m) for m in by_owner(layout, 1, to, collected[bound == to], k)]
+        finished = mine[(via == source) & ~others]
         recvs += [Recv(*m, Combine.BEFORE) for m in by_owner(layout, 1, source, finished, k)]
     rounds = Round(tuple(first_sends), tuple(first_recvs)), Round(tuple(sends), tuple(recvs))
     return tuple(rnd for rnd in rounds if rnd.sends or rnd.recvs)

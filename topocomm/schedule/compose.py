@@ -61,7 +61,7 @@ def by_owner(layout: Layout, d: int, place: int, slots: IntArray, pieces: int = 
     """
     if len(slots) == 0:
         return []
-    first, end = layout.first[d][place : place + 2]
+    first, end = layout.first[d][place : place + 2].tolist()
     if end - first == 1:
         return [(int(layout.by_slot[d][first]), compact(slots))]
     owners = layout.owners(d, place, slots if pieces == 1 else slots // pieces)

@@ -68,6 +68,22 @@ def _apart(a: Slots, b: Slots) -> bool:
     return a.stop <= b.start or b.stop <= a.start
 
 
+def _overwrites(rnd: Round) -> bool:
+    """Tell whether a received message may come over a slot that the round receives otherwise, or sends."""
+    sent = set[int]().union(*(_listed(s.slots) for s in rnd.sends))
+    received = [slot for r in rnd.recvs for slot in _listed(r.slots)]
+    return len(set(received)) < len(received) or not sent.isdisjoint(received)
+
+
+def _listed(slots: Slots) -> Sequence[int]:
+    return slots if isinstance(slots, range) else slots.tolist()
+
+
+def _lowest(values: IntArray) -> int:
+    """Find the least value; NumPy's call costs more than a few values."""
+    return min(values.tolist()) if len(values) < 50 else int(values.min())
+
+
 class _Run:
     """All ranks of a schedule in symbolic execution."""
 
@@ -118,6 +134,8 @@ class _Run:
         plain = [r for r in rnd.recvs if r.combine is Combine.REPLACE and len(r.slots)]
         if not plain or (len(ops) == 2 and rnd.sends and _apart(rnd.sends[0].slots, plain[0].slots)):
             return
+        if not _overwrites(rnd):
+            return
         use = np.zeros(self.schedule.nslots, np.int64)
         for s in rnd.sends:  # two sends may share a slot; that is no reason to object
             use[_index(s.slots)] = 1
@@ -149,7 +167,7 @@ class _Run:
         rank.arrived = [None] * len(rnd.recvs)
         for s in rnd.sends:
             content = rank.slots[_where(s.slots)].copy()
-            if len(content) and content.min() == NOTHING:
+            if len(content) and _lowest(content) == NOTHING:
                 slot = _index(s.slots)[content == NOTHING][0]
                 raise self.fail(rank.number, f"sends slot {slot} to {s.peer}, but it holds nothing yet", rank.round)
             self.sends[rank.number, s.peer].append((rank.number, rank.round, content, rank.heard))
@@ -190,7 +208,7 @@ class _Run:
         self.ready.append(rank)
 
     def _combined(self, rank: _Rank, r: Recv, held: IntArray, content: IntArray) -> IntArray:
-        if len(held) and held.min() == NOTHING:
+        if len(held) and _lowest(held) == NOTHING:
             slot = _index(r.slots)[held == NOTHING][0]
             raise self.fail(rank.number, f"combines into slot {slot}, which holds nothing yet", rank.round)
         left, right = (content, held) if r.combine is Combine.BEFORE else (held, content)
