@@ -7,6 +7,7 @@ messages must be there before. A persistent call may wait when it is made: it is
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -177,8 +178,25 @@ class _Turns:
     """Runs of engine ``python`` over one carrier, each with a tag of its own."""
 
     def __init__(self) -> None:
-        self.number = 0
-        self.under_way: set[int] = set()
+        self._next = 0
+        self.oldest = 0
+        """The first that has not ended."""
+        self._ended: set[int] = set()
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        """Return the number of a new run."""
+        with self._lock:
+            self._next += 1
+            return self._next - 1
+
+    def end(self, number: int) -> None:
+        """Note that a run has ended."""
+        with self._lock:
+            self._ended.add(number)
+            while self.oldest in self._ended:
+                self._ended.remove(self.oldest)
+                self.oldest += 1
 
 
 class _Turn:
@@ -192,19 +210,17 @@ class _Turn:
 
     def begin(self) -> Callable[[], bool]:
         """Take a number; return what moves the run on."""
-        self._number, self._run = self._turns.number, None
-        self._turns.number += 1
-        self._turns.under_way.add(self._number)
+        self._number, self._run = self._turns.take(), None
         return self._move
 
     def _move(self) -> bool:
         if self._run is None:
-            if min(self._turns.under_way) + TAGS - FIRST_TAG <= self._number:
+            if self._turns.oldest + TAGS - FIRST_TAG <= self._number:
                 return False
             self._run = self._start()
         if not self._run.test():
             return False
-        self._turns.under_way.discard(self._number)
+        self._turns.end(self._number)
         return True
 
     def _start(self) -> python.Run:
