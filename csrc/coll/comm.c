@@ -213,7 +213,7 @@ static int start(tc_run *run, const void *send, void *recv) {
 /* Drive a run, and all others unless it is complete; tell of one that needs its caller. */
 static int drive_all(tc_run *run) {
     if (run->comm->waiting) begin_waiting(run->comm);
-    if (run->comm->channels && run->link) puts_progress(run->comm);
+    if (run->comm->channels && run->comm->active) puts_progress(run->comm);
     int status = drive(run);
     if (status != TC_AGAIN) return status;
     if (run->comm->shared && (status = shm_progress(run->comm)) < TC_OK) run->fault = status;

@@ -1,12 +1,15 @@
 /* The type below topocomm's requests: a call that is bound to functions in C is started, tested and waited for here; all
  * else by the Python path, which has the same names with an underscore before them.
+ *
+ * MPI is called without the interpreter's lock: another thread may combine operands in Python while MPI keeps a lock of
+ * its own, the watch's among them.
  */
 #include <string.h>
 
 #include "memo.h"
 
 #define SLICE 0.01 /* seconds after which Python must handle signals */
-#define POLLS 32   /* tests with the interpreter's lock held: most calls of a few ranks are over by then */
+#define POLLS 32   /* tests before a wait: most calls of a few ranks are over by then */
 
 typedef int (*start_function)(void *state, const void *send, void *recv, uint32_t held, intptr_t *handle);
 typedef int (*test_function)(void *state);
@@ -50,27 +53,30 @@ static bool has_arguments(PyObject *args, PyObject *keywords) {
 
 static PyObject *start(PyObject *self, PyObject *unused) {
     (void)unused;
-    const bound *b = bound_of(self);
+    const bound b = *bound_of(self);
     intptr_t handle;
-    if (b->state && b->start(b->state, b->send, b->recv, 0, &handle) == 0) {
-        set_handle(self, handle);
-        Py_RETURN_NONE;
-    }
-    return PyObject_CallMethod(self, "_Start", NULL);
+    if (b.state == NULL) return PyObject_CallMethod(self, "_Start", NULL);
+    PyThreadState *thread = PyEval_SaveThread();
+    int status = b.start(b.state, b.send, b.recv, 0, &handle);
+    PyEval_RestoreThread(thread);
+    if (status != 0) return PyObject_CallMethod(self, "_Start", NULL);
+    set_handle(self, handle);
+    Py_RETURN_NONE;
 }
 
-/* Return the status of a call after some tests, or after waiting without the interpreter's lock; -1 with an error set if
- * a signal's handler raised one. */
-static int await(const bound *b, bool *raised) {
-    int status;
-    for (int k = 0; k < POLLS; k++)
-        if ((status = b->wait(b->state, -1)) <= 0) return status;
-    while (status == 1) {
+/* Return the status of a call after some tests, or after waiting; -1 with an error set if a signal's handler raised one.
+ * A handler may let go of the call: 1. */
+static int await(PyObject *self, bool *raised) {
+    const bound b = *bound_of(self);
+    int status = 1;
+    for (int k = 0; status == 1; k++) {
         PyThreadState *thread = PyEval_SaveThread();
-        status = b->wait(b->state, SLICE);
+        for (; k < POLLS && status > 0; k++) status = b.wait(b.state, -1);
+        if (status == 1) status = b.wait(b.state, SLICE);
         PyEval_RestoreThread(thread);
         if (status == 1 && PyErr_CheckSignals() < 0) *raised = true;
         if (*raised) return -1;
+        if (bound_of(self)->state != b.state) break;
     }
     return status;
 }
@@ -83,18 +89,19 @@ static PyObject *end_of(PyObject *self, int status) {
 }
 
 static PyObject *wait(PyObject *self, PyObject *args, PyObject *keywords) {
-    const bound *b = bound_of(self);
     bool raised = false;
-    if (b->state == NULL || has_arguments(args, keywords)) return by_python(self, "_Wait", args, keywords);
-    int status = await(b, &raised);
+    if (bound_of(self)->state == NULL || has_arguments(args, keywords)) return by_python(self, "_Wait", args, keywords);
+    int status = await(self, &raised);
     if (raised) return NULL;
     return status > 0 ? by_python(self, "_Wait", args, keywords) : end_of(self, status);
 }
 
 static PyObject *test(PyObject *self, PyObject *args, PyObject *keywords) {
-    const bound *b = bound_of(self);
-    if (b->state == NULL || has_arguments(args, keywords)) return by_python(self, "_Test", args, keywords);
-    int status = b->test(b->state);
+    const bound b = *bound_of(self);
+    if (b.state == NULL || has_arguments(args, keywords)) return by_python(self, "_Test", args, keywords);
+    PyThreadState *thread = PyEval_SaveThread();
+    int status = b.test(b.state);
+    PyEval_RestoreThread(thread);
     if (status == 1) Py_RETURN_FALSE;
     return status > 0 ? by_python(self, "_Test", args, keywords) : end_of(self, status);
 }

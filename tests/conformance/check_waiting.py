@@ -377,6 +377,109 @@ def an_interrupted_wait_is_made_again(world: MPI.Intracomm) -> None:
     signal.signal(signal.SIGALRM, before)
 
 
+class Packed:
+    """A broadcast of doubles that lie apart: its result is put in place when it is complete."""
+
+    def __init__(self, way: str, comm: topocomm.Comm, kind: MPI.Datatype) -> None:
+        self.comm, self.kind = comm, kind
+        self.algorithm = "shared" if way == "shared" else "textbook_binomial"
+        self.root = comm.rank == 0
+        self.data = np.full(600, 3.0 if self.root else -1.0)
+
+    def start(self) -> MPI.Request:
+        """Start it, as a non-blocking call."""
+        return self.comm.Ibcast([self.data, 1, self.kind], algorithm=self.algorithm)
+
+    def is_there(self) -> bool:
+        """True if the result is, and nothing else was written."""
+        return bool((self.data[::2] == 3).all() and (self.data[1::2] == (3 if self.root else -1)).all())
+
+
+def _packed(world: MPI.Intracomm, n: int) -> Iterator[Packed]:
+    """``n`` of them, of each way."""
+    kind = MPI.DOUBLE.Create_vector(300, 1, 2).Commit()
+    for way, comm in _ways(world):
+        for _ in range(n):
+            yield Packed(way, comm, kind)
+        comm.Free()
+    kind.Free()
+
+
+@check(2)
+def a_complete_call_has_its_packed_result(world: MPI.Intracomm) -> None:
+    """Whether Get_status, Test or a wait of MPI's says that it is complete."""
+    ways: list[Callable[[MPI.Request], object]] = [lambda r: _until(r.Get_status), _tested]
+    ways += [lambda r: MPI.Request.Waitall([r]), lambda r: _until(lambda: MPI.Request.Testall([r]))]
+    for k, call in enumerate(_packed(world, 40)):
+        request = call.start()
+        ways[k % len(ways)](request)
+        assert call.is_there()
+        request.Wait()
+
+
+@check(2)
+def an_interrupted_wait_loses_no_packed_result(world: MPI.Intracomm) -> None:
+    """The signal comes while C waits, the message after it in the same wait: the handler raises when all has come."""
+    before = signal.signal(signal.SIGALRM, _ring)
+    for call in _packed(world, 20):
+        world.Barrier()
+        if world.rank == 0:
+            time.sleep(0.004)
+        request = call.start()
+        if world.rank == 1:
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            error = raised(request.Wait)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert error is None or isinstance(error, _AlarmError)
+        request.Wait()
+        assert call.is_there()
+    signal.signal(signal.SIGALRM, before)
+
+
+@check(2)
+def a_packed_call_under_way_is_not_started_again(world: MPI.Intracomm) -> None:
+    """The start is refused, and the call goes on."""
+    kind = MPI.DOUBLE.Create_vector(300, 1, 2).Commit()
+    for way, comm in _ways(world):
+        call = Packed(way, comm, kind)
+        again = comm.Bcast_init([call.data, 1, kind], algorithm=call.algorithm)
+        world.Barrier()
+        if world.rank == 0:
+            time.sleep(0.005)
+        again.Start()
+        if world.rank == 1:
+            assert isinstance(raised(again.Start), topocomm.Error)
+        MPI.Request.Waitall([again])
+        assert call.is_there()
+        again.Free()
+        comm.Free()
+    kind.Free()
+
+
+@check(2)
+def nothing_is_kept_of_calls_that_mpi_has_waited_for(world: MPI.Intracomm) -> None:
+    """Of those that need Python, here for their operation."""
+
+    def add(given: Any, both: Any, _: MPI.Datatype) -> None:
+        both = np.frombuffer(both, "f8")
+        both += np.frombuffer(given, "f8")
+
+    op = topocomm.elementwise(MPI.Op.Create(add, commute=True))
+    for way, comm in _ways(world):
+        if way == "shared":
+            comm.Free()
+            continue
+        before = len(_works())
+        for _ in range(20):
+            request = comm.Iallreduce(np.ones(64), got := np.zeros(64), op)
+            MPI.Request.Waitall([request])
+            assert (got == world.size).all()
+            del request
+        assert len(_works()) - before < 5
+        comm.Free()
+    op.Free()
+
+
 @check(2)
 def engine_python_moves_calls_where_no_signal_comes(world: MPI.Intracomm) -> None:
     """Not in the main thread, where a handler may raise between two steps: not at the start, and in no wait or test."""

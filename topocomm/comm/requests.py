@@ -52,6 +52,7 @@ class _Ours(Driven):
         work = self._work
         if work is None or work.is_under_way:
             return work
+        work.over()
         self._over()
         return None
 
@@ -175,7 +176,8 @@ class Prequest(_Ours, MPI.Prequest):
     def _Start(self) -> None:
         if self._works is None:
             raise MPI.Exception(MPI.ERR_REQUEST)
-        self._begin(self._works())
+        work = self._current()
+        self._begin(self._works() if work is None else work)  # which raises if it is under way
 
     @classmethod
     def Startall(cls, requests: list[MPI.Prequest]) -> None:

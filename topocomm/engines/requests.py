@@ -25,7 +25,7 @@ from topocomm import library
 from topocomm.arrays import Bytes
 from topocomm.engines import c
 from topocomm.engines.node import Node, NodeCall
-from topocomm.errors import Error
+from topocomm.errors import BufferError, Error
 from topocomm.library import handle
 from topocomm.rma._core import ffi, lib
 
@@ -128,14 +128,22 @@ class Work(ABC):
         """
         out = ffi.new("intptr_t *")
         _watch.sweep()
-        self._finished, self._error = self._end is None, None
-        if self._needy:
-            _watch.help(self)
-        status = self._start(out)
-        if status != 0:
-            _watch.leave(self)
-            raise Error(f"a request could not start: {_text(status)}; wait for it before it starts again")
+        with self._lock:
+            if self.is_under_way:
+                raise self._no_start(lib.TC_ERR_BUSY)
+            self._finished, self._error = self._end is None, None
+            status = self._start(out)
+            if status != 0:
+                self._finished = True
+                self.over()
+                raise self._no_start(status)
+            if self._needy and not (self._finished and lib.tc_request_state(self.request) != lib.TC_AGAIN):
+                _watch.help(self)
         return int(out[0])
+
+    @staticmethod
+    def _no_start(status: int) -> Error:
+        return Error(f"a request could not start: {_text(status)}; wait for it before it starts again")
 
     @abstractmethod
     def _start(self, out: Any) -> int:
@@ -144,18 +152,27 @@ class Work(ABC):
     def assist(self) -> None:
         """Do what only Python can do for the call, and let MPI's waits see its end."""
         with self._lock:
-            if not self._finished and lib.tc_request_state(self.request) == lib.TC_ERR_FREED:
+            if lib.tc_request_state(self.request) == lib.TC_AGAIN:
+                return
+            if not self._finished:
                 self._finish()
                 lib.tc_request_release(self.request, self._error is not None)
+            self.over()
 
     def _finish(self) -> None:
-        """Do what is to be done when the call is complete, once."""
-        self._finished = True
+        """Do what is to be done when the call is complete.
+
+        What a signal's handler raises meanwhile, in the main thread, is not the call's failure: the next test or wait
+        does it all again.
+        """
         try:
             if self._end is not None:
                 self._end()
         except Exception as e:
+            if _in_main_thread() and not isinstance(e, (BufferError, MPI.Exception)):
+                raise
             self._error = e
+        self._finished = True
 
     def test(self) -> bool:
         """Tell whether the call is complete. Raises what :meth:`wait` raises."""
@@ -175,7 +192,8 @@ class Work(ABC):
         with self._lock:
             if not self._finished and status == 0:
                 self._finish()
-        self._over(status)
+            self._finished = True
+        self.over()
         if status != 0:
             raise self.failure(status)
         if self._error is not None:
@@ -187,7 +205,7 @@ class Work(ABC):
         if self._queue.engine is not None:
             self._queue.engine.combine()
 
-    def _over(self, status: int) -> None:
+    def over(self) -> None:
         """Let go of what only a call under way needs."""
         _watch.leave(self)
 
@@ -207,23 +225,32 @@ class Work(ABC):
 
     @property
     def is_under_way(self) -> bool:
-        """True until a test or wait, maybe MPI's own, has seen the end."""
-        return bool(self.request != ffi.NULL and lib.tc_request_state(self.request) != 0)
+        """True until a test or wait, maybe MPI's own, has seen the end.
+
+        Also if a signal's handler has raised when a wait had seen it, but before the results were where they belong.
+        """
+        return bool(self.request != ffi.NULL and (lib.tc_request_state(self.request) != 0 or not self._finished))
 
     @property
     def is_complete(self) -> bool:
         """True if the call is complete, whether or not its end was seen. Drives what is under way if not."""
         if lib.tc_request_state(self.request) == lib.TC_AGAIN:
             lib.tc_request_progress(self.request)
-        return bool(lib.tc_request_state(self.request) != lib.TC_AGAIN)
+        if not self._finished:
+            self.assist()
+        return bool(self._finished and lib.tc_request_state(self.request) != lib.TC_AGAIN)
 
     def drop(self) -> None:
         """Wait for the call no more. Its memory is kept until it is complete."""
-        lib.tc_request_drop(self.request)
-        if self.is_under_way:
+        with self._lock:
+            lib.tc_request_drop(self.request)
+            dropped = lib.tc_request_state(self.request) != 0
+            if not dropped:
+                self._finished = True
+        if dropped:
             _watch.keep(self)
         else:
-            self._over(0)
+            self.over()
 
 
 class ProgramWork(Work):
@@ -251,17 +278,18 @@ class ProgramWork(Work):
         super().assist()
 
     def _see(self, status: int) -> bool:
-        ended = super()._see(status)
-        if not ended and self._combined is not None and self._combined.error is not None:
+        ended, combined = super()._see(status), self._combined
+        if not ended and combined is not None and combined.error is not None:
             self.drop()
-            raise self._combined.error
+            raise combined.error
         return ended
 
-    def _over(self, status: int) -> None:
-        super()._over(status)
-        if self._combined is not None:
-            self._combined.leave_callers()
-            self._combined = None
+    def over(self) -> None:
+        """Let go of what only a call under way needs."""
+        super().over()
+        combined, self._combined = self._combined, None
+        if combined is not None:
+            combined.leave_callers()
 
     def retire(self) -> None:
         """Give the run back to others of its program."""
@@ -300,12 +328,11 @@ class PolledWork(Work):
         self._move: Callable[[], bool] = lambda: True
 
     def _start(self, out: Any) -> int:
-        with self._lock:
-            status = int(lib.tc_request_start(self.request, ffi.NULL, ffi.NULL, True, out))
-            if status == 0:
-                self._finished = False
-                self._move = self._begin()
-                self.assist()
+        status = int(lib.tc_request_start(self.request, ffi.NULL, ffi.NULL, True, out))
+        if status == 0:
+            self._finished = False
+            self._move = self._begin()
+            self.assist()
         return status
 
     def assist(self) -> None:
@@ -314,7 +341,7 @@ class PolledWork(Work):
         The main thread leaves that to the watch: what a signal's handler raises there would end the call between two
         steps.
         """
-        if threading.current_thread() is threading.main_thread():
+        if _in_main_thread():
             return
         with self._lock:
             if self._finished:
@@ -331,6 +358,7 @@ class PolledWork(Work):
             self._finished = True
             lib.tc_request_set(self.request, 0)
             lib.tc_request_release(self.request, self._error is not None)
+            self.over()
 
     def test(self) -> bool:
         """Tell whether the call is complete. Raises what :meth:`wait` raises."""
@@ -438,11 +466,16 @@ def _let_go(kept: deque[Any], gone: Callable[[Any], bool]) -> None:
 
 def _retired(work: Work) -> bool:
     """Retire a work; False if it is under way."""
-    if work.is_under_way:
+    if lib.tc_request_state(work.request) != 0:
         return False
-    work._over(0)
+    work.over()
     work.retire()
     return True
+
+
+def _in_main_thread() -> bool:
+    """Return True in the thread in which signals are handled."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _freed(request: Any) -> bool:
