@@ -23,6 +23,7 @@ struct tc_queue {
     atomic_uint length; /* of that list */
     tc_request *calling;      /* the node's call under way is its */
     atomic_uint used, seen;   /* by others than the watch; at its last look */
+    bool ended;               /* nothing starts any more */
 };
 
 struct tc_request {
@@ -168,6 +169,17 @@ int tc_queue_close(tc_queue *queue) {
     return TC_OK;
 }
 
+int tc_queue_end(tc_queue *queue) {
+    if (queue == NULL) return TC_ERR_ARGUMENT;
+    int status = TC_OK;
+    lock(queue);
+    queue->ended = true;
+    for (tc_request *r = queue->first; r; r = r->next)
+        if (r->state == UNDER_WAY_REQUEST) status = TC_AGAIN;
+    unlock(queue);
+    return status;
+}
+
 int tc_queue_settle(tc_queue *queue, double seconds) {
     if (queue == NULL || queue->node == NULL) return TC_ERR_ARGUMENT;
     double limit = 0;
@@ -206,6 +218,7 @@ static int begin(tc_request *request) {
 static int start(tc_request *r, const void *send, void *recv, bool held, intptr_t *handle) {
     if (r->state == OVER && atomic_load(&r->ticket->state) == TAKEN_TICKET) settle(r);
     if (r->state != IDLE) return TC_ERR_BUSY;
+    if (r->queue->ended) return TC_ERR_FREED;
     r->ticket = ticket_take();
     if (r->ticket == NULL) return TC_ERR_NO_MEMORY;
     r->send = send;

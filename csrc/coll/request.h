@@ -28,6 +28,8 @@ int tc_tickets_open(const tc_ticket_mpi *mpi);
 int tc_queue_open(tc_comm *comm, tc_node *node, tc_queue **queue);
 /* Let go of a queue; it ends with the last of its requests. */
 int tc_queue_close(tc_queue *queue);
+/* Let no request start any more: TC_ERR_FREED. TC_OK: nothing is under way · TC_AGAIN. As often as wanted. */
+int tc_queue_end(tc_queue *queue);
 /* Wait, for at most `seconds`, until no call of the queue through its node is under way. */
 int tc_queue_settle(tc_queue *queue, double seconds);
 /* Make a request of a run, of a call through the queue's node, or of neither, which the caller drives (tc_request_set). */

@@ -481,6 +481,28 @@ def nothing_is_kept_of_calls_that_mpi_has_waited_for(world: MPI.Intracomm) -> No
 
 
 @check(2)
+def calls_under_way_outlive_their_communicator(world: MPI.Intracomm) -> None:
+    """One that is derived, then the one that was wrapped; a persistent call does not start again."""
+    for way, comm in _ways(world):
+        for freed in (comm,) if way == "shared" else (comm.Dup(), comm):
+            if way != "shared":
+                freed.Barrier(algorithm="dissemination")
+            again = Collective(freed, 100, persistent=True)
+            again.start()
+            again.wait()
+            world.Barrier()
+            if world.rank == 0:
+                time.sleep(0.01)
+            call = Collective(freed, 100)
+            call.start()
+            freed.Free()
+            call.request.Wait()
+            assert (call.got == world.size * (world.size + 1) / 2).all()
+            assert isinstance(raised(again.request.Start), topocomm.Error)
+            again.request.Free()
+
+
+@check(2)
 def engine_python_moves_calls_where_no_signal_comes(world: MPI.Intracomm) -> None:
     """Not in the main thread, where a handler may raise between two steps: not at the start, and in no wait or test."""
     threads: set[threading.Thread] = set()

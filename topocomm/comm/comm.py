@@ -367,14 +367,20 @@ class Comm(NonBlockingCalls, ObjectCalls, VectorCalls, metaclass=Named):
     # -- the end ------------------------------------------------------------------------------------------------
 
     def Free(self) -> None:
-        """MPI_Comm_free, of the private communicator too."""
+        """MPI_Comm_free, of the private communicator too. Calls under way go on; no persistent one starts any more."""
+        self._end_calls()
         _MPI.Free(self)
         self._forget()
 
     def Disconnect(self) -> None:
-        """MPI_Comm_disconnect."""
+        """MPI_Comm_disconnect. Calls under way go on; no persistent one starts any more."""
+        self._end_calls()
         _MPI.Disconnect(self)
         self._forget()
+
+    def _end_calls(self) -> None:
+        if self._state is not None:
+            self._state.end()
 
     def _forget(self) -> None:
         """After the end every call is the MPI library's, which refuses it."""

@@ -29,6 +29,7 @@ derived communicators are freed before the one that was wrapped. If not, process
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +138,13 @@ class Private:
             family.leave()
         own = Family(self._comm)
         return _Membership(own, Carrier(own.comm, list(range(own.comm.Get_size())), 0))
+
+    def hold(self) -> Callable[[], None]:
+        """Keep the duplicate although the communicator is freed, until the function that this returns is called."""
+        family = self._family
+        assert family is not None  # something is under way over it
+        family.join()
+        return family.leave
 
     def settle(self) -> None:
         """Have a family, so that communicators derived from this one can be of it. Collective when first called."""

@@ -82,8 +82,10 @@ class Shared:
 
     def close(self) -> None:
         """Let go of the memory."""
-        if self._node is not None:
+        if self._node is not None and self._node.settle is None:
             self._node.close()
+        elif self._node is not None:  # the last of the calls that were started lets go of it
+            self._node.settle = None
         self._node, self._why_not, self._looked = None, "the communicator was freed", True
 
     @property

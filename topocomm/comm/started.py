@@ -25,7 +25,7 @@ from topocomm.comm.shared import Shared
 from topocomm.engines import c, python
 from topocomm.engines.carrier import Carrier
 from topocomm.engines.node import NodeCall
-from topocomm.engines.requests import End, NodeWork, PolledWork, ProgramWork, Queue, Work, why_not
+from topocomm.engines.requests import End, NodeWork, PolledWork, ProgramWork, Queue, Work, end_queues, why_not
 from topocomm.engines.walk import Sized
 from topocomm.errors import AlgorithmError, BufferError
 
@@ -59,6 +59,11 @@ class Started:
         self._noted: set[str] = set()
         self._sized: Recent[tuple[Call, bool, str], Sized | c.Sized] = Recent(KEPT_SIZES)
         """Programs with their sizes: not those of blocking calls, which ranks know or compare together."""
+
+    def end(self) -> None:
+        """Let no call start any more, before the communicator is freed; those under way go on."""
+        queues = tuple(queue for queue in (self._programs, self._node, self._polled) if queue is not None)
+        end_queues(queues, self._runtime.private.hold)
 
     # -- what serves a call ----------------------------------------------------------------------------------------
 

@@ -122,6 +122,11 @@ class Runtime:
             self._started = Started(self)
         return self._started
 
+    def end(self) -> None:
+        """Before the communicator is freed: its calls under way go on."""
+        if self._started is not None:
+            self._started.end()
+
     @property
     def agreement(self) -> Agreement:
         """Comparisons with the other ranks. Collective when first asked for.

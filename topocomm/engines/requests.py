@@ -29,7 +29,7 @@ from topocomm.errors import BufferError, Error
 from topocomm.library import handle
 from topocomm.rma._core import ffi, lib
 
-__all__ = ["NodeWork", "PolledWork", "ProgramWork", "Queue", "Work", "why_not"]
+__all__ = ["NodeWork", "PolledWork", "ProgramWork", "Queue", "Work", "end_queues", "why_not"]
 
 _SLICE = 0.01
 """Seconds after which a wait in C comes back to let Python handle signals."""
@@ -88,6 +88,10 @@ class Queue:
         if node is not None:
             node.settle = self._settle
 
+    def end(self) -> bool:
+        """Let no work start any more; return True if none is under way."""
+        return bool(lib.tc_queue_end(self.pointer) == 0)
+
     def _settle(self) -> None:
         """Wait until no call through the node is under way."""
         while lib.tc_queue_settle(self.pointer, _SLICE) == lib.TC_AGAIN:
@@ -143,6 +147,8 @@ class Work(ABC):
 
     @staticmethod
     def _no_start(status: int) -> Error:
+        if status == lib.TC_ERR_FREED:
+            return Error("a request could not start: its communicator was freed")
         return Error(f"a request could not start: {_text(status)}; wait for it before it starts again")
 
     @abstractmethod
@@ -385,6 +391,7 @@ class _Watch:
         self._helped: set[Work] = set()
         self._adrift: deque[Work] = deque()
         self._drifting: deque[Any] = deque()
+        self._ending: deque[tuple[tuple[Queue, ...], Callable[[], None]]] = deque()
         self.ended = False
 
     def _begin(self) -> None:
@@ -425,6 +432,10 @@ class _Watch:
         """Keep a request of C, and what it uses, until it is complete: nothing else is left of its work."""
         self._drifting.append(request)
 
+    def end_later(self, queues: tuple[Queue, ...], leave: Callable[[], None]) -> None:
+        """Call ``leave`` once nothing of ended queues is under way."""
+        self._ending.append((queues, leave))
+
     def sweep(self) -> None:
         """Let go of works that were dropped and are complete by now; begin the thread."""
         if self._thread is None:
@@ -433,6 +444,8 @@ class _Watch:
             _let_go(self._drifting, _freed)
         if self._adrift:
             _let_go(self._adrift, _retired)
+        if self._ending:
+            _let_go(self._ending, _ended)
 
     def end(self) -> None:
         """End the thread, before MPI is finalized."""
@@ -470,6 +483,25 @@ def _retired(work: Work) -> bool:
         return False
     work.over()
     work.retire()
+    return True
+
+
+def end_queues(queues: tuple[Queue, ...], hold: Callable[[], Callable[[], None]]) -> None:
+    """Let no work of a communicator start any more: it is about to be freed.
+
+    If works are under way, ``hold`` keeps what carries their messages; what it returns is called by a later start, when
+    they are complete.
+    """
+    if [queue for queue in queues if not queue.end()]:
+        _watch.end_later(queues, hold())
+
+
+def _ended(ending: tuple[tuple[Queue, ...], Callable[[], None]]) -> bool:
+    """Call what is to be called when queues have nothing under way; False if they have."""
+    queues, leave = ending
+    if not all(queue.end() for queue in queues):
+        return False
+    leave()
     return True
 
 
