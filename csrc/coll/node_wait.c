@@ -9,7 +9,8 @@ void wait_again(tc_node *node) {
     node->since = 0;
 }
 
-int node_drive_mpi(tc_node *node) {
+/* Let MPI move messages of the program: another rank may need them before it comes here. */
+static int drive_mpi(tc_node *node) {
     const tc_node_mpi *mpi = &node->mpi;
     int code = mpi_progress(mpi->iprobe, mpi->any_source, mpi->any_tag, mpi->handle);
     if (code == 0) return TC_OK;
@@ -41,7 +42,7 @@ int wait_pause(tc_node *node, missing_function missing, double seconds) {
     if (node->since == 0) node->since = node->checked = time;
     if (node->limit == 0) node->limit = time + seconds;
     int status = node_sound(node);
-    if (status == TC_OK && time - node->since > AT_ONCE) status = node_drive_mpi(node);
+    if (status == TC_OK && time - node->since > AT_ONCE) status = drive_mpi(node);
     if (status != TC_OK) return status;
     double waited = time - node->since;
     time = waited < LATE ? yield_core(&node->spins, 0, node->most_spins, time) : sleep_late(waited);

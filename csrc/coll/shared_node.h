@@ -108,8 +108,6 @@ void frame_take(const line *theirs, const char *slot, uint64_t room, char *to);
 int node_start(tc_node_call *call, const void *send, void *recv, double seconds);
 
 /* --- node_wait.c ---------------------------------------------------------------------------------------------------- */
-/* Let MPI move messages of the program: another rank may need them before it comes here. */
-int node_drive_mpi(tc_node *node);
 typedef bool (*missing_function)(const tc_node *node, uint32_t rank); /* is this rank waited for? */
 /* Something came: what is waited for from now on is looked at often. */
 void wait_again(tc_node *node);

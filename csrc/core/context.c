@@ -85,12 +85,12 @@ int tc_context_open(const tc_options *options, tc_context **out) {
     return TC_OK;
 }
 
-int tc_context_moves(tc_context *context, tc_move_function move, void *user, uint32_t anywhere) {
+int tc_context_hook(tc_context *context, tc_hook_function hook, void *user, uint32_t anywhere) {
     if (!context) return TC_ERR_ARGUMENT;
-    context->move = move;
-    context->move_user = user;
-    context->move_thread = pthread_self();
-    context->move_anywhere = anywhere;
+    context->hook = hook;
+    context->hook_user = user;
+    context->hook_thread = pthread_self();
+    context->hook_anywhere = anywhere;
     return TC_OK;
 }
 

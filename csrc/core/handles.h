@@ -141,10 +141,10 @@ struct tc_context {
     pthread_t thread;
     _Atomic int stop;
     bool threaded;
-    tc_move_function move; /* what else the program has under way; NULL: nothing */
-    void *move_user;
-    pthread_t move_thread; /* that alone calls it, unless `move_anywhere` */
-    bool move_anywhere;
+    tc_hook_function hook; /* moves what else the program has under way; NULL: nothing does */
+    void *hook_user;
+    pthread_t hook_thread; /* that alone calls it, unless `hook_anywhere` */
+    bool hook_anywhere;
     tc_stats stats;
     char note[256];                         /* why a transport is absent */
     tc_memory *old_landings, *last_landing; /* of freed blocks, oldest first */

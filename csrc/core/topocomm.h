@@ -140,8 +140,8 @@ void tc_options_default(tc_options *options);
 int tc_context_open(const tc_options *options, tc_context **context);
 /* Let whoever waits, or tests in vain, call a function that moves what else the program has under way: a peer may need
  * that before it puts. `anywhere`: 0: only in the thread that calls this. */
-typedef void (*tc_move_function)(void *user);
-int tc_context_moves(tc_context *context, tc_move_function move, void *user, uint32_t anywhere);
+typedef void (*tc_hook_function)(void *user);
+int tc_context_hook(tc_context *context, tc_hook_function hook, void *user, uint32_t anywhere);
 /* Write this rank's address, to be carried to its peers by any means. Needs TC_ADDRESS_BYTES of room. */
 int tc_context_address(tc_context *context, void *address, size_t capacity, size_t *bytes);
 /* Connect a peer by its address, over the first allowed transport that leads there. */

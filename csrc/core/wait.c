@@ -10,13 +10,13 @@ void patience_start(patience *p, double seconds) {
     *p = (patience){start + seconds, start + CHECK_SECONDS, start + SPIN_SECONDS, 0};
 }
 
-static void move_others(tc_context *context) {
-    if (context->move && (context->move_anywhere || pthread_equal(context->move_thread, pthread_self())))
-        context->move(context->move_user);
+static void call_hook(tc_context *context) {
+    if (context->hook && (context->hook_anywhere || pthread_equal(context->hook_thread, pthread_self())))
+        context->hook(context->hook_user);
 }
 
 bool check_due(tc_context *context) {
-    move_others(context);
+    call_hook(context);
     double time = now();
     if (time < atomic_load_explicit(&context->next_check, memory_order_relaxed)) return false;
     atomic_store_explicit(&context->next_check, time + CHECK_SECONDS, memory_order_relaxed);
@@ -32,7 +32,7 @@ int patience_step(tc_context *context, patience *p, bool *check_peers) {
 #endif
         return TC_OK;
     }
-    move_others(context);
+    call_hook(context);
     double time = now();
     if (context->crowded || time >= p->yield_from) sched_yield();
     if (time >= p->next_check) {

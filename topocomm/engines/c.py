@@ -29,8 +29,8 @@ from topocomm import library
 from topocomm.arrays import Bytes, IntArray
 from topocomm.engines import puts
 from topocomm.engines.combiners import combiner
-from topocomm.engines.exchange import gathered
 from topocomm.engines.lengths import LengthError
+from topocomm.engines.structs import gathered
 from topocomm.errors import BufferError, Error, ProgramError
 from topocomm.library import handle
 from topocomm.plan.program import Program

@@ -21,7 +21,7 @@ from mpi4py import MPI
 from topocomm.arrays import Bytes
 from topocomm.collectives import COLLECTIVES, PREFIXES, REDUCING, ROOTED
 from topocomm.engines.combiners import combiner, numbers
-from topocomm.engines.exchange import gathered
+from topocomm.engines.structs import gathered
 from topocomm.errors import Error
 from topocomm.library import address, handle
 from topocomm.rma._core import ffi, lib

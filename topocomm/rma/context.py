@@ -287,7 +287,7 @@ class Context(Owner):
         if self.messages is not None and not self.messages.complete and not mpi_ended():
             lib.tc_context_bye(self.handle)
         if mpi_ended():
-            lib.tc_context_moves(self.handle, ffi.NULL, ffi.NULL, 0)
+            lib.tc_context_hook(self.handle, ffi.NULL, ffi.NULL, 0)
         end = monotonic() + 1.0
         children = list(self.children)
         plans = [c.handle for c in children if isinstance(c, Plan) and c.handle]

@@ -31,7 +31,7 @@ def drive_mpi(context: Owner, comm: MPI.Comm) -> None:
     if initialized:
         _stop_in_time()
     probe = _probe(iprobe, handle(MPI.COMM_WORLD if initialized else comm))  # MPICH moves nothing for COMM_SELF
-    lib.tc_context_moves(context.handle, ffi.addressof(lib, "tc_mpi_progress"), probe, everywhere)
+    lib.tc_context_hook(context.handle, ffi.addressof(lib, "tc_mpi_progress"), probe, everywhere)
 
 
 @cache
@@ -50,4 +50,4 @@ def _stop_in_time() -> None:
 
 def _stop() -> None:
     for context in list(OPEN):
-        lib.tc_context_moves(context.handle, ffi.NULL, ffi.NULL, 0)
+        lib.tc_context_hook(context.handle, ffi.NULL, ffi.NULL, 0)

@@ -83,7 +83,7 @@ class Table:
             cells = [f"# {benchmark.metric}"]
         else:
             cells = [f"{'# Size':<{_SIZE_WIDTH}}", f"{benchmark.metric:>{FIELD_WIDTH}}"]
-        if benchmark.started:
+        if benchmark.nonblocking:
             cells += [f"{title:>{FIELD_WIDTH}}" for title in ("Compute(us)", "Pure Comm.(us)", "Overlap(%)")]
         if self.full:
             cells += [f"{title:>{FIELD_WIDTH}}" for title in ("Min Latency(us)", "Max Latency(us)")]
@@ -100,7 +100,7 @@ class Table:
             cells = [_number(base.average, _SINGLE_WIDTH)]
         else:
             cells = [f"{row.size:<{_SIZE_WIDTH}}", _number(base.average)]
-        if self.benchmark.started and base.overlap:
+        if self.benchmark.nonblocking and base.overlap:
             cells += [_number(value) for value in (base.overlap.compute, base.overlap.call, base.overlap.percent)]
         if self.full:
             cells += [_number(base.least), _number(base.most)]
@@ -114,7 +114,7 @@ class Table:
         titles = []
         for other in self.contenders[1:]:
             titles += [f"{other}({self.benchmark.unit})", "/".join(self.ratio_of(other))]
-            titles += [f"{other} Overlap(%)"] if self.benchmark.started else []
+            titles += [f"{other} Overlap(%)"] if self.benchmark.nonblocking else []
         return titles
 
     def _further_cells(self, row: Line) -> list[str]:
@@ -123,7 +123,7 @@ class Table:
             above, below = self.ratio_of(other)
             found = row.results[other] or _NOTHING
             values += [found.average, ratio(row, above, below)]
-            values += [found.overlap.percent] if found.overlap and self.benchmark.started else []
+            values += [found.overlap.percent] if found.overlap and self.benchmark.nonblocking else []
         return [_number(value, _width(title)) for value, title in zip(values, self._further_titles(), strict=True)]
 
 

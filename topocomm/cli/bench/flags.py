@@ -163,7 +163,7 @@ def _refuse_foreign_flags(benchmark: Benchmark, args: argparse.Namespace) -> Non
     for flag, name in _FLAGS.items():
         if getattr(args, name) not in (None, False) and flag not in allowed:
             raise UsageError(f"{benchmark.name} has no -{flag}; it has {' '.join(f'-{letter}' for letter in allowed)}")
-    if benchmark.started and (args.per_iteration or args.tail_lat):
+    if benchmark.nonblocking and (args.per_iteration or args.tail_lat):
         raise UsageError(f"{benchmark.name} has no percentiles; leave out --per-iteration and -z")
     words = ("algorithm", "engine", "topology", "machine", "tuning", "split", "misalign", "per_iteration")
     foreign = [name.replace("_", "-") for name in words if getattr(args, name)]

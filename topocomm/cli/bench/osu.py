@@ -60,7 +60,7 @@ class Benchmark:
         return self.name in ("latency", "bw", "bibw")
 
     @property
-    def started(self) -> bool:
+    def nonblocking(self) -> bool:
         """True for a non-blocking collective, whose overlap with computing is measured."""
         return self.name not in COLLECTIVES and self.collective in COLLECTIVES
 
@@ -72,7 +72,7 @@ class Benchmark:
     @property
     def method(self) -> str:
         """Name of the communicator's method. Only for a collective."""
-        return f"I{self.collective}" if self.started else COLLECTIVES[self.name].method
+        return f"I{self.collective}" if self.nonblocking else COLLECTIVES[self.name].method
 
     @property
     def blocks(self) -> bool:
@@ -87,7 +87,7 @@ class Benchmark:
     @property
     def metric(self) -> str:
         """Title of the first column of values."""
-        if self.started:
+        if self.nonblocking:
             return "Overall(us)"
         return "Avg Latency(us)" if self.unit == "us" else "Bandwidth (MB/s)"
 
@@ -101,7 +101,7 @@ def _pt2pt(name: str, title: str, loops: Loops, unit: str) -> Benchmark:
     return Benchmark(name, title, "mixczT" + ("W" if unit == "MB/s" else ""), loops=loops, max_size=1 << 22, unit=unit)
 
 
-def _started(blocking: Benchmark) -> Benchmark:
+def _nonblocking(blocking: Benchmark) -> Benchmark:
     """Return the non-blocking form of a collective."""
     title = f"Non-blocking {blocking.title}"
     return Benchmark(f"i{blocking.name}", title, "".join(flag for flag in blocking.flags if flag not in "fcz"))
@@ -125,7 +125,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
         *_BLOCKING,
-        *map(_started, _BLOCKING),
+        *map(_nonblocking, _BLOCKING),
         _pt2pt("latency", "Latency Test", _LATENCY, "us"),
         _pt2pt("bw", "Bandwidth Test", _BANDWIDTH, "MB/s"),
         _pt2pt("bibw", "Bi-Directional Bandwidth Test", _BANDWIDTH, "MB/s"),

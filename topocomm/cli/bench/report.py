@@ -208,7 +208,7 @@ def _measured(run: Report, datatype: Datatype, size: int, repeats: Repeats) -> d
         return {NATIVE: measure_messages(options.benchmark.name, pair, repeats, run.percentiles)}
     workload = _workload(options, run.group, datatype, size)
     calls = _able(run, workload)
-    if options.benchmark.started:
+    if options.benchmark.nonblocking:
         started = measure_overlap(world, calls, workload, repeats)
         return {name: started.get(name) for name in run.names}
     seconds = measure(world, calls, workload, repeats)
@@ -234,7 +234,7 @@ def _able(run: Report, workload: Workload) -> dict[str, Callable[..., Any]]:
         reason = contender.why_not
         if contender.comm is not None:
             call = calls[contender.name] = contender.call(run.options.benchmark.method)
-            reason = able(run.world, waited(call) if run.options.benchmark.started else call, workload) or ""
+            reason = able(run.world, waited(call) if run.options.benchmark.nonblocking else call, workload) or ""
         if reason:
             if contender.name not in run.optional:
                 raise AlgorithmError(reason)
@@ -280,7 +280,7 @@ def _decision(run: Report, contender: Contender, comm: Comm, size: int) -> Decis
     """Ask topocomm's decision at a size; it counts bytes of the whole vector, the column Size those of one block."""
     benchmark = run.options.benchmark
     found = comm.explain(benchmark.collective, size * run.group.size if benchmark.blocks else size)
-    if benchmark.started and contender.name == AUTO:
+    if benchmark.nonblocking and contender.name == AUTO:
         return replace(found, algorithm=NATIVE, engine=NATIVE, why="automatic: ours are taken by name")
     return found
 

@@ -1,4 +1,4 @@
-"""Plain bytes of C that ranks let each other have."""
+"""Structures of C that hold plain bytes and are exchanged among ranks."""
 
 from __future__ import annotations
 
